@@ -1,0 +1,1 @@
+//! Configuration to adapters to pipeline to servers.

@@ -1,0 +1,1 @@
+//! Tenants in memory: compiled rights, never older than what this node has heard.

@@ -1,0 +1,135 @@
+//! Refusals by the plan: what was missing, in the tenant's own words.
+
+use std::time::Duration;
+
+use super::{
+    catalog::Catalog,
+    id::{FeatureId, MeterId, PlanId},
+    period::{Period, Window},
+    plan::Plan,
+    rate::Rate,
+    route::Operation,
+    units::Units,
+};
+
+/// Why a known tenant's request is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Denial {
+    /// The tenant was suspended.
+    #[error("this account is suspended")]
+    TenantSuspended,
+    /// There is no subscription that entitles to anything.
+    #[error("there is no active subscription")]
+    SubscriptionInactive,
+    /// No route covers the request.
+    #[error("no route covers this request")]
+    RouteNotCovered,
+    /// The plan lacks a feature.
+    #[error("the plan does not include `{feature}`")]
+    FeatureNotInPlan {
+        /// The feature.
+        feature: FeatureId,
+    },
+    /// The plan names no quota for a meter that the operation charges.
+    #[error("the plan has no quota for `{meter}`")]
+    MeterNotInPlan {
+        /// The meter.
+        meter: MeterId,
+    },
+    /// Too fast.
+    #[error("faster than the plan's rate of {} `{meter}` per {:?}", rate.limit, rate.per)]
+    RateLimited {
+        /// The meter.
+        meter: MeterId,
+        /// The plan's rate (of the whole installation, not this node's share).
+        rate: Rate,
+        /// When it would pass; `None`: never at this plan.
+        retry_after: Option<Duration>,
+    },
+    /// The quota has fewer units left than the request needs.
+    #[error("the plan's {limit} `{meter}` per {window} are used up")]
+    QuotaExhausted {
+        /// The meter.
+        meter: MeterId,
+        /// Which window refused.
+        window: Window,
+        /// Its hard limit.
+        limit: Units,
+        /// Units used of it.
+        used: Units,
+        /// The current period; it resets at its end.
+        period: Period,
+    },
+}
+
+impl Denial {
+    /// The problem code of the contract.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::TenantSuspended => "tenant-suspended",
+            Self::SubscriptionInactive => "subscription-inactive",
+            Self::RouteNotCovered => "route-not-covered",
+            Self::FeatureNotInPlan { .. } | Self::MeterNotInPlan { .. } => "feature-not-in-plan",
+            Self::RateLimited { .. } => "rate-limited",
+            Self::QuotaExhausted { .. } => "quota-exhausted",
+        }
+    }
+
+    /// The plans under which the same request would pass, cheapest first as far as prices are known.
+    #[must_use]
+    pub fn plans_that_allow(&self, operation: &Operation, catalog: &Catalog) -> Vec<PlanId> {
+        let mut plans: Vec<&Plan> = catalog
+            .plans
+            .values()
+            .map(|plan| &**plan)
+            .filter(|plan| plan.admits(operation) && self.is_lifted_by(plan, operation, catalog))
+            .collect();
+        plans.sort_by(|a, b| match (a.price, b.price) {
+            (Some(a), Some(b)) => a.amount.compare(b.amount),
+            (a, b) => a.is_none().cmp(&b.is_none()),
+        });
+        plans.into_iter().map(|plan| plan.id.clone()).collect()
+    }
+
+    fn is_lifted_by(&self, plan: &Plan, operation: &Operation, catalog: &Catalog) -> bool {
+        let needs = |meter: &MeterId| {
+            let ix = catalog.meter_ix(meter.as_str())?;
+            let charge = operation.charge.iter().find(|charge| charge.meter == ix)?;
+            Some((plan.meters.get(usize::from(ix.0))?, charge.units))
+        };
+        match self {
+            Self::TenantSuspended | Self::RouteNotCovered => false,
+            Self::SubscriptionInactive | Self::FeatureNotInPlan { .. } | Self::MeterNotInPlan { .. } => true,
+            Self::RateLimited { meter, rate, .. } => needs(meter).is_some_and(|(terms, units)| {
+                terms.rate.is_none_or(|other| {
+                    other.burst >= units
+                        && u128::from(other.limit.get()) * rate.per.as_nanos()
+                            > u128::from(rate.limit.get()) * other.per.as_nanos()
+                })
+            }),
+            Self::QuotaExhausted { meter, window, used, .. } => needs(meter).is_some_and(|(terms, units)| {
+                terms.quota.is_some_and(|quota| {
+                    quota.hard_limit(*window).is_none_or(|limit| used.saturating_add(units) <= limit)
+                })
+            }),
+        }
+    }
+}
+
+impl Plan {
+    /// Whether the plan has every feature and a usable quota for every meter of the operation.
+    #[must_use]
+    pub fn admits(&self, operation: &Operation) -> bool {
+        self.features.first_missing(&operation.features).is_none()
+            && operation.charge.iter().all(|charge| {
+                self.meters.get(usize::from(charge.meter.0)).and_then(|terms| terms.quota).is_some_and(
+                    |quota| {
+                        Window::ALL
+                            .into_iter()
+                            .all(|window| quota.hard_limit(window).is_none_or(|limit| charge.units <= limit))
+                    },
+                )
+            })
+    }
+}

@@ -1,0 +1,78 @@
+//! Features as a bit set: one word test for each 64 features of a catalog.
+
+/// A feature's place in its catalog.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FeatureIx(pub u16);
+
+/// A set of features of one catalog.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct FeatureSet(Box<[u64]>);
+
+impl FeatureSet {
+    /// The empty set over a catalog of `count` features.
+    #[must_use]
+    pub fn empty(count: usize) -> Self {
+        Self(vec![0; count.div_ceil(64)].into_boxed_slice())
+    }
+
+    /// Adds a feature; one outside the catalog is ignored.
+    pub fn insert(&mut self, feature: FeatureIx) {
+        if let Some(word) = self.0.get_mut(usize::from(feature.0) / 64) {
+            *word |= 1 << (feature.0 % 64);
+        }
+    }
+
+    /// Takes a feature away.
+    pub fn remove(&mut self, feature: FeatureIx) {
+        if let Some(word) = self.0.get_mut(usize::from(feature.0) / 64) {
+            *word &= !(1 << (feature.0 % 64));
+        }
+    }
+
+    /// Whether the feature is in the set.
+    #[must_use]
+    pub fn contains(&self, feature: FeatureIx) -> bool {
+        self.0.get(usize::from(feature.0) / 64).is_some_and(|word| word >> (feature.0 % 64) & 1 == 1)
+    }
+
+    /// The first of `required` that is not in this set.
+    #[must_use]
+    pub fn first_missing(&self, required: &Self) -> Option<FeatureIx> {
+        required.0.iter().enumerate().find_map(|(place, wanted)| {
+            let missing = wanted & !self.0.get(place).copied().unwrap_or(0);
+            let bit = u16::try_from(place * 64).ok()? + u16::try_from(missing.trailing_zeros()).ok()?;
+            (missing != 0).then_some(FeatureIx(bit))
+        })
+    }
+
+    /// All features of the set, in catalog order.
+    pub fn iter(&self) -> impl Iterator<Item = FeatureIx> + '_ {
+        (0..self.0.len() * 64)
+            .filter_map(|place| u16::try_from(place).ok().map(FeatureIx))
+            .filter(|feature| self.contains(*feature))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_what_is_missing() {
+        let mut have = FeatureSet::empty(130);
+        let mut need = FeatureSet::empty(130);
+        for bit in [0, 63, 64, 129] {
+            need.insert(FeatureIx(bit));
+        }
+        assert_eq!(have.first_missing(&need), Some(FeatureIx(0)));
+        for bit in [0, 63, 64] {
+            have.insert(FeatureIx(bit));
+        }
+        assert_eq!(have.first_missing(&need), Some(FeatureIx(129)));
+        have.insert(FeatureIx(129));
+        assert_eq!(have.first_missing(&need), None);
+        assert_eq!(have.iter().count(), 4);
+        have.remove(FeatureIx(63));
+        assert!(!have.contains(FeatureIx(63)));
+    }
+}

@@ -1,0 +1,19 @@
+//! The words of the product and their rules: no IO, no clock, no wire format.
+
+pub mod catalog;
+pub mod command;
+pub mod decision;
+pub mod denial;
+pub mod features;
+pub mod id;
+pub mod identity;
+pub mod money;
+pub mod path;
+pub mod period;
+pub mod plan;
+pub mod rate;
+pub mod rights;
+pub mod route;
+pub mod tenant;
+pub mod time;
+pub mod units;

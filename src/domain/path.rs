@@ -1,0 +1,1 @@
+//! The canonical path: one form that is matched and forwarded.

@@ -1,0 +1,120 @@
+//! What this node has heard of changes: shared by the feed that writes it and the caches that obey it.
+
+use std::{
+    hash::{BuildHasher, RandomState},
+    sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+    time::Duration,
+};
+
+use crate::domain::{
+    id::TenantId,
+    time::{Monotonic, Version},
+};
+
+/// How long a node may decide on what it knows after its last good poll was sent.
+pub const FRESH_FOR: Duration = Duration::from_secs(1);
+
+const WORDS: usize = 65_536;
+
+/// How current this node's knowledge is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Knowledge {
+    /// A poll sent less than [`FRESH_FOR`] ago succeeded.
+    Fresh,
+    /// None did; the last good one was sent so long ago.
+    Stale(Duration),
+}
+
+/// Versions below which cached entries must not be used, and the time of the last good poll.
+///
+/// A collision of two tenants in one word costs a reload, never a wrong answer.
+pub struct Freshness {
+    min_version: Box<[AtomicU64]>,
+    hasher: RandomState,
+    applied: AtomicU64,
+    last_poll: AtomicU64,
+    live_nodes: AtomicU32,
+    retired: AtomicBool,
+}
+
+impl Default for Freshness {
+    fn default() -> Self {
+        Self {
+            min_version: (0..WORDS).map(|_| AtomicU64::new(0)).collect(),
+            hasher: RandomState::new(),
+            applied: AtomicU64::new(0),
+            last_poll: AtomicU64::new(0),
+            live_nodes: AtomicU32::new(1),
+            retired: AtomicBool::new(false),
+        }
+    }
+}
+
+impl Freshness {
+    fn word(&self, tenant: &TenantId) -> &AtomicU64 {
+        let place = usize::try_from(self.hasher.hash_one(tenant) % (WORDS as u64)).unwrap_or(0);
+        &self.min_version[place]
+    }
+
+    /// The version below which nothing cached of this tenant may be used.
+    #[must_use]
+    pub fn min_version(&self, tenant: &TenantId) -> Version {
+        Version(self.word(tenant).load(Ordering::Acquire))
+    }
+
+    /// Outdates what is cached of a tenant from before `version`. To be called before `set_applied`.
+    pub fn outdate(&self, tenant: &TenantId, version: Version) {
+        self.word(tenant).fetch_max(version.0, Ordering::AcqRel);
+    }
+
+    /// Outdates everything that is cached from before `version`.
+    pub fn outdate_all(&self, version: Version) {
+        for word in &self.min_version {
+            word.fetch_max(version.0, Ordering::AcqRel);
+        }
+    }
+
+    /// Everything up to this version is in force here.
+    #[must_use]
+    pub fn applied(&self) -> Version {
+        Version(self.applied.load(Ordering::Acquire))
+    }
+
+    /// Says that everything up to `version` is in force here.
+    pub fn set_applied(&self, version: Version) {
+        self.applied.fetch_max(version.0, Ordering::AcqRel);
+    }
+
+    /// Records a good poll by the instant at which it was sent.
+    pub fn polled(&self, sent: Monotonic, live_nodes: u32) {
+        self.live_nodes.store(live_nodes.max(1), Ordering::Release);
+        self.last_poll.fetch_max(sent.0, Ordering::AcqRel);
+    }
+
+    /// Another incarnation took this node's place: it must not serve any more.
+    pub fn retire(&self) {
+        self.retired.store(true, Ordering::Release);
+    }
+
+    /// Whether another incarnation took this node's place.
+    #[must_use]
+    pub fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::Acquire)
+    }
+
+    /// Nodes alive at the last poll, this one included.
+    #[must_use]
+    pub fn live_nodes(&self) -> u32 {
+        self.live_nodes.load(Ordering::Acquire)
+    }
+
+    /// How current this node's knowledge is. `now` must be read after the request's head arrived.
+    #[must_use]
+    pub fn knowledge(&self, now: Monotonic) -> Knowledge {
+        if self.is_retired() {
+            return Knowledge::Stale(Duration::MAX);
+        }
+        let age = now.since(Monotonic(self.last_poll.load(Ordering::Acquire)));
+        if age < FRESH_FOR { Knowledge::Fresh } else { Knowledge::Stale(age) }
+    }
+}

@@ -1,0 +1,1 @@
+//! The data listener and the proxy: HTTP in, HTTP out.

@@ -1,0 +1,1 @@
+//! The ledger: quota words in memory, granted by the database.

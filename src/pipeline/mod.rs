@@ -1,0 +1,3 @@
+//! The stages of one request, each a tower layer and service over the form the stage before it proves.
+
+pub mod request;

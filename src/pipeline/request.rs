@@ -1,0 +1,228 @@
+//! The forms that a request takes on its way through the stack.
+//!
+//! `Inbound -> Matched -> Identified -> Entitled -> Granted -> Metered -> Forwardable`: each can only be made from the one
+//! before it, inside this module tree, so that the compiler checks the order of the stages.
+
+use std::{net::IpAddr, sync::Arc};
+
+use http::{HeaderValue, Request};
+
+use crate::domain::{
+    catalog::Catalog,
+    denial::Denial,
+    id::{PlanId, TenantId},
+    identity::Identity,
+    rights::Rights,
+    route::{Operation, OperationIx},
+    time::UnixMillis,
+};
+use crate::ports::Hold;
+
+/// A request as the listener (or an embedding service) hands it in.
+#[derive(Debug)]
+pub struct Inbound<B> {
+    /// The request. Its body is not touched before the last stage.
+    pub request: Request<B>,
+    /// Who is at the other end of the connection.
+    pub client: Client,
+    /// The head was already found unacceptable; the stack only answers.
+    pub refusal: Option<HeadRefusal>,
+}
+
+impl<B> From<Request<B>> for Inbound<B> {
+    fn from(request: Request<B>) -> Self {
+        Self { request, client: Client::default(), refusal: None }
+    }
+}
+
+/// Who is at the other end of the connection.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Client {
+    /// The peer's address (of the connection, never from a header); `None` where there is no socket.
+    pub address: Option<IpAddr>,
+    /// It is one of `trusted_proxies`: its `X-Request-Id` and `X-Forwarded-*` are believed.
+    pub trusted: bool,
+}
+
+/// Why a request's head is refused before anything else is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HeadRefusal {
+    /// Over `caps.request_head`, or too many fields.
+    TooLarge,
+    /// Not a well-formed HTTP request; the text says what.
+    Malformed(&'static str),
+    /// The request target has no one meaning; the text says why.
+    AmbiguousPath(&'static str),
+}
+
+/// Everything about a request but its present stage.
+#[derive(Debug)]
+pub(crate) struct Head<B> {
+    pub(crate) request: Request<B>,
+    pub(crate) request_id: HeaderValue,
+    pub(crate) client: Client,
+    pub(crate) catalog: Arc<Catalog>,
+    pub(crate) route: Route,
+    pub(crate) arrived: UnixMillis,
+}
+
+/// The route that a request was matched to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Route {
+    Operation(OperationIx),
+    /// No route, but the policies let it through.
+    Unmatched,
+    /// No route.
+    Uncovered,
+}
+
+impl<B> Head<B> {
+    pub(crate) fn operation(&self) -> Option<&Operation> {
+        match self.route {
+            Route::Operation(ix) => self.catalog.routes.operation(ix),
+            Route::Unmatched => match &self.catalog.unmatched {
+                crate::domain::catalog::Unmatched::Allow(operation) => Some(operation),
+                crate::domain::catalog::Unmatched::Deny => None,
+            },
+            Route::Uncovered => None,
+        }
+    }
+}
+
+/// A request whose path is canonical and whose route, if it has one, is known.
+#[derive(Debug)]
+pub struct Matched<B>(pub(crate) Head<B>);
+
+/// A request whose tenant is proven.
+#[derive(Debug)]
+pub struct Identified<B> {
+    pub(crate) head: Head<B>,
+    pub(crate) identity: Identity,
+}
+
+/// A request whose tenant's rights are known.
+#[derive(Debug)]
+pub struct Entitled<B> {
+    pub(crate) head: Head<B>,
+    pub(crate) identity: Identity,
+    pub(crate) rights: Arc<Rights>,
+}
+
+/// A request that the tenant's rights allow, as far as units are there.
+#[derive(Debug)]
+pub struct Granted<B> {
+    pub(crate) head: Head<B>,
+    pub(crate) identity: Identity,
+    pub(crate) rights: Arc<Rights>,
+}
+
+/// A request whose units are taken.
+pub struct Metered<B> {
+    pub(crate) head: Head<B>,
+    pub(crate) identity: Identity,
+    pub(crate) rights: Arc<Rights>,
+    pub(crate) hold: Hold,
+}
+
+/// A request that may go to the upstream: metered, or public.
+#[derive(Debug)]
+pub struct Forwardable<B> {
+    pub(crate) request: Request<B>,
+    pub(crate) request_id: HeaderValue,
+    pub(crate) client: Client,
+    pub(crate) subject: Option<Subject>,
+}
+
+/// For whom a request is forwarded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subject {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// Its plan, where it has one.
+    pub plan: Option<PlanId>,
+}
+
+impl<B> Forwardable<B> {
+    /// The request, its path canonical, its headers as the client sent them less Plangate's own names and keys.
+    pub fn into_parts(self) -> (Request<B>, HeaderValue, Client, Option<Subject>) {
+        (self.request, self.request_id, self.client, self.subject)
+    }
+}
+
+/// Why the upstream's answer is missing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ForwardError {
+    /// No connection could be made, or it broke before an answer came.
+    #[error("the service behind this gateway cannot be reached")]
+    Unreachable {
+        /// The upstream may have seen (a part of) the request, so its charge stays.
+        seen: bool,
+        /// For the log.
+        reason: String,
+    },
+    /// It did not answer in time.
+    #[error("the service behind this gateway did not answer in time")]
+    Timeout {
+        /// The upstream may have seen (a part of) the request.
+        seen: bool,
+    },
+    /// The client's own body ended in an error while it was being sent on.
+    #[error("the request's body broke off")]
+    ClientBody,
+    /// A bound of this gateway is reached; nothing was sent.
+    #[error("the gateway is at its limit")]
+    Overloaded,
+}
+
+impl ForwardError {
+    /// Whether the upstream may have seen the request; only where it provably did not is a charge given back.
+    #[must_use]
+    pub const fn may_be_seen(&self) -> bool {
+        match self {
+            Self::Unreachable { seen, .. } | Self::Timeout { seen } => *seen,
+            Self::ClientBody => true,
+            Self::Overloaded => false,
+        }
+    }
+}
+
+/// A refused request: why, and the request itself where it is still whole (so that `mode: observe` can let it pass).
+#[derive(Debug)]
+pub struct Refused<B> {
+    pub(crate) why: Rejection,
+    pub(crate) request: Option<Request<B>>,
+    pub(crate) context: Context,
+}
+
+/// What was known of a request when it was refused.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Context {
+    pub(crate) request_id: Option<HeaderValue>,
+    pub(crate) client: Client,
+    pub(crate) subject: Option<Subject>,
+    pub(crate) route: Option<(Arc<Catalog>, Route)>,
+    pub(crate) origin: Option<HeaderValue>,
+}
+
+/// Every way in which Plangate itself answers instead of the upstream.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Rejection {
+    /// Before anything else.
+    #[error("the request's head is not acceptable")]
+    Head(HeadRefusal),
+    /// No identity.
+    #[error(transparent)]
+    Credential(#[from] crate::ports::CredentialError),
+    /// No rights.
+    #[error(transparent)]
+    Resolve(#[from] crate::ports::ResolveError),
+    /// The plan says no.
+    #[error(transparent)]
+    Denied(#[from] Denial),
+    /// Units cannot be granted now.
+    #[error("usage cannot be recorded at the moment")]
+    LedgerUnavailable,
+    /// The upstream did not answer.
+    #[error(transparent)]
+    Forward(#[from] ForwardError),
+}

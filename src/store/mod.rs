@@ -1,0 +1,1 @@
+//! The database: SQLite, PostgreSQL and, for tests, memory.

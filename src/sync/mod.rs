@@ -1,0 +1,1 @@
+//! The change feed: what keeps a node fresh.
