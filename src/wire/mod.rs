@@ -1,1 +1,21 @@
-//! JSON shapes shared by the admin API and the database, and their way into the domain.
+//! Text and JSON shapes that several adapters share, and their way into the domain and back.
+
+pub mod duration;
+pub mod overrides;
+
+/// What is wrong with one field of a JSON document.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{pointer}`: {detail}")]
+pub struct FieldError {
+    /// Where: a JSON pointer (RFC 6901), empty for the whole document.
+    pub pointer: String,
+    /// What was found and what was expected.
+    pub detail: String,
+}
+
+impl FieldError {
+    /// An error at a pointer.
+    pub fn new(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self { pointer: pointer.into(), detail: detail.into() }
+    }
+}
