@@ -6,6 +6,8 @@ use std::{
     time::Duration,
 };
 
+use tokio::sync::{Notify, watch};
+
 use crate::domain::{
     id::TenantId,
     time::{Monotonic, Version},
@@ -35,6 +37,9 @@ pub struct Freshness {
     last_poll: AtomicU64,
     live_nodes: AtomicU32,
     retired: AtomicBool,
+    in_vain: AtomicBool,
+    wanted: Notify,
+    polls: watch::Sender<u64>,
 }
 
 impl Default for Freshness {
@@ -46,6 +51,9 @@ impl Default for Freshness {
             last_poll: AtomicU64::new(0),
             live_nodes: AtomicU32::new(1),
             retired: AtomicBool::new(false),
+            in_vain: AtomicBool::new(false),
+            wanted: Notify::new(),
+            polls: watch::Sender::new(0),
         }
     }
 }
@@ -89,6 +97,48 @@ impl Freshness {
     pub fn polled(&self, sent: Monotonic, live_nodes: u32) {
         self.live_nodes.store(live_nodes.max(1), Ordering::Release);
         self.last_poll.fetch_max(sent.0, Ordering::AcqRel);
+        self.in_vain.store(false, Ordering::Release);
+        self.polls.send_modify(|polls| *polls += 1);
+    }
+
+    /// Asks the feed to poll now instead of at its next turn.
+    pub fn poll_soon(&self) {
+        self.wanted.notify_one();
+    }
+
+    /// Waits until somebody asks for a poll: for the feed.
+    pub async fn poll_wanted(&self) {
+        self.wanted.notified().await;
+    }
+
+    /// Waits until `done` holds, looking after each good poll, at most `most`. Asks for the first poll itself.
+    /// Returns whether it holds.
+    pub async fn wait_until(&self, most: Duration, done: impl Fn(&Self) -> bool) -> bool {
+        let mut polls = self.polls.subscribe();
+        if done(self) {
+            return true;
+        }
+        self.poll_soon();
+        let waiting = async {
+            while polls.changed().await.is_ok() {
+                if done(self) {
+                    return true;
+                }
+            }
+            false
+        };
+        tokio::time::timeout(most, waiting).await.unwrap_or(false)
+    }
+
+    /// Whether a request already waited for a poll that did not come; none waits again until one does.
+    #[must_use]
+    pub fn waited_in_vain(&self) -> bool {
+        self.in_vain.load(Ordering::Acquire)
+    }
+
+    /// Records that a request waited for a poll that did not come.
+    pub fn wait_was_in_vain(&self) {
+        self.in_vain.store(true, Ordering::Release);
     }
 
     /// Another incarnation took this node's place: it must not serve any more.

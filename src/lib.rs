@@ -15,6 +15,7 @@ pub mod domain;
 pub mod freshness;
 pub mod http;
 pub mod ledger;
+pub mod metrics;
 pub mod pipeline;
 pub mod policy;
 pub mod ports;

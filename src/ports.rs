@@ -80,6 +80,9 @@ pub trait KeyStore: Send + Sync + 'static {
 pub trait Directory: Send + Sync + 'static {
     /// The tenant's rights, compiled from `catalog` and no older than the newest change that this node has applied.
     fn resolve(&self, identity: &Identity, catalog: &Arc<Catalog>) -> Answer<Arc<Rights>, ResolveError>;
+
+    /// The tenant's rights once this node knows of newer ones than `known`; waits a bounded time for them.
+    fn newer(&self, identity: &Identity, known: &Arc<Rights>) -> Answer<Arc<Rights>, ResolveError>;
 }
 
 /// Why rights are not known.
@@ -273,6 +276,9 @@ pub enum ChargeError {
     /// The ledger cannot grant units now, and holds none.
     #[error("usage cannot be recorded at the moment")]
     Unavailable,
+    /// The tenant has newer rights than those the charge came with: it is to be decided again.
+    #[error("the account was changed meanwhile")]
+    Outdated,
 }
 
 /// What one request has taken from the ledger. It ends in exactly one of three ways; dropped unfinished it is kept, as

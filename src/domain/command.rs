@@ -27,6 +27,11 @@ pub enum Change {
         /// Its time zone.
         zone: Option<Zone>,
     },
+    /// Make the tenant, on a plan, unless it is there already: for tenants that first appear with a valid token.
+    Enroll {
+        /// The plan; the caller has checked that the catalog has it.
+        plan: PlanId,
+    },
     /// Remove the tenant, its subscription and keys. Recorded usage stays.
     DeleteTenant,
     /// Refuse its requests until resumed.
@@ -67,6 +72,7 @@ impl Change {
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::PutTenant { .. } => "tenant.put",
+            Self::Enroll { .. } => "tenant.enrolled",
             Self::DeleteTenant => "tenant.deleted",
             Self::Suspend => "tenant.suspended",
             Self::Resume => "tenant.resumed",

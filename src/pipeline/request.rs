@@ -8,13 +8,13 @@ use std::{net::IpAddr, sync::Arc};
 use http::{HeaderValue, Request};
 
 use crate::domain::{
-    catalog::Catalog,
+    catalog::{Catalog, Unmatched},
     denial::Denial,
     id::{PlanId, TenantId},
     identity::Identity,
     rights::Rights,
     route::{Operation, OperationIx},
-    time::UnixMillis,
+    time::{Monotonic, UnixMillis},
 };
 use crate::ports::Hold;
 
@@ -63,7 +63,10 @@ pub(crate) struct Head<B> {
     pub(crate) client: Client,
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) route: Route,
+    /// The request's one civil instant: every period and expiry is judged by it.
     pub(crate) arrived: UnixMillis,
+    /// When its work began, for the decision's histogram.
+    pub(crate) started: Monotonic,
 }
 
 /// The route that a request was matched to.
@@ -74,18 +77,23 @@ pub(crate) enum Route {
     Unmatched,
     /// No route.
     Uncovered,
+    /// Below `/.plangate/`: the gateway's own, never forwarded whatever the mode.
+    Own,
+}
+
+impl Route {
+    pub(crate) fn operation(self, catalog: &Catalog) -> Option<&Operation> {
+        match (self, &catalog.unmatched) {
+            (Self::Operation(ix), _) => catalog.routes.operation(ix),
+            (Self::Unmatched, Unmatched::Allow(operation)) => Some(operation),
+            (Self::Unmatched, Unmatched::Deny) | (Self::Uncovered | Self::Own, _) => None,
+        }
+    }
 }
 
 impl<B> Head<B> {
     pub(crate) fn operation(&self) -> Option<&Operation> {
-        match self.route {
-            Route::Operation(ix) => self.catalog.routes.operation(ix),
-            Route::Unmatched => match &self.catalog.unmatched {
-                crate::domain::catalog::Unmatched::Allow(operation) => Some(operation),
-                crate::domain::catalog::Unmatched::Deny => None,
-            },
-            Route::Uncovered => None,
-        }
+        self.route.operation(&self.catalog)
     }
 }
 
@@ -119,7 +127,6 @@ pub struct Granted<B> {
 /// A request whose units are taken.
 pub struct Metered<B> {
     pub(crate) head: Head<B>,
-    pub(crate) identity: Identity,
     pub(crate) rights: Arc<Rights>,
     pub(crate) hold: Hold,
 }
@@ -194,14 +201,89 @@ pub struct Refused<B> {
     pub(crate) context: Context,
 }
 
-/// What was known of a request when it was refused.
-#[derive(Debug, Clone, Default)]
+/// An answer of the upstream, with what the outermost stage needs to know of its request.
+#[derive(Debug)]
+pub struct Answered<R> {
+    pub(crate) response: http::Response<R>,
+    pub(crate) context: Context,
+}
+
+/// What is known of a request beside its bytes.
+#[derive(Debug, Clone)]
 pub(crate) struct Context {
-    pub(crate) request_id: Option<HeaderValue>,
+    pub(crate) request_id: HeaderValue,
     pub(crate) client: Client,
     pub(crate) subject: Option<Subject>,
-    pub(crate) route: Option<(Arc<Catalog>, Route)>,
-    pub(crate) origin: Option<HeaderValue>,
+    pub(crate) catalog: Arc<Catalog>,
+    pub(crate) route: Route,
+}
+
+impl Context {
+    pub(crate) fn operation(&self) -> Option<&Operation> {
+        self.route.operation(&self.catalog)
+    }
+}
+
+/// A stage's form that can be refused.
+pub(crate) trait Refuse<B> {
+    fn refuse(self, why: Rejection) -> Refused<B>;
+}
+
+impl<B> Head<B> {
+    pub(crate) fn context(&self, subject: Option<Subject>) -> Context {
+        Context {
+            request_id: self.request_id.clone(),
+            client: self.client,
+            subject,
+            catalog: Arc::clone(&self.catalog),
+            route: self.route,
+        }
+    }
+
+    pub(crate) fn refuse(self, why: Rejection, subject: Option<Subject>) -> Refused<B> {
+        let context = self.context(subject);
+        Refused { why, request: Some(self.request), context }
+    }
+
+    pub(crate) fn forwardable(self, subject: Option<Subject>) -> Forwardable<B> {
+        Forwardable { request: self.request, request_id: self.request_id, client: self.client, subject }
+    }
+}
+
+impl Subject {
+    pub(crate) fn of(rights: &Rights) -> Self {
+        Self {
+            tenant: rights.tenant.clone(),
+            plan: rights.entitlement.as_ref().map(|entitlement| entitlement.plan.clone()),
+        }
+    }
+}
+
+impl<B> Refuse<B> for Matched<B> {
+    fn refuse(self, why: Rejection) -> Refused<B> {
+        self.0.refuse(why, None)
+    }
+}
+
+impl<B> Refuse<B> for Identified<B> {
+    fn refuse(self, why: Rejection) -> Refused<B> {
+        let subject = Subject { tenant: self.identity.tenant, plan: None };
+        self.head.refuse(why, Some(subject))
+    }
+}
+
+impl<B> Refuse<B> for Entitled<B> {
+    fn refuse(self, why: Rejection) -> Refused<B> {
+        let subject = Subject::of(&self.rights);
+        self.head.refuse(why, Some(subject))
+    }
+}
+
+impl<B> Refuse<B> for Granted<B> {
+    fn refuse(self, why: Rejection) -> Refused<B> {
+        let subject = Subject::of(&self.rights);
+        self.head.refuse(why, Some(subject))
+    }
 }
 
 /// Every way in which Plangate itself answers instead of the upstream.

@@ -1,0 +1,76 @@
+//! Reading tenants: one read at a time for each tenant, however many requests wait for it.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{Entry, Shared, UnknownTenants};
+use crate::{
+    domain::{
+        command::{Change, Command},
+        id::{PlanId, TenantId},
+        identity::{Credential, Identity},
+        time::Version,
+    },
+    ports::{ExecuteError, Origin, ResolveError, StoreError},
+};
+
+/// How long a request waits for the database.
+const READ_WAIT: Duration = Duration::from_secs(3);
+
+impl Shared {
+    /// Reads a tenant, and keeps it unless it changed meanwhile.
+    pub(super) async fn load(&self, tenant: &TenantId) -> Result<Arc<Entry>, ResolveError> {
+        self.metrics.rights_misses.inc();
+        // An entry that may not be used any more must not answer the single flight.
+        if self.cache.get(tenant).await.is_some() && self.known(tenant).is_none() {
+            self.cache.invalidate(tenant).await;
+        }
+        for _ in 0..3 {
+            let reading = self.cache.try_get_with_by_ref(tenant, self.read(tenant));
+            let entry = match tokio::time::timeout(READ_WAIT, reading).await {
+                Ok(Ok(entry)) => entry,
+                Ok(Err(error)) => {
+                    tracing::warn!(tenant = tenant.as_str(), "rights cannot be read: {error}");
+                    return Err(ResolveError::Unavailable);
+                }
+                Err(_) => return Err(ResolveError::Unavailable),
+            };
+            // Another request's read may have begun before a change that this request must obey.
+            if entry.read_at >= self.freshness.min_version(tenant) {
+                return Ok(entry);
+            }
+            self.cache.invalidate(tenant).await;
+        }
+        Err(ResolveError::Unavailable)
+    }
+
+    async fn read(&self, tenant: &TenantId) -> Result<Arc<Entry>, StoreError> {
+        let snapshot = self.store.tenant(tenant).await?;
+        Ok(Arc::new(Entry::new(snapshot.version, snapshot.value)))
+    }
+
+    /// Makes a tenant that first appears with a valid token, where the configuration wants that.
+    pub(super) async fn enroll(&self, identity: &Identity) -> Result<Arc<Entry>, ResolveError> {
+        match &self.settings.unknown {
+            UnknownTenants::Enroll(plan) if identity.credential == Credential::Jwt => {
+                let version = self.make(&identity.tenant, plan).await.map_err(|error| {
+                    tracing::warn!(tenant = identity.tenant.as_str(), "cannot be enrolled: {error}");
+                    ResolveError::Unavailable
+                })?;
+                self.freshness.outdate(&identity.tenant, version);
+                self.load(&identity.tenant).await
+            }
+            _ => Err(ResolveError::TenantUnknown),
+        }
+    }
+
+    async fn make(&self, tenant: &TenantId, plan: &PlanId) -> Result<Version, ExecuteError> {
+        let command = Command { tenant: tenant.clone(), change: Change::Enroll { plan: plan.clone() } };
+        let origin = Origin {
+            at: self.clock.now(),
+            actor: "system".to_owned(),
+            source: "jwt".to_owned(),
+            idempotency: None,
+        };
+        Ok(self.store.execute(&command, &origin).await?.version)
+    }
+}

@@ -1,0 +1,205 @@
+//! What is measured (contract, section 7). Histograms are plain atomics; no label holds a tenant.
+
+use std::{
+    fmt,
+    sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering},
+    time::Duration,
+};
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, EncodeMetric, MetricEncoder, NoLabelSet},
+    metrics::{MetricType, TypedMetric, counter::Counter, family::Family},
+    registry::{Metric, Registry},
+};
+
+/// Upper bounds of a histogram's buckets in nanoseconds.
+const BOUNDS: [u64; 18] = [
+    500,
+    1_000,
+    2_500,
+    5_000,
+    10_000,
+    25_000,
+    50_000,
+    100_000,
+    250_000,
+    1_000_000,
+    2_500_000,
+    5_000_000,
+    10_000_000,
+    50_000_000,
+    100_000_000,
+    500_000_000,
+    2_500_000_000,
+    10_000_000_000,
+];
+
+/// A histogram of durations.
+#[derive(Debug, Default)]
+pub struct DurationHistogram {
+    buckets: [AtomicU64; BOUNDS.len() + 1],
+    nanos: AtomicU64,
+}
+
+impl DurationHistogram {
+    /// Counts one duration.
+    pub fn observe(&self, duration: Duration) {
+        let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        let place = BOUNDS.partition_point(|bound| *bound < nanos);
+        self.buckets[place].fetch_add(1, Ordering::Relaxed);
+        self.nanos.fetch_add(nanos, Ordering::Relaxed);
+    }
+}
+
+impl TypedMetric for DurationHistogram {
+    const TYPE: MetricType = MetricType::Histogram;
+}
+
+#[allow(clippy::cast_precision_loss, reason = "a metric in seconds is a float")]
+fn seconds(nanos: u64) -> f64 {
+    nanos as f64 / 1e9
+}
+
+impl EncodeMetric for DurationHistogram {
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> Result<(), fmt::Error> {
+        let buckets: Vec<(f64, u64)> = BOUNDS
+            .iter()
+            .map(|bound| seconds(*bound))
+            .chain(std::iter::once(f64::MAX))
+            .zip(self.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed)))
+            .collect();
+        let count = buckets.iter().map(|(_, count)| count).sum();
+        let sum = seconds(self.nanos.load(Ordering::Relaxed));
+        encoder.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)
+    }
+
+    fn metric_type(&self) -> MetricType {
+        Self::TYPE
+    }
+}
+
+/// A shared handle of a metric: one in the registry, one where it is written.
+#[derive(Debug, Default)]
+pub struct Shared<M>(pub std::sync::Arc<M>);
+
+impl<M: EncodeMetric> EncodeMetric for Shared<M> {
+    fn encode(&self, encoder: MetricEncoder<'_>) -> Result<(), fmt::Error> {
+        self.0.encode(encoder)
+    }
+
+    fn metric_type(&self) -> MetricType {
+        self.0.metric_type()
+    }
+}
+
+/// Labels of `plangate_requests_total`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct RequestLabels {
+    /// `forwarded`, `refused`, `observed` (would have been refused) or `failed` (the upstream did not answer).
+    pub outcome: &'static str,
+    /// The problem code, or the class of the upstream's status such as `2xx`.
+    pub code: &'static str,
+    /// The plan's id, empty where none is known.
+    pub plan: String,
+}
+
+/// Everything that the request path writes. Gauges that are read from elsewhere are registered by the application.
+pub struct Metrics {
+    /// Requests by outcome.
+    pub requests: Family<RequestLabels, Counter>,
+    /// From the parsed request to the grant.
+    pub decision: std::sync::Arc<DurationHistogram>,
+    /// From forwarding to the upstream's head.
+    pub upstream: std::sync::Arc<DurationHistogram>,
+    /// From a change's commit to its being in force on this node.
+    pub change_applied: std::sync::Arc<DurationHistogram>,
+    /// Rights found in memory.
+    pub rights_hits: Counter,
+    /// Rights that had to be read.
+    pub rights_misses: Counter,
+    /// Age of the last good poll, in milliseconds; set at scrape.
+    pub rights_age_millis: AtomicI64,
+    /// Connections open on the data listener.
+    pub connections: std::sync::Arc<AtomicUsize>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self {
+            requests: Family::default(),
+            decision: std::sync::Arc::default(),
+            upstream: std::sync::Arc::default(),
+            change_applied: std::sync::Arc::default(),
+            rights_hits: Counter::default(),
+            rights_misses: Counter::default(),
+            rights_age_millis: AtomicI64::new(0),
+            connections: std::sync::Arc::default(),
+        }
+    }
+}
+
+/// A metric that is computed when it is scraped.
+pub struct Computed<F> {
+    read: F,
+    counter: bool,
+}
+
+impl<F: Fn() -> f64> fmt::Debug for Computed<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Computed({})", (self.read)())
+    }
+}
+
+impl<F: Fn() -> f64> EncodeMetric for Computed<F> {
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> Result<(), fmt::Error> {
+        if self.counter {
+            encoder.encode_counter::<NoLabelSet, _, f64>(&(self.read)(), None)
+        } else {
+            encoder.encode_gauge(&(self.read)())
+        }
+    }
+
+    fn metric_type(&self) -> MetricType {
+        if self.counter { MetricType::Counter } else { MetricType::Gauge }
+    }
+}
+
+/// A gauge that is computed when it is scraped.
+pub fn gauge(read: impl Fn() -> f64 + Send + Sync + 'static) -> impl Metric {
+    Computed { read, counter: false }
+}
+
+/// A counter that is read when it is scraped.
+pub fn counter(read: impl Fn() -> f64 + Send + Sync + 'static) -> impl Metric {
+    Computed { read, counter: true }
+}
+
+impl Metrics {
+    /// Registers everything under the contract's names.
+    pub fn register(&self, registry: &mut Registry) {
+        let requests = self.requests.clone();
+        registry.register("plangate_requests", "Requests by outcome", requests);
+        for (name, help, histogram) in [
+            ("plangate_decision_seconds", "From the parsed request to the grant", &self.decision),
+            ("plangate_upstream_seconds", "From forwarding to the upstream's head", &self.upstream),
+            (
+                "plangate_change_applied_seconds",
+                "From a commit to its being in force here",
+                &self.change_applied,
+            ),
+        ] {
+            registry.register(name, help, Shared(std::sync::Arc::clone(histogram)));
+        }
+        registry.register("plangate_rights_cache_hits", "Rights found in memory", self.rights_hits.clone());
+        registry.register("plangate_rights_cache_misses", "Rights read", self.rights_misses.clone());
+        let connections = std::sync::Arc::clone(&self.connections);
+        let read = move || f64::from(u32::try_from(connections.load(Ordering::Relaxed)).unwrap_or(u32::MAX));
+        registry.register("plangate_connections", "Open connections on the data listener", gauge(read));
+    }
+
+    /// Counts one request.
+    pub fn request(&self, outcome: &'static str, code: &'static str, plan: &str) {
+        let labels = RequestLabels { outcome, code, plan: plan.to_owned() };
+        self.requests.get_or_create(&labels).inc();
+    }
+}

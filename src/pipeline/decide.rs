@@ -1,0 +1,31 @@
+//! Decide: rights and operation to grant or denial. Pure; what it grants is advice until the ledger has the units.
+
+use super::{
+    request::{Entitled, Granted, Rejection},
+    stage::{Check, StageLayer},
+};
+use crate::{domain::decision::decide, ports::Answer};
+
+/// Asks the domain.
+#[derive(Debug, Clone, Copy)]
+pub struct Decide;
+
+/// The layer of this stage.
+#[must_use]
+pub const fn layer() -> StageLayer<Decide> {
+    StageLayer::new(Decide)
+}
+
+impl<B> Check<Entitled<B>> for Decide {
+    type Proof = ();
+    type Next = Granted<B>;
+
+    fn check(&self, request: &Entitled<B>) -> Answer<(), Rejection> {
+        let decided = decide(&request.rights, request.head.operation());
+        Answer::Ready(decided.map(drop).map_err(Rejection::from))
+    }
+
+    fn pass(request: Entitled<B>, (): ()) -> Granted<B> {
+        Granted { head: request.head, identity: request.identity, rights: request.rights }
+    }
+}

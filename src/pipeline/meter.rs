@@ -1,0 +1,118 @@
+//! Meter: takes the units. The ledger is the authority on whether they are there.
+
+use std::sync::Arc;
+
+use super::{
+    request::{Granted, Metered, Rejection},
+    stage::{Check, StageLayer},
+};
+use crate::{
+    domain::{
+        decision::decide, denial::Denial, identity::Identity, rights::Rights, route::Charge, time::UnixMillis,
+    },
+    ports::{Answer, BoxFuture, ChargeError, Directory, Hold, Ledger},
+};
+
+/// Charges a [`Ledger`]; asks the [`Directory`] once more where the rights turn out to be older than the ledger's.
+pub struct Meter<L, D> {
+    ledger: Arc<L>,
+    directory: Arc<D>,
+}
+
+impl<L, D> Clone for Meter<L, D> {
+    fn clone(&self) -> Self {
+        Self { ledger: Arc::clone(&self.ledger), directory: Arc::clone(&self.directory) }
+    }
+}
+
+/// The layer of this stage.
+pub fn layer<L: Ledger, D: Directory>(ledger: Arc<L>, directory: Arc<D>) -> StageLayer<Meter<L, D>> {
+    StageLayer::new(Meter { ledger, directory })
+}
+
+/// The units taken, and under which rights, where these had to be read anew.
+pub struct Taken {
+    hold: Hold,
+    rights: Option<Arc<Rights>>,
+}
+
+impl<L: Ledger, D: Directory, B> Check<Granted<B>> for Meter<L, D> {
+    type Proof = Taken;
+    type Next = Metered<B>;
+
+    fn check(&self, request: &Granted<B>) -> Answer<Taken, Rejection> {
+        let charges = match request.head.operation() {
+            Some(operation) if !operation.charge.is_empty() => &operation.charge,
+            _ => return Answer::Ready(Ok(Taken { hold: Hold::empty(), rights: None })),
+        };
+        match self.ledger.charge(&request.rights, charges, request.head.arrived) {
+            Answer::Ready(Ok(hold)) => Answer::Ready(Ok(Taken { hold, rights: None })),
+            Answer::Ready(Err(ChargeError::Outdated)) => {
+                Answer::Pending(self.again(request, Box::pin(async { Err(ChargeError::Outdated) })))
+            }
+            Answer::Ready(Err(error)) => Answer::Ready(Err(rejection(error))),
+            Answer::Pending(pending) => Answer::Pending(self.again(request, pending)),
+        }
+    }
+
+    fn pass(request: Granted<B>, taken: Taken) -> Metered<B> {
+        let rights = taken.rights.unwrap_or(request.rights);
+        Metered { head: request.head, rights, hold: taken.hold }
+    }
+}
+
+/// What a second try needs of the request.
+struct Again {
+    identity: Identity,
+    rights: Arc<Rights>,
+    charges: Box<[Charge]>,
+    arrived: UnixMillis,
+    route: super::request::Route,
+}
+
+impl<L: Ledger, D: Directory> Meter<L, D> {
+    /// Waits for the first answer; where the tenant was changed meanwhile, decides and charges once more.
+    fn again<B>(
+        &self,
+        request: &Granted<B>,
+        first: BoxFuture<Result<Hold, ChargeError>>,
+    ) -> BoxFuture<Result<Taken, Rejection>> {
+        let again = Again {
+            identity: request.identity.clone(),
+            rights: Arc::clone(&request.rights),
+            charges: request.head.operation().map(|o| o.charge.clone()).unwrap_or_default(),
+            arrived: request.head.arrived,
+            route: request.head.route,
+        };
+        let (ledger, directory) = (Arc::clone(&self.ledger), Arc::clone(&self.directory));
+        Box::pin(async move {
+            match first.await {
+                Err(ChargeError::Outdated) => {}
+                first => return first.map(|hold| Taken { hold, rights: None }).map_err(rejection),
+            }
+            let rights = ready(directory.newer(&again.identity, &again.rights)).await?;
+            let operation = again.route.operation(&rights.catalog);
+            if operation.is_none() {
+                return Err(Rejection::Denied(Denial::RouteNotCovered));
+            }
+            decide(&rights, operation)?;
+            let hold =
+                ready(ledger.charge(&rights, &again.charges, again.arrived)).await.map_err(rejection)?;
+            Ok(Taken { hold, rights: Some(rights) })
+        })
+    }
+}
+
+async fn ready<T, E>(answer: Answer<T, E>) -> Result<T, E> {
+    match answer {
+        Answer::Ready(answer) => answer,
+        Answer::Pending(pending) => pending.await,
+    }
+}
+
+fn rejection(error: ChargeError) -> Rejection {
+    match error {
+        ChargeError::Denied(denial) => Rejection::Denied(denial),
+        ChargeError::Unavailable | ChargeError::Outdated => Rejection::LedgerUnavailable,
+    }
+}

@@ -1,0 +1,172 @@
+//! Observe: in `mode: observe`, a request that would be refused is counted, logged and forwarded all the same.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use tower::Service;
+
+use super::{
+    problem,
+    request::{Answered, ForwardError, Forwardable, Matched, Refused, Rejection, Route},
+    settle::SettledBody,
+};
+use crate::{metrics::Metrics, ports::Authenticator};
+
+/// Whether refusals are carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mode {
+    /// They are.
+    #[default]
+    Enforce,
+    /// They are counted and logged, and the request goes on.
+    Observe,
+}
+
+/// The stage around the checking ones.
+pub struct Observe<A, S, F> {
+    pub(super) mode: Mode,
+    pub(super) authenticator: Arc<A>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) checked: S,
+    pub(super) forward: F,
+}
+
+impl<A, S: Clone, F: Clone> Clone for Observe<A, S, F> {
+    fn clone(&self) -> Self {
+        Self {
+            mode: self.mode,
+            authenticator: Arc::clone(&self.authenticator),
+            metrics: Arc::clone(&self.metrics),
+            checked: self.checked.clone(),
+            forward: self.forward.clone(),
+        }
+    }
+}
+
+impl<A, S, F, B, R> Service<Matched<B>> for Observe<A, S, F>
+where
+    A: Authenticator,
+    S: Service<Matched<B>, Response = Answered<SettledBody<R>>, Error = Refused<B>>,
+    F: Service<Forwardable<B>, Response = http::Response<R>, Error = ForwardError> + Clone,
+{
+    type Response = Answered<SettledBody<R>>;
+    type Error = Refused<B>;
+    type Future = ObserveFuture<A, S::Future, F, F::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Refused<B>>> {
+        self.checked.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Matched<B>) -> Self::Future {
+        let observer = (self.mode == Mode::Observe).then(|| Observer {
+            authenticator: Arc::clone(&self.authenticator),
+            metrics: Arc::clone(&self.metrics),
+            forward: self.forward.clone(),
+        });
+        ObserveFuture {
+            state: ObserveFutureState::Checking { checking: self.checked.call(request), observer },
+        }
+    }
+}
+
+/// What lets a refused request pass.
+pub struct Observer<A, F> {
+    authenticator: Arc<A>,
+    metrics: Arc<Metrics>,
+    forward: F,
+}
+
+pin_project_lite::pin_project! {
+    /// The future of [`Observe`].
+    pub struct ObserveFuture<A, S, F, FF> {
+        #[pin]
+        state: ObserveFutureState<A, S, F, FF>,
+    }
+}
+
+pin_project_lite::pin_project! {
+    #[project = ObserveProjection]
+    enum ObserveFutureState<A, S, F, FF> {
+        Checking {
+            #[pin]
+            checking: S,
+            observer: Option<Observer<A, F>>,
+        },
+        Passing {
+            #[pin]
+            forwarding: FF,
+            context: Option<super::request::Context>,
+        },
+    }
+}
+
+impl<A, S, F, B, R> Future for ObserveFuture<A, S, F, F::Future>
+where
+    A: Authenticator,
+    S: Future<Output = Result<Answered<SettledBody<R>>, Refused<B>>>,
+    F: Service<Forwardable<B>, Response = http::Response<R>, Error = ForwardError>,
+{
+    type Output = Result<Answered<SettledBody<R>>, Refused<B>>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut state = self.project().state;
+        loop {
+            let next = match state.as_mut().project() {
+                ObserveProjection::Checking { checking, observer } => {
+                    let refused = match ready!(checking.poll(cx)) {
+                        Err(refused) => refused,
+                        answered => return Poll::Ready(answered),
+                    };
+                    let Refused { why, request, context } = refused;
+                    match (observer.take(), request) {
+                        (Some(mut observer), Some(mut request)) if context.route != Route::Own => {
+                            observer.note(&why, &context);
+                            observer.authenticator.strip(request.headers_mut());
+                            let forwardable = Forwardable {
+                                request,
+                                request_id: context.request_id.clone(),
+                                client: context.client,
+                                subject: context.subject.clone(),
+                            };
+                            ObserveFutureState::Passing {
+                                forwarding: observer.forward.call(forwardable),
+                                context: Some(context),
+                            }
+                        }
+                        (_, request) => return Poll::Ready(Err(Refused { why, request, context })),
+                    }
+                }
+                ObserveProjection::Passing { forwarding, context } => {
+                    let answer = ready!(forwarding.poll(cx));
+                    let Some(context) = context.take() else { return Poll::Pending };
+                    return Poll::Ready(match answer {
+                        Ok(response) => {
+                            Ok(Answered { response: response.map(SettledBody::unmetered), context })
+                        }
+                        Err(error) => Err(Refused { why: Rejection::Forward(error), request: None, context }),
+                    });
+                }
+            };
+            state.set(next);
+        }
+    }
+}
+
+impl<A, F> Observer<A, F> {
+    fn note(&self, why: &Rejection, context: &super::request::Context) {
+        let code = problem::code(why);
+        let subject = context.subject.as_ref();
+        let plan = subject.and_then(|subject| subject.plan.as_ref()).map_or("", |plan| plan.as_str());
+        self.metrics.request("observed", code, plan);
+        tracing::info!(
+            code,
+            request_id = context.request_id.to_str().unwrap_or_default(),
+            tenant = subject.map(|subject| subject.tenant.as_str()),
+            plan,
+            "would have been refused: {why}"
+        );
+    }
+}

@@ -1,0 +1,205 @@
+//! Settle: forwards a metered request and ends its hold exactly once, whichever way the response's body ends.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use tower::{Layer, Service};
+
+use super::{
+    ratelimit,
+    request::{Answered, ForwardError, Forwardable, Metered, Refused, Rejection, Subject},
+};
+use crate::{
+    clock::Clock,
+    domain::time::{Monotonic, UnixMillis},
+    metrics::Metrics,
+    ports::{Authenticator, Hold},
+};
+
+/// What the stage needs beside the request.
+pub struct Settling<A> {
+    /// Takes the tenant's key off the request.
+    pub authenticator: Arc<A>,
+    /// Measures.
+    pub clock: Arc<dyn Clock>,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+}
+
+impl<A> Clone for Settling<A> {
+    fn clone(&self) -> Self {
+        Self {
+            authenticator: Arc::clone(&self.authenticator),
+            clock: Arc::clone(&self.clock),
+            metrics: Arc::clone(&self.metrics),
+        }
+    }
+}
+
+/// The layer of this stage.
+pub struct SettleLayer<A>(Settling<A>);
+
+impl<A> SettleLayer<A> {
+    /// A layer that settles with these parts.
+    pub const fn new(parts: Settling<A>) -> Self {
+        Self(parts)
+    }
+}
+
+impl<A, F> Layer<F> for SettleLayer<A> {
+    type Service = Settle<A, F>;
+
+    fn layer(&self, forward: F) -> Settle<A, F> {
+        Settle { parts: self.0.clone(), forward }
+    }
+}
+
+/// The stage around a forwarding service.
+pub struct Settle<A, F> {
+    parts: Settling<A>,
+    forward: F,
+}
+
+impl<A, F: Clone> Clone for Settle<A, F> {
+    fn clone(&self) -> Self {
+        Self { parts: self.parts.clone(), forward: self.forward.clone() }
+    }
+}
+
+impl<A, F, B, R> Service<Metered<B>> for Settle<A, F>
+where
+    A: Authenticator,
+    F: Service<Forwardable<B>, Response = http::Response<R>, Error = ForwardError>,
+{
+    type Response = Answered<SettledBody<R>>;
+    type Error = Refused<B>;
+    type Future = SettleFuture<F::Future, B>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Refused<B>>> {
+        // Forwarding services are asked when they are called: an error here would have no request to belong to.
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, metered: Metered<B>) -> Self::Future {
+        let Metered { mut head, rights, hold } = metered;
+        let started = self.parts.clock.monotonic();
+        self.parts.metrics.decision.observe(started.since(head.started));
+        self.parts.authenticator.strip(head.request.headers_mut());
+        let subject = Subject::of(&rights);
+        let context = head.context(Some(subject.clone()));
+        let now = head.arrived;
+        SettleFuture {
+            forwarding: self.forward.call(head.forwardable(Some(subject))),
+            waiting: Some(Waiting {
+                context,
+                hold,
+                now,
+                started,
+                clock: Arc::clone(&self.parts.clock),
+                metrics: Arc::clone(&self.parts.metrics),
+            }),
+            request: std::marker::PhantomData,
+        }
+    }
+}
+
+struct Waiting {
+    context: super::request::Context,
+    hold: Hold,
+    now: UnixMillis,
+    started: Monotonic,
+    clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
+}
+
+pin_project_lite::pin_project! {
+    /// The future of [`Settle`].
+    pub struct SettleFuture<F, B> {
+        #[pin]
+        forwarding: F,
+        // Dropped unfinished (the client went away), the hold in it is kept.
+        waiting: Option<Waiting>,
+        request: std::marker::PhantomData<fn() -> B>,
+    }
+}
+
+impl<F, B, R> Future for SettleFuture<F, B>
+where
+    F: Future<Output = Result<http::Response<R>, ForwardError>>,
+{
+    type Output = Result<Answered<SettledBody<R>>, Refused<B>>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let answer = ready!(this.forwarding.poll(cx));
+        let Some(waiting) = this.waiting.take() else { return Poll::Pending };
+        let Waiting { context, hold, now, started, clock, metrics } = waiting;
+        Poll::Ready(match answer {
+            Ok(mut response) => {
+                metrics.upstream.observe(clock.monotonic().since(started));
+                ratelimit::replace(response.headers_mut(), &hold, now);
+                let response = response.map(|body| SettledBody { body, hold: Some(hold) });
+                Ok(Answered { response, context })
+            }
+            Err(error) => {
+                if error.may_be_seen() {
+                    hold.keep()
+                } else {
+                    hold.refund()
+                }
+                Err(Refused { why: Rejection::Forward(error), request: None, context })
+            }
+        })
+    }
+}
+
+pin_project_lite::pin_project! {
+    /// A response body that ends its request's hold when it ends: complete, with trailers, in an error, or dropped.
+    pub struct SettledBody<R> {
+        #[pin]
+        body: R,
+        hold: Option<Hold>,
+    }
+}
+
+impl<R> SettledBody<R> {
+    /// A body whose request took nothing.
+    pub const fn unmetered(body: R) -> Self {
+        Self { body, hold: None }
+    }
+}
+
+impl<R: Body<Data = Bytes>> Body for SettledBody<R> {
+    type Data = Bytes;
+    type Error = R::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, R::Error>>> {
+        let this = self.project();
+        let frame = ready!(this.body.poll_frame(cx));
+        // Every charge is fixed so far: whichever way the body ends, the cost is what was taken.
+        let over = match &frame {
+            None | Some(Err(_)) => true,
+            Some(Ok(frame)) => frame.is_trailers(),
+        };
+        if over && let Some(hold) = this.hold.take() {
+            hold.keep();
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -1,0 +1,112 @@
+//! The whole stack, put together: `Respond(Match(Identify(Resolve(Decide(Meter(Settle(Forward)))))))`.
+//!
+//! Each stage takes the form that only the stage before it can make, so a stack in another order does not compile.
+
+use std::sync::Arc;
+
+use tower::{Layer, layer::util::Stack as Pair};
+
+use super::{
+    cors::Cors,
+    decide::{self, Decide},
+    identify::{self, Identify},
+    matching::Match,
+    meter::{self, Meter},
+    observe::{Mode, Observe},
+    resolve::{self, Resolve},
+    respond::Respond,
+    settle::{Settle, SettleLayer, Settling},
+    stage::Stage,
+};
+use crate::{
+    clock::Clock,
+    metrics::Metrics,
+    ports::{Authenticator, Directory, Ledger, Policies},
+};
+
+/// What the stages ask.
+pub struct Gateway<P, A, D, L> {
+    /// The catalog in force.
+    pub policies: Arc<P>,
+    /// Credential to tenant.
+    pub authenticator: Arc<A>,
+    /// Tenant to rights.
+    pub directory: Arc<D>,
+    /// Units.
+    pub ledger: Arc<L>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Figures.
+    pub metrics: Arc<Metrics>,
+    /// Who may read refusals from a browser.
+    pub cors: Arc<Cors>,
+    /// Whether refusals are carried out.
+    pub mode: Mode,
+}
+
+impl<P, A, D, L> Clone for Gateway<P, A, D, L> {
+    fn clone(&self) -> Self {
+        Self {
+            policies: Arc::clone(&self.policies),
+            authenticator: Arc::clone(&self.authenticator),
+            directory: Arc::clone(&self.directory),
+            ledger: Arc::clone(&self.ledger),
+            clock: Arc::clone(&self.clock),
+            metrics: Arc::clone(&self.metrics),
+            cors: Arc::clone(&self.cors),
+            mode: self.mode,
+        }
+    }
+}
+
+/// The stages that check, around a forwarding service.
+type Checked<A, D, L, F> =
+    Stage<Identify<A>, Stage<Resolve<D>, Stage<Decide, Stage<Meter<L, D>, Settle<A, F>>>>>;
+
+/// The whole stack around a forwarding service.
+pub type Stack<P, A, D, L, F> = Respond<Match<P, Observe<A, Checked<A, D, L, F>, F>, F>>;
+
+impl<P, A, D, L, F> Layer<F> for Gateway<P, A, D, L>
+where
+    P: Policies,
+    A: Authenticator,
+    D: Directory,
+    L: Ledger,
+    F: Clone,
+{
+    type Service = Stack<P, A, D, L, F>;
+
+    fn layer(&self, forward: F) -> Self::Service {
+        let settling = Settling {
+            authenticator: Arc::clone(&self.authenticator),
+            clock: Arc::clone(&self.clock),
+            metrics: Arc::clone(&self.metrics),
+        };
+        let checks = Pair::new(
+            Pair::new(
+                Pair::new(
+                    Pair::new(
+                        SettleLayer::new(settling),
+                        meter::layer(Arc::clone(&self.ledger), Arc::clone(&self.directory)),
+                    ),
+                    decide::layer(),
+                ),
+                resolve::layer(Arc::clone(&self.directory)),
+            ),
+            identify::layer(Arc::clone(&self.authenticator)),
+        );
+        let observe = Observe {
+            mode: self.mode,
+            authenticator: Arc::clone(&self.authenticator),
+            metrics: Arc::clone(&self.metrics),
+            checked: checks.layer(forward.clone()),
+            forward: forward.clone(),
+        };
+        Respond {
+            inner: Match::new(Arc::clone(&self.policies), Arc::clone(&self.clock), observe, forward),
+            clock: Arc::clone(&self.clock),
+            cors: Arc::clone(&self.cors),
+            metrics: Arc::clone(&self.metrics),
+        }
+    }
+}

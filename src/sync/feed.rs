@@ -1,0 +1,203 @@
+//! The poll, and what follows from it.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    clock::{Clock, SystemClock},
+    domain::{
+        id::TenantId,
+        time::{UnixMillis, Version},
+    },
+    freshness::Freshness,
+    metrics::Metrics,
+    ports::{ChangeRow, Heartbeat, Incarnation, NodeStore, Policies, PollAnswer, StoreError},
+};
+
+/// Between two polls.
+const TURN: Duration = Duration::from_millis(250);
+/// After which a poll counts as failed.
+const POLL_LIMIT: Duration = Duration::from_secs(3);
+/// A local clock that is further off the database's is reported.
+const CLOCK_TOLERANCE_MILLIS: i64 = 2_000;
+
+/// Something that must obey a change before it counts as in force on this node.
+#[async_trait]
+pub trait Subscriber: Send + Sync + 'static {
+    /// A tenant was changed.
+    async fn changed(&self, tenant: &TenantId);
+    /// Anything may have changed: what is held from before must go.
+    async fn all_changed(&self);
+}
+
+/// What the feed is made of.
+pub struct FeedParts {
+    /// The registry and the changes.
+    pub store: Arc<dyn NodeStore>,
+    /// What the feed writes.
+    pub freshness: Arc<Freshness>,
+    /// Time; its civil clock is corrected by what the polls measure.
+    pub clock: Arc<SystemClock>,
+    /// Figures.
+    pub metrics: Arc<Metrics>,
+    /// Whose digest the heartbeat reports.
+    pub policies: Arc<dyn Policies>,
+    /// This run.
+    pub incarnation: Incarnation,
+    /// Who obeys changes.
+    pub subscribers: Vec<Arc<dyn Subscriber>>,
+}
+
+/// The change feed of this node.
+pub struct Feed {
+    parts: FeedParts,
+    clock_off_millis: AtomicI64,
+    failing: AtomicBool,
+}
+
+impl Feed {
+    /// A feed that has heard of nothing yet.
+    #[must_use]
+    pub fn new(parts: FeedParts) -> Self {
+        Self { parts, clock_off_millis: AtomicI64::new(0), failing: AtomicBool::new(false) }
+    }
+
+    /// How far the local clock is off the database's in milliseconds, where that is more than is tolerated.
+    #[must_use]
+    pub fn clock_is_off(&self) -> Option<i64> {
+        let off = self.clock_off_millis.load(Ordering::Relaxed);
+        (off.abs() > CLOCK_TOLERANCE_MILLIS).then_some(off)
+    }
+
+    /// Whether the last poll failed.
+    #[must_use]
+    pub fn is_failing(&self) -> bool {
+        self.failing.load(Ordering::Relaxed)
+    }
+
+    /// Polls until told to stop.
+    pub async fn run(self: Arc<Self>, stop: CancellationToken) {
+        loop {
+            let turn = async {
+                tokio::select! {
+                    () = tokio::time::sleep(TURN) => {}
+                    () = self.parts.freshness.poll_wanted() => {}
+                    () = self.parts.store.changed() => {}
+                }
+            };
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = turn => {}
+            }
+            self.catch_up().await;
+        }
+    }
+
+    /// Polls until nothing new is left, so that the last heartbeat reports everything that is in force here.
+    pub async fn catch_up(&self) {
+        // Bounded: under a steady stream of changes the next turn goes on.
+        for _ in 0..16 {
+            match self.poll().await {
+                Ok(false) => return self.succeeded(),
+                Ok(true) => {}
+                Err(error) => return self.failed(&error),
+            }
+        }
+    }
+
+    fn succeeded(&self) {
+        if self.failing.swap(false, Ordering::Relaxed) {
+            tracing::info!("the database answers again");
+        }
+    }
+
+    fn failed(&self, error: &StoreError) {
+        if !self.failing.swap(true, Ordering::Relaxed) {
+            tracing::warn!("changes cannot be polled; deciding on what is known: {error}");
+        }
+    }
+
+    /// One poll. Returns whether it brought something, which the next heartbeat must report.
+    async fn poll(&self) -> Result<bool, StoreError> {
+        let parts = &self.parts;
+        let beat = Heartbeat {
+            incarnation: parts.incarnation,
+            applied: parts.freshness.applied(),
+            digest: parts.policies.catalog().digest.clone(),
+        };
+        let sent = parts.clock.monotonic();
+        let local = SystemClock::uncorrected();
+        let answer = tokio::time::timeout(POLL_LIMIT, parts.store.poll(&beat))
+            .await
+            .map_err(|_| StoreError::Unavailable("no answer to a poll within 3 s".to_owned()))??;
+        self.measure_clock(local, &answer);
+        if answer.superseded {
+            tracing::error!("another process took this node's name; this one refuses to serve from now on");
+            parts.freshness.retire();
+            return Ok(false);
+        }
+        let news = self.apply(&answer).await;
+        parts.freshness.polled(sent, answer.live_nodes);
+        Ok(news)
+    }
+
+    fn measure_clock(&self, sent: UnixMillis, answer: &PollAnswer) {
+        let received = SystemClock::uncorrected();
+        // The answer was made somewhere between the two: the middle errs by at most half the round trip.
+        let middle = sent.0 + (received.0 - sent.0) / 2;
+        let off = answer.database_now.0 - middle;
+        let trip = received.0 - sent.0;
+        let before = self.clock_off_millis.swap(off, Ordering::Relaxed);
+        if off.abs() > CLOCK_TOLERANCE_MILLIS && before.abs() <= CLOCK_TOLERANCE_MILLIS {
+            tracing::warn!(off_millis = off, "this machine's clock differs from the database's");
+        }
+        // What is within the error of the measurement is not a difference.
+        self.parts.clock.correct(if off.abs() <= trip { 0 } else { off });
+    }
+
+    /// Puts changes in force: first the words that outdate caches, then the ledger, then the version that says so.
+    async fn apply(&self, answer: &PollAnswer) -> bool {
+        let parts = &self.parts;
+        if answer.gap {
+            parts.freshness.outdate_all(answer.upto);
+            for subscriber in &parts.subscribers {
+                subscriber.all_changed().await;
+            }
+        }
+        let mut tenants: Vec<&ChangeRow> = answer.changes.iter().collect();
+        for row in &tenants {
+            parts.freshness.outdate(&row.tenant, row.version);
+        }
+        tenants.sort_by(|a, b| a.tenant.cmp(&b.tenant));
+        tenants.dedup_by(|a, b| a.tenant == b.tenant);
+        for row in tenants {
+            for subscriber in &parts.subscribers {
+                subscriber.changed(&row.tenant).await;
+            }
+        }
+        let news = answer.upto > parts.freshness.applied();
+        if news {
+            let now = parts.clock.now();
+            for row in &answer.changes {
+                let millis = u64::try_from(now.0 - row.at.0).unwrap_or(0);
+                parts.metrics.change_applied.observe(Duration::from_millis(millis));
+            }
+            parts.freshness.set_applied(answer.upto);
+        }
+        news
+    }
+
+    /// The newest version in force here.
+    #[must_use]
+    pub fn applied(&self) -> Version {
+        self.parts.freshness.applied()
+    }
+}
