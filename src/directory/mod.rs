@@ -108,7 +108,11 @@ impl Shared {
         }
     }
 
-    async fn resolve(&self, identity: &Identity, catalog: &Arc<Catalog>) -> Result<Arc<Rights>, ResolveError> {
+    async fn resolve(
+        &self,
+        identity: &Identity,
+        catalog: &Arc<Catalog>,
+    ) -> Result<Arc<Rights>, ResolveError> {
         self.may_decide().await?;
         let entry = match self.known(&identity.tenant) {
             Some(entry) => entry,

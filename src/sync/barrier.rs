@@ -42,7 +42,8 @@ impl Barrier for WaitForNodes {
         loop {
             let waited = self.clock.monotonic().since(began);
             let Ok(nodes) = self.store.nodes().await else {
-                return Applied { nodes: 1, pending: self.own_pending(version) };
+                let pending = self.own_pending(version);
+                return Applied { nodes: u32::from(pending.is_empty()), pending };
             };
             let serving: Vec<&NodeRow> = nodes.iter().filter(|node| self.may_serve(node)).collect();
             let behind: Vec<&NodeRow> =
@@ -55,7 +56,8 @@ impl Barrier for WaitForNodes {
             let hopeless = behind.iter().copied().map(stands_still).filter(|still| *still).count();
             if behind.len() == hopeless || waited >= LONGEST {
                 let pending = behind.iter().map(|node| node.name.clone()).collect();
-                return Applied { nodes: u32::try_from(serving.len()).unwrap_or(u32::MAX), pending };
+                let nodes = u32::try_from(serving.len() - behind.len()).unwrap_or(u32::MAX);
+                return Applied { nodes, pending };
             }
             tokio::time::sleep(LOOK).await;
         }
@@ -68,11 +70,8 @@ impl WaitForNodes {
     }
 
     fn has_applied(&self, node: &NodeRow, version: Version) -> bool {
-        let applied = if node.incarnation == self.incarnation {
-            self.freshness.applied()
-        } else {
-            node.applied
-        };
+        let applied =
+            if node.incarnation == self.incarnation { self.freshness.applied() } else { node.applied };
         applied >= version
     }
 

@@ -1,0 +1,280 @@
+//! The configuration: one file, and an environment variable for each of its keys (contract, section 3).
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use http::Uri;
+use serde::Deserialize;
+
+use super::values::{ByteSize, Cidr, HeaderText, Origin, Probe, Span, UpstreamUri};
+
+/// Everything that can be configured.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where clients connect.
+    #[serde(default = "defaults::listen", deserialize_with = "super::values::address")]
+    pub listen: SocketAddr,
+    /// Whom requests are forwarded to.
+    pub upstream: UpstreamUri,
+    /// The folder of the policy files.
+    #[serde(default = "defaults::policies")]
+    pub policies: PathBuf,
+    /// The database's URL.
+    #[serde(default = "defaults::database")]
+    pub database: String,
+    /// Where this node keeps files of its own.
+    #[serde(default = "defaults::data_dir")]
+    pub data_dir: PathBuf,
+    /// Data-plane threads; the cores where it is not given.
+    #[serde(default)]
+    pub workers: Option<usize>,
+    /// This node's stable name; the host name where it is not given.
+    #[serde(default)]
+    pub node: Option<String>,
+    /// Whether refusals are carried out.
+    #[serde(default)]
+    pub mode: ModeWord,
+    /// What becomes of unknown tenants.
+    #[serde(default)]
+    pub tenants: Tenants,
+    /// Peers whose forwarding headers are believed.
+    #[serde(default)]
+    pub trusted_proxies: Vec<Cidr>,
+    /// The load balancer's path on the data listener; empty is off.
+    #[serde(default)]
+    pub probe: Probe,
+    /// Who may read refusals from a browser.
+    #[serde(default)]
+    pub cors: CorsConfig,
+    /// The admin listener.
+    #[serde(default)]
+    pub admin: Admin,
+    /// How tenants prove who they are.
+    #[serde(default)]
+    pub identity: IdentityConfig,
+    /// Bounds on waiting.
+    #[serde(default)]
+    pub timeouts: Timeouts,
+    /// Bounds on everything else.
+    #[serde(default)]
+    pub caps: Caps,
+    /// How long a node that hears nothing goes on with what it knows.
+    #[serde(default = "defaults::serve_stale")]
+    pub serve_stale: Span,
+}
+
+/// `mode`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ModeWord {
+    /// Refusals are carried out.
+    #[default]
+    Enforce,
+    /// They are counted and logged only.
+    Observe,
+}
+
+/// `tenants`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tenants {
+    /// `deny`, or the plan on which an unknown tenant's first valid token puts it.
+    #[serde(default)]
+    pub unknown: UnknownTenant,
+}
+
+/// `tenants.unknown`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum UnknownTenant {
+    /// Refused.
+    #[default]
+    Deny,
+    /// Made on this plan.
+    Plan(String),
+}
+
+/// `cors`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CorsConfig {
+    /// Origins such as `https://app.example`, or `*`.
+    #[serde(default)]
+    pub origins: Vec<Origin>,
+}
+
+/// `admin`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Admin {
+    /// Where administrators connect.
+    #[serde(default = "defaults::admin_listen", deserialize_with = "super::values::address")]
+    pub listen: SocketAddr,
+    /// The token they show; without one every call is refused.
+    #[serde(default)]
+    pub token: Option<Secret>,
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self { listen: defaults::admin_listen(), token: None }
+    }
+}
+
+/// A text that is never shown.
+#[derive(Clone, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(pub String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("(secret)")
+    }
+}
+
+/// `identity`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IdentityConfig {
+    /// The header that carries API keys.
+    #[serde(default = "defaults::api_key_header")]
+    pub api_key_header: HeaderText,
+    /// Token issuers.
+    #[serde(default)]
+    pub jwt: Vec<Issuer>,
+}
+
+impl Default for IdentityConfig {
+    fn default() -> Self {
+        Self { api_key_header: defaults::api_key_header(), jwt: Vec::new() }
+    }
+}
+
+/// One entry of `identity.jwt`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Issuer {
+    /// The `iss` claim.
+    pub issuer: String,
+    /// What `aud` must contain.
+    pub audience: String,
+    /// Accepted algorithms.
+    pub algorithms: Vec<String>,
+    /// A file with the issuer's keys.
+    #[serde(default)]
+    pub jwks_file: Option<PathBuf>,
+    /// Where the issuer publishes its keys.
+    #[serde(default, deserialize_with = "super::values::optional_uri")]
+    pub jwks_url: Option<Uri>,
+    /// A file with a shared secret, for HS256.
+    #[serde(default)]
+    pub hs256_secret_file: Option<PathBuf>,
+    /// The claim that names the tenant.
+    #[serde(default = "defaults::tenant_claim")]
+    pub tenant_claim: String,
+    /// How far clocks may differ.
+    #[serde(default = "defaults::leeway")]
+    pub leeway: Span,
+    /// A cookie that carries the token, too.
+    #[serde(default)]
+    pub cookie: Option<String>,
+}
+
+/// `timeouts`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Timeouts {
+    /// A request's head, from its first byte.
+    pub request_head: Span,
+    /// A connection to the upstream.
+    pub connect: Span,
+    /// The upstream's head, from the last byte of the request's body.
+    pub response_head: Span,
+    /// A kept connection without a request.
+    pub idle: Span,
+    /// A body, event stream or WebSocket without a byte either way.
+    pub stream_idle: Span,
+    /// Open requests at shutdown.
+    pub drain: Span,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        let seconds = |seconds| Span(Duration::from_secs(seconds));
+        Self {
+            request_head: seconds(10),
+            connect: seconds(3),
+            response_head: seconds(60),
+            idle: seconds(75),
+            stream_idle: seconds(600),
+            drain: seconds(30),
+        }
+    }
+}
+
+/// `caps`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Caps {
+    /// Open client connections.
+    pub connections: usize,
+    /// Bytes of a request's head.
+    pub request_head: ByteSize,
+    /// Tenants kept in memory.
+    pub tenants_cached: u64,
+}
+
+impl Default for Caps {
+    fn default() -> Self {
+        Self { connections: 10_000, request_head: ByteSize(64 * 1024), tenants_cached: 1_000_000 }
+    }
+}
+
+mod defaults {
+    use super::{Duration, HeaderText, PathBuf, SocketAddr, Span};
+
+    pub(super) fn listen() -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], 8080))
+    }
+    pub(super) fn admin_listen() -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], 8081))
+    }
+    pub(super) fn policies() -> PathBuf {
+        PathBuf::from("./policies")
+    }
+    pub(super) fn database() -> String {
+        "sqlite://plangate-data/plangate.db".to_owned()
+    }
+    pub(super) fn data_dir() -> PathBuf {
+        PathBuf::from("./plangate-data")
+    }
+    pub(super) const fn serve_stale() -> Span {
+        Span(Duration::from_secs(600))
+    }
+    pub(super) fn api_key_header() -> HeaderText {
+        HeaderText(http::HeaderName::from_static("x-api-key"))
+    }
+    pub(super) fn tenant_claim() -> String {
+        "tenant".to_owned()
+    }
+    pub(super) const fn leeway() -> Span {
+        Span(Duration::from_secs(30))
+    }
+}
+
+impl Config {
+    /// Data-plane threads.
+    #[must_use]
+    pub fn worker_count(&self) -> usize {
+        self.workers
+            .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get))
+    }
+
+    /// This node's stable name.
+    #[must_use]
+    pub fn node_name(&self) -> String {
+        self.node.clone().unwrap_or_else(|| {
+            let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+            if name.is_empty() { "plangate".to_owned() } else { name }
+        })
+    }
+}
