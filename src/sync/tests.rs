@@ -1,1 +1,237 @@
+//! The feed and the barrier over a registry that the test holds in its hand.
 
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+
+use super::*;
+use crate::{
+    clock::{Clock, SystemClock},
+    domain::{
+        catalog::{Catalog, Digest, Unmatched},
+        id::TenantId,
+        time::{UnixMillis, Version},
+    },
+    freshness::{Freshness, Knowledge},
+    ports::{
+        Barrier, ChangeRow, Heartbeat, Incarnation, NodeRow, NodeStore, Policies, PollAnswer, RegisterError,
+        Registration, StoreError,
+    },
+};
+
+#[derive(Default)]
+struct Registry {
+    changes: Mutex<Vec<ChangeRow>>,
+    others: Mutex<Vec<NodeRow>>,
+    reported: AtomicU64,
+    away: AtomicBool,
+    superseded: AtomicBool,
+    gap: AtomicBool,
+    ahead_millis: Mutex<i64>,
+}
+
+#[async_trait]
+impl NodeStore for Registry {
+    async fn register(&self, _: &Registration) -> Result<Version, RegisterError> {
+        Ok(Version(0))
+    }
+    async fn poll(&self, beat: &Heartbeat) -> Result<PollAnswer, StoreError> {
+        if self.away.load(Ordering::SeqCst) {
+            return Err(StoreError::Unavailable("away".into()));
+        }
+        self.reported.store(beat.applied.0, Ordering::SeqCst);
+        let all = self.changes.lock().unwrap();
+        let changes: Vec<ChangeRow> =
+            all.iter().filter(|row| row.version > beat.applied).take(2).cloned().collect();
+        let upto = changes.last().map_or(beat.applied, |row| row.version);
+        Ok(PollAnswer {
+            changes,
+            upto,
+            gap: self.gap.swap(false, Ordering::SeqCst),
+            live_nodes: 3,
+            database_now: UnixMillis(SystemClock::uncorrected().0 + *self.ahead_millis.lock().unwrap()),
+            superseded: self.superseded.load(Ordering::SeqCst),
+        })
+    }
+    async fn deregister(&self, _: Incarnation) -> Result<(), StoreError> {
+        Ok(())
+    }
+    async fn nodes(&self) -> Result<Vec<NodeRow>, StoreError> {
+        let mut nodes = self.others.lock().unwrap().clone();
+        nodes.push(node("self", own(), self.reported.load(Ordering::SeqCst), 0));
+        Ok(nodes)
+    }
+    async fn changed(&self) {
+        std::future::pending().await
+    }
+}
+
+fn own() -> Incarnation {
+    Incarnation(uuid::Uuid::from_u128(1))
+}
+
+fn node(name: &str, incarnation: Incarnation, applied: u64, beat_millis: u64) -> NodeRow {
+    NodeRow {
+        name: name.into(),
+        incarnation,
+        applied: Version(applied),
+        digest: Digest("d".into()),
+        beat_age: Duration::from_millis(beat_millis),
+    }
+}
+
+struct OneCatalog(Arc<Catalog>);
+
+impl Policies for OneCatalog {
+    fn catalog(&self) -> Arc<Catalog> {
+        Arc::clone(&self.0)
+    }
+}
+
+#[derive(Default)]
+struct Heard(Mutex<Vec<String>>);
+
+#[async_trait]
+impl Subscriber for Heard {
+    async fn changed(&self, tenant: &TenantId) {
+        self.0.lock().unwrap().push(tenant.to_string());
+    }
+    async fn all_changed(&self) {
+        self.0.lock().unwrap().push("*".into());
+    }
+}
+
+struct Scene {
+    registry: Arc<Registry>,
+    freshness: Arc<Freshness>,
+    heard: Arc<Heard>,
+    clock: Arc<SystemClock>,
+    feed: Arc<Feed>,
+}
+
+fn scene() -> Scene {
+    let registry = Arc::new(Registry::default());
+    let freshness = Arc::new(Freshness::default());
+    let heard = Arc::new(Heard::default());
+    let clock = Arc::new(SystemClock::default());
+    let catalog = Catalog {
+        digest: Digest("d".into()),
+        features: Vec::new(),
+        limits: Vec::new(),
+        meters: Vec::new(),
+        plans: Default::default(),
+        routes: Default::default(),
+        unmatched: Unmatched::Deny,
+    };
+    let feed = Arc::new(Feed::new(FeedParts {
+        store: Arc::clone(&registry) as Arc<dyn NodeStore>,
+        freshness: Arc::clone(&freshness),
+        clock: Arc::clone(&clock),
+        metrics: Arc::default(),
+        policies: Arc::new(OneCatalog(Arc::new(catalog))),
+        incarnation: own(),
+        subscribers: vec![Arc::clone(&heard) as Arc<dyn Subscriber>],
+    }));
+    Scene { registry, freshness, heard, clock, feed }
+}
+
+impl Scene {
+    fn change(&self, version: u64, tenant: &str) {
+        self.registry.changes.lock().unwrap().push(ChangeRow {
+            version: Version(version),
+            tenant: TenantId::parse(tenant).unwrap(),
+            kind: "tenant.put".into(),
+            at: UnixMillis(0),
+        });
+    }
+
+    fn knowledge(&self) -> Knowledge {
+        self.freshness.knowledge(self.clock.monotonic())
+    }
+}
+
+#[tokio::test]
+async fn changes_are_in_force_before_they_are_reported() {
+    let scene = scene();
+    assert!(matches!(scene.knowledge(), Knowledge::Stale(_)));
+    for (version, tenant) in [(1, "a"), (2, "b"), (3, "a"), (4, "c")] {
+        scene.change(version, tenant);
+    }
+    scene.feed.catch_up().await;
+    assert_eq!(scene.knowledge(), Knowledge::Fresh);
+    assert_eq!(scene.feed.applied(), Version(4));
+    assert_eq!(scene.registry.reported.load(Ordering::SeqCst), 4, "the last heartbeat reports all of it");
+    assert!(scene.freshness.min_version(&TenantId::parse("a").unwrap()) >= Version(3));
+    assert_eq!(*scene.heard.0.lock().unwrap(), ["a", "b", "a", "c"]);
+    assert_eq!(scene.freshness.live_nodes(), 3);
+}
+
+#[tokio::test]
+async fn pruned_changes_outdate_everything() {
+    let scene = scene();
+    scene.change(9, "z");
+    scene.registry.gap.store(true, Ordering::SeqCst);
+    scene.feed.catch_up().await;
+    assert!(scene.freshness.min_version(&TenantId::parse("other").unwrap()) >= Version(9));
+    assert_eq!(scene.heard.0.lock().unwrap()[0], "*");
+}
+
+#[tokio::test]
+async fn a_failed_poll_keeps_nobody_fresh() {
+    let scene = scene();
+    scene.registry.away.store(true, Ordering::SeqCst);
+    scene.feed.catch_up().await;
+    assert!(scene.feed.is_failing());
+    assert!(matches!(scene.knowledge(), Knowledge::Stale(_)));
+    scene.registry.away.store(false, Ordering::SeqCst);
+    scene.feed.catch_up().await;
+    assert!(!scene.feed.is_failing());
+}
+
+#[tokio::test]
+async fn a_node_whose_place_was_taken_refuses() {
+    let scene = scene();
+    scene.feed.catch_up().await;
+    scene.registry.superseded.store(true, Ordering::SeqCst);
+    scene.feed.catch_up().await;
+    assert!(matches!(scene.knowledge(), Knowledge::Stale(Duration::MAX)));
+}
+
+#[tokio::test]
+async fn a_clock_that_is_off_is_corrected_and_reported() {
+    let scene = scene();
+    *scene.registry.ahead_millis.lock().unwrap() = 5_000;
+    scene.feed.catch_up().await;
+    let off = scene.feed.clock_is_off().unwrap();
+    assert!((4_900..=5_100).contains(&off), "{off}");
+    assert!((scene.clock.now().0 - SystemClock::uncorrected().0 - 5_000).abs() < 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_barrier_waits_for_nodes_and_names_those_behind() {
+    let scene = scene();
+    scene.change(1, "a");
+    let other = |n| Incarnation(uuid::Uuid::from_u128(n));
+    *scene.registry.others.lock().unwrap() = vec![
+        node("b", other(2), 1, 10),
+        node("dead", other(3), 0, 30_000),
+        node("forgotten", other(4), 0, 700_000),
+    ];
+    let barrier = WaitForNodes {
+        feed: Arc::clone(&scene.feed),
+        freshness: Arc::clone(&scene.freshness),
+        store: Arc::clone(&scene.registry) as Arc<dyn NodeStore>,
+        clock: Arc::clone(&scene.clock) as Arc<dyn Clock>,
+        incarnation: own(),
+        serve_stale: Duration::from_secs(600),
+    };
+    let applied = barrier.applied(Version(1)).await;
+    assert_eq!(applied.nodes, 2);
+    assert_eq!(applied.pending, ["dead"]);
+}
