@@ -1,0 +1,26 @@
+//! What a tenant may do.
+
+use std::sync::Arc;
+
+use super::Answer;
+use crate::domain::{catalog::Catalog, identity::Identity, rights::Rights};
+
+/// Finds the rights of a tenant.
+pub trait Directory: Send + Sync + 'static {
+    /// The tenant's rights, compiled from `catalog` and no older than the newest change that this node has applied.
+    fn resolve(&self, identity: &Identity, catalog: &Arc<Catalog>) -> Answer<Arc<Rights>, ResolveError>;
+
+    /// The tenant's rights once this node knows of newer ones than `known`; waits a bounded time for them.
+    fn newer(&self, identity: &Identity, known: &Arc<Rights>) -> Answer<Arc<Rights>, ResolveError>;
+}
+
+/// Why rights are not known.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ResolveError {
+    /// There is no such tenant.
+    #[error("no tenant of this name is known")]
+    TenantUnknown,
+    /// They cannot be read now, or this node has not heard of changes for too long.
+    #[error("the account's rights cannot be read at the moment")]
+    Unavailable,
+}

@@ -1,0 +1,262 @@
+//! Units: taken in memory, granted by the database.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::{Answer, BoxFuture, StoreError};
+use crate::domain::{
+    denial::Denial,
+    id::{MeterId, TenantId},
+    period::{Period, Window},
+    rights::Rights,
+    route::Charge,
+    time::{UnixMillis, Version},
+    units::Units,
+};
+
+/// Spends units. A charge takes the rates first, then every window of every meter, all or nothing.
+pub trait Ledger: Send + Sync + 'static {
+    /// Takes the units of `charges`, at the instant `now`. A refusal has taken nothing.
+    fn charge(&self, rights: &Arc<Rights>, charges: &[Charge], now: UnixMillis) -> Answer<Hold, ChargeError>;
+
+    /// What a tenant has used of each of its meters, this node to the unit, the others as last flushed.
+    fn usage(&self, rights: &Arc<Rights>, now: UnixMillis) -> BoxFuture<Result<Vec<MeterUsage>, StoreError>>;
+}
+
+/// Why a charge was not taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ChargeError {
+    /// A rate or quota refused it.
+    #[error(transparent)]
+    Denied(#[from] Denial),
+    /// The ledger cannot grant units now, and holds none.
+    #[error("usage cannot be recorded at the moment")]
+    Unavailable,
+    /// The tenant has newer rights than those the charge came with: it is to be decided again.
+    #[error("the account was changed meanwhile")]
+    Outdated,
+}
+
+/// What one request has taken from the ledger. It ends in exactly one of three ways; dropped unfinished it is kept, as
+/// whatever a request may have cost must count.
+#[must_use]
+pub struct Hold(Option<Box<dyn HoldEntry>>);
+
+/// The ledger's side of a [`Hold`].
+pub trait HoldEntry: Send + Sync {
+    /// The request is over and cost what was taken.
+    fn keep(self: Box<Self>);
+    /// The upstream provably never saw the request: all units, and the rate's, go back to the words they came from.
+    fn refund(self: Box<Self>);
+    /// The request is over and cost `actual` of a reserved meter; the rest goes back. More than reserved is recorded as
+    /// `overrun`.
+    fn settle(self: Box<Self>, actual: &[Charge]);
+    /// Shows each quota and rate that the charge was held against, as it stands now.
+    fn standings(&self, now: UnixMillis, show: &mut dyn FnMut(Standing<'_>));
+}
+
+impl Hold {
+    /// Wraps a ledger's entry.
+    pub fn new(entry: Box<dyn HoldEntry>) -> Self {
+        Self(Some(entry))
+    }
+
+    /// A hold of nothing, for operations without a charge.
+    pub const fn empty() -> Self {
+        Self(None)
+    }
+
+    /// See [`HoldEntry::keep`].
+    pub fn keep(mut self) {
+        if let Some(entry) = self.0.take() {
+            entry.keep();
+        }
+    }
+
+    /// See [`HoldEntry::refund`].
+    pub fn refund(mut self) {
+        if let Some(entry) = self.0.take() {
+            entry.refund();
+        }
+    }
+
+    /// See [`HoldEntry::settle`].
+    pub fn settle(mut self, actual: &[Charge]) {
+        if let Some(entry) = self.0.take() {
+            entry.settle(actual);
+        }
+    }
+
+    /// See [`HoldEntry::standings`].
+    pub fn standings(&self, now: UnixMillis, mut show: impl FnMut(Standing<'_>)) {
+        if let Some(entry) = &self.0 {
+            entry.standings(now, &mut show);
+        }
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        if let Some(entry) = self.0.take() {
+            entry.keep();
+        }
+    }
+}
+
+/// How one quota or rate stands, for the `RateLimit` headers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing<'a> {
+    /// The meter.
+    pub meter: &'a str,
+    /// Which quota window; `None`: the rate.
+    pub window: Option<Window>,
+    /// Units in the whole window (a rate's `limit`).
+    pub quota: Units,
+    /// The window's length in seconds, rounded up, at least 1.
+    pub seconds: u64,
+    /// Units left.
+    pub remaining: Units,
+    /// Seconds until the window (or the rate's burst) is whole again, rounded up.
+    pub resets_in: u64,
+}
+
+/// How a tenant's meter stands in one window.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WindowUsage {
+    /// Which window.
+    pub window: Window,
+    /// The current period.
+    pub period: Period,
+    /// The limit as the plan has it (a month's without overage cap); `None`: unlimited.
+    pub limit: Option<Units>,
+    /// Units used, over all nodes.
+    pub used: Units,
+    /// Units that crashed nodes were granted and may have used.
+    pub uncertain: Units,
+}
+
+/// How a tenant's meter stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MeterUsage {
+    /// The meter.
+    pub meter: MeterId,
+    /// Its windows, the shortest first, the month last.
+    pub windows: Vec<WindowUsage>,
+}
+
+/// Names a bucket: one tenant's units of one meter in one period.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BucketKey {
+    /// Whose.
+    pub tenant: TenantId,
+    /// Of what.
+    pub meter: MeterId,
+    /// Over which kind of window.
+    pub window: Window,
+    /// The period's start.
+    pub start: UnixMillis,
+    /// The version at which counting began anew.
+    pub epoch: Version,
+}
+
+/// One incarnation's share of a bucket. Each word is a row of its own: a sealed slot is never opened again.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct SlotKey {
+    /// The bucket.
+    pub bucket: BucketKey,
+    /// The registered incarnation of the node that owns the slot.
+    pub incarnation: Incarnation,
+    /// The word's number on that incarnation.
+    pub seq: u64,
+}
+
+/// One run of one node: a new number at each start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Incarnation(pub uuid::Uuid);
+
+/// A slot's totals as its owner knows them. They only grow, so that a replay or a late arrival is harmless.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SlotTotals {
+    /// The slot.
+    pub slot: SlotKey,
+    /// The period's end.
+    pub end: UnixMillis,
+    /// Units charged so far.
+    pub used: u64,
+    /// Units given back so far; at most `used`.
+    pub refunded: u64,
+    /// When these totals were true: names the hour of usage to which the difference belongs.
+    pub at: UnixMillis,
+    /// Nothing more will be charged to this slot.
+    pub sealed: bool,
+}
+
+/// Asks for more units.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GrantRequest {
+    /// The slot's totals, recorded by the way. Never sealed.
+    pub totals: SlotTotals,
+    /// The bucket's hard limit, as compiled at `version`.
+    pub limit: Units,
+    /// The version of the tenant's facts from which the limit was compiled: any but the current is refused.
+    pub version: Version,
+    /// What the slot was granted so far, as the node knows it: the compare of the compare-and-set.
+    pub granted: u64,
+    /// Units below which a grant is of no use.
+    pub need: u64,
+    /// Units the node would like (rate x horizon, or a thousandth of the limit); the store shrinks it toward the tail.
+    pub want: u64,
+}
+
+/// What became of a [`GrantRequest`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GrantOutcome {
+    /// The slot's new total. It may be what an earlier request with an unknown end had already been granted.
+    Granted {
+        /// Units granted to the slot so far, this grant included.
+        granted: u64,
+        /// Units used by all slots of the bucket, as far as flushed, this one's totals included.
+        used: u64,
+    },
+    /// Fewer than `need` units are left to grant. Nothing was granted.
+    Exhausted {
+        /// Units not allocated to any slot.
+        left: u64,
+        /// Units used by all slots of the bucket, as far as flushed.
+        used: u64,
+    },
+    /// The limit was compiled from facts that are not the current ones.
+    Stale,
+    /// The slot is sealed, or not at the total that the node believes; `granted` is what it has.
+    Refused {
+        /// Units granted to the slot so far.
+        granted: u64,
+    },
+}
+
+/// Units used of a bucket by others than one incarnation, as far as flushed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct OthersUsage {
+    /// Units used, less those given back.
+    pub used: Units,
+    /// Units granted to unsealed slots of incarnations that are gone, less what they recorded as used.
+    pub uncertain: Units,
+}
+
+/// The database's side of the ledger.
+#[async_trait]
+pub trait LedgerStore: Send + Sync + 'static {
+    /// Grants units, all requests in one transaction, each by itself; answers in the order of the requests.
+    async fn grant(&self, requests: &[GrantRequest]) -> Result<Vec<GrantOutcome>, StoreError>;
+
+    /// Records totals. Those with `sealed` also return what was granted and not used: the database computes it.
+    async fn flush(&self, totals: &[SlotTotals]) -> Result<(), StoreError>;
+
+    /// What others than `incarnation` have used of each bucket, in the order asked.
+    async fn others(
+        &self,
+        incarnation: Incarnation,
+        buckets: &[BucketKey],
+    ) -> Result<Vec<OthersUsage>, StoreError>;
+}

@@ -1,0 +1,30 @@
+//! What the stages and surfaces ask of the world. Adapters implement these; nothing above knows which adapter it has.
+
+mod administration;
+mod directory;
+mod identity;
+mod ledger;
+mod nodes;
+mod policies;
+mod tenants;
+
+use std::{future::Future, pin::Pin};
+
+pub use administration::*;
+pub use directory::*;
+pub use identity::*;
+pub use ledger::*;
+pub use nodes::*;
+pub use policies::*;
+pub use tenants::*;
+
+/// A future that may move between threads.
+pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// An answer that is mostly there at once: the hot path takes `Ready` without allocating or yielding.
+pub enum Answer<T, E> {
+    /// Known from memory.
+    Ready(Result<T, E>),
+    /// Must be asked for; the future owns what it needs.
+    Pending(BoxFuture<Result<T, E>>),
+}
