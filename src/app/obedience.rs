@@ -1,0 +1,24 @@
+//! What obeys the change feed: the ledger, whose leases were granted under limits that may be others now.
+
+use async_trait::async_trait;
+
+use crate::{domain::id::TenantId, ledger::EscrowLedger, sync::Subscriber};
+
+/// Seals and returns a changed tenant's leases.
+pub struct LedgerObeys(pub EscrowLedger);
+
+#[async_trait]
+impl Subscriber for LedgerObeys {
+    async fn changed(&self, tenant: &TenantId) {
+        // Sealing is done at once; what could not be recorded is recorded by the next flush.
+        if let Err(error) = self.0.apply(tenant).await {
+            tracing::warn!(tenant = tenant.as_str(), "leases are returned later: {error}");
+        }
+    }
+
+    async fn all_changed(&self) {
+        if let Err(error) = self.0.apply_everything().await {
+            tracing::warn!("leases are returned later: {error}");
+        }
+    }
+}
