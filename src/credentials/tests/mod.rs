@@ -1,0 +1,1 @@
+//! The authenticator as a whole.
