@@ -31,7 +31,7 @@ pub(super) enum FetchError {
     #[error("the document has more than 1 MiB")]
     TooLong,
     /// Nothing in time.
-    #[error("no complete answer within 10 s")]
+    #[error("no complete answer in time")]
     Late,
     /// No answer at all, or it broke off.
     #[error("{0}")]
@@ -39,7 +39,10 @@ pub(super) enum FetchError {
 }
 
 /// Fetches documents.
-pub(super) struct Fetcher(Client<HttpsConnector<HttpConnector>, Empty<Bytes>>);
+pub(super) struct Fetcher {
+    client: Client<HttpsConnector<HttpConnector>, Empty<Bytes>>,
+    patience: Duration,
+}
 
 /// The roots of trust of the machine, or those of the browsers where the machine has none.
 pub(super) fn usual_tls() -> Result<ClientConfig, String> {
@@ -78,12 +81,13 @@ impl Fetcher {
             .enable_http1()
             .wrap_connector(connector);
         // Fetches are minutes apart: a kept connection would only be found broken.
-        Self(Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector))
+        let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector);
+        Self { client, patience: PATIENCE }
     }
 
     /// The document behind `url`.
     pub(super) async fn get(&self, url: &Uri) -> Result<Bytes, FetchError> {
-        tokio::time::timeout(PATIENCE, self.get_patiently(url)).await.unwrap_or(Err(FetchError::Late))
+        tokio::time::timeout(self.patience, self.get_patiently(url)).await.unwrap_or(Err(FetchError::Late))
     }
 
     async fn get_patiently(&self, url: &Uri) -> Result<Bytes, FetchError> {
@@ -92,7 +96,8 @@ impl Fetcher {
             .header(header::USER_AGENT, concat!("plangate/", env!("CARGO_PKG_VERSION")))
             .body(Empty::new())
             .map_err(|error| FetchError::Transport(error.to_string()))?;
-        let response = self.0.request(request).await.map_err(|error| FetchError::Transport(chain(&error)))?;
+        let response =
+            self.client.request(request).await.map_err(|error| FetchError::Transport(chain(&error)))?;
         if response.status() != StatusCode::OK {
             return Err(FetchError::Status(response.status()));
         }
@@ -117,7 +122,21 @@ fn chain(error: &(dyn Error + 'static)) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
     use super::*;
+    use crate::credentials::tests::server::{Reply, Server};
+
+    fn fetcher() -> Fetcher {
+        Fetcher::new(usual_tls().unwrap())
+    }
+
+    async fn get(reply: Reply) -> Result<Bytes, FetchError> {
+        let server = Server::start(reply).await;
+        fetcher().get(&server.url().parse().unwrap()).await
+    }
 
     #[test]
     fn only_http_urls_with_a_host_are_taken() {
@@ -136,8 +155,83 @@ mod tests {
         }
     }
 
-    #[test]
-    fn the_usual_roots_are_there() {
-        assert!(usual_tls().is_ok());
+    #[tokio::test]
+    async fn a_document_is_fetched() {
+        assert_eq!(get(Reply::Document("{}".into())).await.unwrap(), "{}");
+    }
+
+    #[tokio::test]
+    async fn only_200_counts_and_redirects_are_not_followed() {
+        assert!(matches!(get(Reply::Status(404)).await, Err(FetchError::Status(status)) if status == 404));
+        let server = Server::start(Reply::Document("{}".into())).await;
+        let redirect = get(Reply::Redirect(server.url())).await;
+        assert!(matches!(redirect, Err(FetchError::Status(status)) if status == 302));
+        assert_eq!(server.fetches(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_long_document_is_cut_off() {
+        assert_eq!(get(Reply::Document("x".repeat(DOCUMENT))).await.unwrap().len(), DOCUMENT);
+        let long = get(Reply::Document("x".repeat(DOCUMENT + 1))).await;
+        assert!(matches!(long, Err(FetchError::TooLong)));
+        let endless = get(Reply::Endless).await;
+        assert!(matches!(endless, Err(FetchError::TooLong)), "{endless:?}");
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_a_silent_provider() {
+        let server = Server::start(Reply::Silence).await;
+        let mut fetcher = fetcher();
+        fetcher.patience = Duration::from_millis(20);
+        assert!(matches!(fetcher.get(&server.url().parse().unwrap()).await, Err(FetchError::Late)));
+    }
+
+    #[tokio::test]
+    async fn a_refused_connection_says_so() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        drop(listener);
+        let error = fetcher().get(&url.parse().unwrap()).await.unwrap_err();
+        assert!(error.to_string().contains("refused"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn https_is_verified() {
+        let issued = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let certificate = issued.cert.der().clone();
+        let key = rustls::pki_types::PrivatePkcs8KeyDer::from(issued.signing_key.serialize_der());
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.clone()], key.into())
+            .unwrap();
+        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url: Uri =
+            format!("https://localhost:{}/", listener.local_addr().unwrap().port()).parse().unwrap();
+        let server = async {
+            for _ in 0..2 {
+                let (stream, _) = listener.accept().await.unwrap();
+                let Ok(mut stream) = acceptor.accept(stream).await else { continue };
+                let _ = stream.read(&mut [0; 4096]).await;
+                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}").await;
+                let _ = stream.shutdown().await;
+            }
+        };
+        let client = async {
+            let error = fetcher().get(&url).await.unwrap_err();
+            assert!(error.to_string().contains("certificate"), "{error}");
+            let mut roots = rustls::RootCertStore::empty();
+            roots.add(certificate).unwrap();
+            let tls = ClientConfig::builder_with_provider(provider)
+                .with_safe_default_protocol_versions()
+                .unwrap()
+                .with_root_certificates(roots)
+                .with_no_client_auth();
+            assert_eq!(Fetcher::new(tls).get(&url).await.unwrap(), "{}");
+        };
+        tokio::join!(server, client);
     }
 }

@@ -120,13 +120,13 @@ fn alphabet(signs: &[u8]) -> f64 {
     kinds.into_iter().filter(|(seen, _)| *seen).map(|(_, kinds)| kinds).sum::<f64>().max(1.0)
 }
 
-/// The text without up to three leading words of at most eight lower-case letters that end in `_` or `-`.
+/// The text without up to three leading words of at most 16 lower-case letters that end in `_` or `-`.
 fn unlabelled(text: &[u8]) -> &[u8] {
     let mut rest = text;
     for _ in 0..3 {
         let word = rest.iter().take_while(|byte| byte.is_ascii_lowercase()).count();
         match rest.get(word) {
-            Some(b'_' | b'-') if (1..=8).contains(&word) => rest = &rest[word + 1..],
+            Some(b'_' | b'-') if (1..=16).contains(&word) => rest = &rest[word + 1..],
             _ => break,
         }
     }

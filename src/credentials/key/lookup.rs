@@ -33,6 +33,9 @@ const UNKNOWN_FOR: i64 = 2_000;
 /// How many such keys are remembered.
 const UNKNOWN_KEPT: u64 = 10_000;
 
+/// How long a look-up waits for its turn.
+const QUEUE_PATIENCE: Duration = Duration::from_secs(2);
+
 /// How long the store may take for one key.
 const STORE_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -111,7 +114,7 @@ impl KeyLookup {
             known: Cache::new(cached),
             unknown: Cache::new(UNKNOWN_KEPT),
             flights: Flights::new(),
-            gate: Gate::new(),
+            gate: Gate::new(QUEUE_PATIENCE),
             hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),
         }
