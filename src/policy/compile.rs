@@ -56,8 +56,10 @@ pub(super) fn compile(sources: &Sources) -> Compiled {
 }
 
 fn read(sources: &Sources, findings: &mut Findings<'_>) -> Read {
-    let unreadable =
-        sources.problems.iter().any(|p| p.code == "folder-missing" || p.code == "folder-unreadable");
+    let unreadable = sources
+        .problems
+        .iter()
+        .any(|p| p.code.starts_with("folder-") && matches!(p.location.file.as_str(), "" | "plans"));
     let mut read = Read { declarations: None, plans: BTreeMap::new(), routes: None };
     let mut found = [false; 2];
     for (ix, source) in sources.iter() {
@@ -96,7 +98,7 @@ fn read(sources: &Sources, findings: &mut Findings<'_>) -> Read {
             findings,
         );
         missing(!found[1], "routes.yaml", "routes.yaml", "`routes:` and a list of routes", findings);
-        missing(read.plans.is_empty(), "plans", "a plan", "`plan: free` in plans/free.yaml", findings);
+        missing(read.plans.is_empty(), "plans", "plan", "`plan: free` in plans/free.yaml", findings);
     }
     read
 }
@@ -106,7 +108,7 @@ fn missing(is: bool, file: &str, what: &str, content: &str, findings: &mut Findi
         findings.push(Diagnostic {
             severity: Severity::Error,
             code: "file-missing",
-            message: format!("the folder has no {}", if what == file { file } else { what }),
+            message: format!("the folder has no {what}"),
             location: Location { file: file.to_owned(), span: None, excerpt: None },
             help: Some(format!("create it, with {content}")),
             related: Vec::new(),

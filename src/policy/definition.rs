@@ -1,5 +1,7 @@
 //! The policy files as they were written: checked one by one, not yet against each other.
 
+use std::collections::BTreeSet;
+
 use super::source::Place;
 use crate::domain::{
     id::{FeatureId, LimitId, MeterId, PlanId},
@@ -33,6 +35,9 @@ pub(super) struct Declared<I> {
 /// `features.yaml`.
 #[derive(Debug, Default)]
 pub(super) struct Declarations {
+    /// Names that stand there with a mistake, and sections that could not be read: nothing is said about their use.
+    pub(super) doubtful: BTreeSet<String>,
+    pub(super) unread: BTreeSet<&'static str>,
     pub(super) features: Vec<Declared<FeatureId>>,
     pub(super) limits: Vec<Declared<LimitId>>,
     pub(super) meters: Vec<Declared<MeterId>>,

@@ -117,6 +117,9 @@ impl std::fmt::Display for Report {
 
 impl std::error::Error for Report {}
 
+/// Wide enough that the renderer never cuts an excerpt again.
+const WIDTH: usize = 500;
+
 pub(super) fn count(number: usize, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
@@ -132,15 +135,8 @@ fn render(folder: &Path, diagnostic: &Diagnostic, color: bool) -> String {
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,
     };
-    let mut group = shown(
-        level
-            .primary_title(&message)
-            .id(diagnostic.code)
-            .elements(Vec::<Snippet<'_, annotate_snippets::Annotation<'_>>>::new()),
-        folder,
-        &diagnostic.location,
-        true,
-    );
+    let title = level.primary_title(&message).id(diagnostic.code);
+    let mut group = shown(Group::with_title(title), folder, &diagnostic.location, true);
     if let Some(help) = &help {
         group = group.element(Level::HELP.message(help));
     }
@@ -150,17 +146,24 @@ fn render(folder: &Path, diagnostic: &Diagnostic, color: bool) -> String {
         groups.push(shown(Group::with_title(title), folder, location, false));
     }
     let renderer = if color { Renderer::styled() } else { Renderer::plain() };
-    renderer.decor_style(DecorStyle::Ascii).render(&groups)
+    renderer.decor_style(DecorStyle::Ascii).term_width(WIDTH).render(&groups)
 }
 
-/// The place, given apart from the line: long lines are cut, and their columns must not be.
+/// The place and the line.
 fn shown<'a>(group: Group<'a>, folder: &Path, location: &'a Location, primary: bool) -> Group<'a> {
-    let mut origin = Origin::path(normalize_untrusted_str(&path(folder, &location.file)));
-    let Some(span) = location.span else { return group.element(origin) };
-    origin = origin.line(span.line).char_column(span.column);
-    let group = group.element(origin);
-    let Some(excerpt) = &location.excerpt else { return group };
+    let file = normalize_untrusted_str(&path(folder, &location.file));
+    let Some(span) = location.span else { return group.element(Origin::path(file)) };
+    let origin = |file| Origin::path(file).line(span.line).char_column(span.column);
+    let Some(excerpt) = &location.excerpt else { return group.element(origin(file)) };
     let kind = if primary { AnnotationKind::Primary } else { AnnotationKind::Context };
-    let snippet = Snippet::source(excerpt.text.as_str()).line_start(span.line);
-    group.element(snippet.annotation(kind.span(excerpt.start..excerpt.end)))
+    let snippet = Snippet::source(excerpt.text.as_str())
+        .line_start(span.line)
+        .annotation(kind.span(excerpt.start..excerpt.end));
+    let before = excerpt.text.get(..excerpt.start).map_or(0, |before| before.chars().count());
+    if before + 1 == span.column {
+        group.element(snippet.path(file))
+    } else {
+        // The line was cut, and the column must not be counted from the cut.
+        group.element(origin(file)).element(snippet)
+    }
 }

@@ -1,11 +1,13 @@
 //! `features.yaml`: what features, limits and meters there are.
 
+use std::collections::BTreeSet;
+
 use super::{Fields, named, scalar};
 use crate::domain::id::{FeatureId, InvalidId, LimitId, MeterId};
 use crate::policy::{
     definition::{Declarations, Declared},
     diagnostic::Findings,
-    yaml::Node,
+    yaml::{Node, Value},
 };
 
 /// The most names of one kind. A tenant's rights hold a place for each.
@@ -14,49 +16,78 @@ const MOST_METERS: usize = 256;
 
 /// Reads the file.
 pub(in crate::policy) fn decode(root: &Node, findings: &mut Findings<'_>) -> Declarations {
-    let Some(fields) = Fields::read(root, "features.yaml", &["features", "limits", "meters"], findings)
-    else {
-        return Declarations::default();
-    };
     let mut found = Declarations::default();
+    let Some(fields) = Fields::read(root, "features.yaml", &SECTIONS, findings) else {
+        found.unread.extend(SECTIONS);
+        return found;
+    };
+    for section in SECTIONS {
+        // A section that is missing beside an unknown key is most likely that key.
+        let absent = fields.get(section).is_none() && fields.unknown > 0;
+        let broken = fields.get(section).is_some_and(|node| !matches!(node.value, Value::Map(_)));
+        if absent || broken {
+            found.unread.insert(section);
+        }
+    }
+    let doubtful = &mut found.doubtful;
     if let Some(node) = fields.get("features") {
-        found.features = section(node, "`features`", MOST_FEATURES, &["title"], FeatureId::parse, findings);
+        let of =
+            Section { what: "`features`", most: MOST_FEATURES, keys: &["title"], parse: FeatureId::parse };
+        found.features = of.read(node, doubtful, findings);
     }
     if let Some(node) = fields.get("limits") {
-        found.limits = section(node, "`limits`", MOST_FEATURES, &["title"], LimitId::parse, findings);
+        let of = Section { what: "`limits`", most: MOST_FEATURES, keys: &["title"], parse: LimitId::parse };
+        found.limits = of.read(node, doubtful, findings);
     }
     if let Some(node) = fields.get("meters") {
-        found.meters = section(node, "`meters`", MOST_METERS, &["title", "unit"], MeterId::parse, findings);
+        let of =
+            Section { what: "`meters`", most: MOST_METERS, keys: &["title", "unit"], parse: MeterId::parse };
+        found.meters = of.read(node, doubtful, findings);
     }
     found
 }
 
-fn section<I>(
-    node: &Node,
+const SECTIONS: [&str; 3] = ["features", "limits", "meters"];
+
+struct Section<I> {
     what: &'static str,
     most: usize,
-    keys: &[&'static str],
+    keys: &'static [&'static str],
     parse: fn(&str) -> Result<I, InvalidId>,
-    findings: &mut Findings<'_>,
-) -> Vec<Declared<I>> {
-    let entries = named(node, what, findings);
-    if entries.len() > most {
-        findings.error("too-many-names", node.place, format!("{what} has more than {most} names"));
-    }
-    let mut out = Vec::new();
-    for (name, value) in entries {
-        let id = parse(&name.value);
-        // A bare name (`chat:`) is a declaration without a title.
-        let fields =
-            if value.is_null() { None } else { Fields::read(value, "a declaration", keys, findings) };
-        let line = |key: &str, findings: &mut Findings<'_>| {
-            scalar::line(fields.as_ref()?.get(key)?, &format!("the {key}"), findings)
-        };
-        let (title, unit) = (line("title", findings), line("unit", findings));
-        match id {
-            Ok(id) => out.push(Declared { id, place: name.place, title, unit }),
-            Err(error) => findings.error("invalid-id", name.place, error.to_string()),
+}
+
+impl<I> Section<I> {
+    fn read(
+        &self,
+        node: &Node,
+        doubtful: &mut BTreeSet<String>,
+        findings: &mut Findings<'_>,
+    ) -> Vec<Declared<I>> {
+        let entries = named(node, self.what, findings);
+        if entries.len() > self.most {
+            let message = format!("{} has more than {} names", self.what, self.most);
+            findings.error("too-many-names", node.place, message);
         }
+        let mut out = Vec::new();
+        for (name, value) in entries {
+            // A bare name (`chat:`) is a declaration without a title.
+            let fields = if value.is_null() {
+                None
+            } else {
+                Fields::read(value, "a declaration", self.keys, findings)
+            };
+            let line = |key: &str, findings: &mut Findings<'_>| {
+                scalar::line(fields.as_ref()?.get(key)?, &format!("the {key}"), findings)
+            };
+            let (title, unit) = (line("title", findings), line("unit", findings));
+            match (self.parse)(&name.value) {
+                Ok(id) => out.push(Declared { id, place: name.place, title, unit }),
+                Err(error) => {
+                    findings.error("invalid-id", name.place, error.to_string());
+                    doubtful.insert(name.value);
+                }
+            }
+        }
+        out
     }
-    out
 }

@@ -25,6 +25,8 @@ const RESERVED: [&str; 4] = ["host", "upstream", "when", "by"];
 pub(super) struct Fields<'t> {
     pub(super) place: Place,
     what: &'static str,
+    /// Keys that were not known.
+    pub(super) unknown: usize,
     entries: Vec<(&'t str, &'t Node, &'t Node)>,
 }
 
@@ -36,7 +38,7 @@ impl<'t> Fields<'t> {
         keys: &[&'static str],
         findings: &mut Findings<'_>,
     ) -> Option<Self> {
-        let found = map(node, what, findings)?;
+        let found = map(node, what, None, findings)?;
         let mut entries = Vec::new();
         for (key, value) in found {
             let Value::Scalar { text, .. } = &key.value else { continue };
@@ -55,7 +57,8 @@ impl<'t> Fields<'t> {
                 );
             }
         }
-        Some(Self { place: node.place, what, entries })
+        let unknown = found.len() - entries.len();
+        Some(Self { place: node.place, what, unknown, entries })
     }
 
     /// The value of a key, if it is there.
@@ -80,11 +83,15 @@ impl<'t> Fields<'t> {
 }
 
 /// The entries of a map.
-fn map<'t>(node: &'t Node, what: &str, findings: &mut Findings<'_>) -> Option<&'t [(Rc<Node>, Rc<Node>)]> {
+fn map<'t>(
+    node: &'t Node,
+    what: &str,
+    help: Option<String>,
+    findings: &mut Findings<'_>,
+) -> Option<&'t [(Rc<Node>, Rc<Node>)]> {
     if let Value::Map(entries) = &node.value {
         return Some(entries);
     }
-    let help = node.is_null().then(|| "write `{}` where it is meant to be empty".to_owned());
     findings.error_help(
         "wrong-type",
         node.place,
@@ -97,7 +104,8 @@ fn map<'t>(node: &'t Node, what: &str, findings: &mut Findings<'_>) -> Option<&'
 /// A map from names to something: each name with its place, and the value.
 pub(super) fn named<'t>(node: &'t Node, what: &str, findings: &mut Findings<'_>) -> Vec<(Name, &'t Node)> {
     let mut out = Vec::new();
-    for (key, value) in map(node, what, findings).unwrap_or_default() {
+    let help = node.is_null().then(|| "write `{}` where it is meant to be empty".to_owned());
+    for (key, value) in map(node, what, help, findings).unwrap_or_default() {
         if let Some(text) = scalar::text(key, "a name", findings) {
             out.push((At { value: text.to_owned(), place: key.place }, &**value));
         }

@@ -17,6 +17,9 @@ pub(super) fn quota(node: &Node, findings: &mut Findings<'_>) -> Option<Quota> {
     if matches!(&node.value, Value::Scalar { .. }) && !node.is_null() {
         return scalar::allowance(node, "the month's quota", findings).map(Quota::monthly);
     }
+    if node.is_null() {
+        return scalar::wrong(node, "a number, `unlimited`, or a map for a quota", None, findings);
+    }
     let fields = Fields::read(node, "a quota", &["limit", "hour", "day", "week", "overage"], findings)?;
     let mut window = |key: &str| -> Option<Option<Allowance>> {
         match fields.get(key) {
@@ -119,7 +122,7 @@ pub(super) fn rate(node: &Node, findings: &mut Findings<'_>) -> Option<Option<Ra
     if scalar::is_unlimited(node) {
         return Some(None);
     }
-    if matches!(&node.value, Value::Scalar { .. }) && !node.is_null() {
+    if matches!(&node.value, Value::Scalar { .. }) {
         let help = "write `{ limit: 10, per: 1s }`, or `unlimited`".to_owned();
         return scalar::wrong(node, "a map for a rate", Some(help), findings);
     }

@@ -3,7 +3,6 @@
 use std::fmt::Write as _;
 
 use crate::domain::route::{InvalidPattern, Methods, Pattern};
-use crate::policy::suggest;
 
 /// Why a text is no route, with what to do about it.
 #[derive(Debug, PartialEq, Eq)]
@@ -69,7 +68,7 @@ fn parse_methods(text: &str) -> Result<Methods, Wrong> {
             return Err(wrong("invalid-method", format!("the method `{name}` stands twice"), None));
         }
         if !METHODS.contains(&name)
-            && let Some(near) = suggest::nearest(name, METHODS.map(|m| m)).or_else(|| near_upper(name))
+            && let Some(near) = near_method(name)
         {
             let message = format!("`{name}` is not a method that anybody sends");
             return Err(wrong("invalid-method", message, Some(format!("did you mean `{near}`?"))));
@@ -80,7 +79,7 @@ fn parse_methods(text: &str) -> Result<Methods, Wrong> {
 }
 
 /// A method one letter away from a common one is a typo, not an extension.
-fn near_upper(name: &str) -> Option<&'static str> {
+fn near_method(name: &str) -> Option<&'static str> {
     METHODS.into_iter().find(|known| strsim::damerau_levenshtein(name, known) == 1)
 }
 
@@ -103,6 +102,12 @@ fn pattern(path: &str) -> Result<Pattern, Wrong> {
     }
     if canonical == "/.plangate" || canonical.starts_with("/.plangate/") {
         return Err(invalid("paths under `/.plangate/` are the gateway's own".to_owned(), None));
+    }
+    if canonical.contains("//") {
+        return Err(invalid(
+            "a path with `//` can never match: no canonical path has an empty segment".to_owned(),
+            None,
+        ));
     }
     Pattern::parse(&canonical).map_err(|error| {
         let help = match &error {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::domain::units::{Allowance, Units};
 use crate::policy::{
     diagnostic::Findings,
+    suggest,
     yaml::{Node, Value},
 };
 
@@ -27,7 +28,7 @@ pub(in crate::policy) fn text<'t>(
 
 /// A line for people: not empty, without control characters, of a length that fits on a page.
 pub(in crate::policy) fn line(node: &Node, what: &str, findings: &mut Findings<'_>) -> Option<String> {
-    let text = text(node, what, findings)?;
+    let text = text(node, &format!("a text for {what}"), findings)?;
     if text.trim().is_empty() || text.chars().count() > 200 || text.chars().any(char::is_control) {
         let message = format!("{what} is one line of 1 to 200 characters");
         findings.error("invalid-text", node.place, message);
@@ -156,6 +157,13 @@ pub(in crate::policy) fn allowance(
         return Some(Allowance::Unlimited);
     }
     let what = format!("{what} (or the word `unlimited`)");
+    if let Value::Scalar { text, plain: true } = &node.value
+        && suggest::nearest(text, ["unlimited"]).is_some()
+    {
+        let message = format!("expected a number of units for {what}, found {}", node.describe());
+        findings.error_help("invalid-number", node.place, message, "did you mean `unlimited`?".to_owned());
+        return None;
+    }
     units(node, &what, 0, findings).map(Allowance::Limited)
 }
 
