@@ -1,1 +1,88 @@
 //! Policy files: read, checked, compiled, watched.
+//!
+//! A folder holds `features.yaml` (what can be sold), `plans/*.yaml` (what is sold), `routes.yaml` (what requests need and
+//! cost) and `cases/*.yaml` (examples that must hold). It goes through these rooms: `folder` reads the files, `yaml` makes
+//! trees that know their places, `decode` makes definitions of them, `compile` puts these together into a
+//! [`Catalog`]; every room reports what it finds and goes on, so that all mistakes show in one run.
+//!
+//! ```
+//! # let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("policies");
+//! let (catalog, _warnings) = plangate::policy::load(&dir).map_err(|report| report.render(false))?;
+//! assert!(catalog.plan("pro").is_some());
+//! # Ok::<(), String>(())
+//! ```
+
+mod case;
+mod compile;
+mod decode;
+mod definition;
+mod diagnostic;
+mod folder;
+mod inherit;
+mod lint;
+mod names;
+mod report;
+mod source;
+mod suggest;
+mod test_report;
+mod watch;
+mod yaml;
+
+#[cfg(test)]
+mod tests;
+
+use std::{path::Path, sync::Arc};
+
+use crate::domain::catalog::Catalog;
+
+pub use case::{Case, CaseResult, run};
+pub use diagnostic::{Diagnostic, Excerpt, Location, Severity, Span};
+pub use report::Report;
+pub use test_report::TestReport;
+pub use watch::{PolicyStatus, Watched};
+
+/// Reads and compiles a policy folder; with the catalog come the warnings. Cases are not looked at: they are tests, and
+/// a mistake in one must not keep a gateway from starting. It reads files: not for an async thread.
+///
+/// # Errors
+/// The [`Report`] of everything that is wrong.
+pub fn load(folder: &Path) -> Result<(Catalog, Vec<Diagnostic>), Report> {
+    compiled(folder, &folder::read(folder))
+}
+
+fn compiled(folder: &Path, sources: &source::Sources) -> Result<(Catalog, Vec<Diagnostic>), Report> {
+    let compiled = compile::compile(sources);
+    match compiled.catalog {
+        Some(catalog) => Ok((catalog, compiled.diagnostics)),
+        None => Err(Report::new(folder, compiled.diagnostics)),
+    }
+}
+
+/// Checks a policy folder, its cases' form included, without running them.
+#[must_use]
+pub fn check(folder: &Path) -> Report {
+    let sources = folder::read(folder);
+    checked(folder, &sources).0
+}
+
+fn checked(folder: &Path, sources: &source::Sources) -> (Report, Option<Arc<Catalog>>, Vec<Case>) {
+    let compiled = compile::compile(sources);
+    let catalog = compiled.catalog.map(Arc::new);
+    let mut diagnostics = compiled.diagnostics;
+    let (cases, more) = case::read(sources, catalog.as_deref());
+    diagnostics.extend(more);
+    diagnostics.sort_by(|a, b| a.location.cmp(&b.location));
+    (Report::new(folder, diagnostics), catalog, cases)
+}
+
+/// Checks a policy folder and runs its cases. Where the check finds errors, no case is run.
+#[must_use]
+pub fn test(folder: &Path) -> TestReport {
+    let sources = folder::read(folder);
+    let (check, catalog, cases) = checked(folder, &sources);
+    let results = match catalog {
+        Some(catalog) if check.is_ok() => run(&catalog, &cases),
+        _ => Vec::new(),
+    };
+    TestReport::new(check, results)
+}

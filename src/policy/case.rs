@@ -1,0 +1,307 @@
+//! Cases: what the policies must say to a request, decided as the gateway does, but from the files alone.
+//!
+//! A case names a tenant (its plan, what it has `used`, `overrides`, `timezone`, `anchor_day`, `suspended`; no plan is a
+//! tenant without subscription, no tenant an anonymous request), a `request`, the instant `at` which it comes, and what
+//! to `expect`. `used: { requests: 10 }` counts in the month alone; `used: { requests: { month: 10, day: 10 } }` names
+//! the windows. Rates are unused at the start of each case.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::{
+    compile::meter_name,
+    decode,
+    diagnostic::{Diagnostic, Findings},
+    source::{Kind, Sources},
+    yaml,
+};
+use crate::domain::{
+    catalog::{Catalog, Unmatched},
+    decision::decide,
+    denial::Denial,
+    period::Window,
+    rate::RateStep,
+    rights::{Entitlement, Rights},
+    route::{Charge, Operation},
+    tenant::Tenant,
+    time::{Monotonic, UnixMillis},
+    units::Units,
+};
+
+/// One case of `cases/*.yaml`.
+#[derive(Debug, Clone)]
+pub struct Case {
+    pub(super) name: String,
+    pub(super) file: String,
+    pub(super) line: usize,
+    pub(super) tenant: Option<Tenant>,
+    pub(super) used: BTreeMap<(String, Window), Units>,
+    pub(super) method: String,
+    /// Canonical; `None`: the gateway would refuse it as ambiguous.
+    pub(super) path: Option<String>,
+    pub(super) at: UnixMillis,
+    pub(super) expect: Expect,
+}
+
+/// What a case expects. `None` is not compared.
+#[derive(Debug, Clone)]
+pub(super) enum Expect {
+    Allow {
+        charge: Option<BTreeMap<String, Units>>,
+    },
+    Deny {
+        code: &'static str,
+        status: Option<u16>,
+        meter: Option<String>,
+        feature: Option<String>,
+        window: Option<Window>,
+    },
+}
+
+/// What became of a case.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CaseResult {
+    /// Its name.
+    pub name: String,
+    /// Its file, relative to the policy folder.
+    pub file: String,
+    /// Its line there.
+    pub line: usize,
+    /// What it expected, in words.
+    pub expected: String,
+    /// What the policies say, in words.
+    pub got: String,
+    /// Whether that is the same.
+    pub passed: bool,
+}
+
+/// The codes that policies alone can lead to, with their status.
+pub(super) const CODES: [(&str, u16); 8] = [
+    ("path-ambiguous", 400),
+    ("credential-missing", 401),
+    ("subscription-inactive", 402),
+    ("tenant-suspended", 403),
+    ("feature-not-in-plan", 403),
+    ("route-not-covered", 404),
+    ("rate-limited", 429),
+    ("quota-exhausted", 429),
+];
+
+pub(super) fn status(code: &str) -> u16 {
+    CODES.iter().find(|(known, _)| *known == code).map_or(0, |(_, status)| *status)
+}
+
+/// Reads all cases. Names are compared with the catalog, where there is one.
+pub(super) fn read(sources: &Sources, catalog: Option<&Catalog>) -> (Vec<Case>, Vec<Diagnostic>) {
+    let mut findings = Findings::over(sources);
+    let mut cases = Vec::new();
+    for (ix, source) in sources.of_kind(Kind::Cases) {
+        if let Some(root) = source.text.as_deref().and_then(|text| yaml::parse(ix, text, &mut findings)) {
+            cases.extend(decode::case::decode(&root, catalog, &mut findings));
+        }
+    }
+    (cases, findings.finish())
+}
+
+/// Decides every case.
+#[must_use]
+pub fn run(catalog: &Arc<Catalog>, cases: &[Case]) -> Vec<CaseResult> {
+    cases
+        .iter()
+        .map(|case| {
+            let outcome = decide_case(catalog, case);
+            CaseResult {
+                name: case.name.clone(),
+                file: case.file.clone(),
+                line: case.line,
+                expected: case.expect.to_string(),
+                got: outcome.to_string(),
+                passed: case.expect.fits(&outcome),
+            }
+        })
+        .collect()
+}
+
+/// What the policies say.
+enum Outcome {
+    Allowed(BTreeMap<String, Units>),
+    /// Refused before the plan was asked.
+    Refused(&'static str),
+    Denied(Denial),
+    /// The case cannot be decided; says why.
+    Impossible(String),
+}
+
+fn decide_case(catalog: &Arc<Catalog>, case: &Case) -> Outcome {
+    let Some(path) = &case.path else { return Outcome::Refused("path-ambiguous") };
+    let covered = catalog.routes.find(&case.method, path).and_then(|ix| catalog.routes.operation(ix));
+    let operation = covered.or(match &catalog.unmatched {
+        Unmatched::Allow(operation) => Some(operation),
+        Unmatched::Deny => None,
+    });
+    if operation.is_some_and(|operation| operation.public) {
+        return Outcome::Allowed(BTreeMap::new());
+    }
+    let Some(tenant) = &case.tenant else { return Outcome::Refused("credential-missing") };
+    let rights = match Rights::compile(tenant, catalog) {
+        Ok(rights) => rights,
+        Err(error) => return Outcome::Impossible(error.to_string()),
+    };
+    let decided = decide(&rights, operation).and_then(|entitlement| {
+        let charges = operation.map_or(&[][..], |operation: &Operation| &operation.charge);
+        rates(catalog, entitlement, charges)?;
+        quotas(catalog, entitlement, charges, case)?;
+        Ok(charges)
+    });
+    match decided {
+        Ok(charges) => {
+            let named = |c: &Charge| (meter_name(catalog, c.meter).to_owned(), c.units);
+            Outcome::Allowed(charges.iter().map(named).collect())
+        }
+        Err(denial) => Outcome::Denied(denial),
+    }
+}
+
+/// A rate that nothing has used yet refuses only what is above its burst.
+fn rates(catalog: &Catalog, entitlement: &Entitlement, charges: &[Charge]) -> Result<(), Denial> {
+    for charge in charges {
+        let (Some(rate), Some(meter)) = (entitlement.terms(charge.meter).rate, catalog.meter(charge.meter))
+        else {
+            continue;
+        };
+        if let RateStep::Refused(retry_after) = rate.step(Monotonic(0), Monotonic(0), charge.units) {
+            return Err(Denial::RateLimited { meter: meter.id.clone(), rate, retry_after });
+        }
+    }
+    Ok(())
+}
+
+fn quotas(
+    catalog: &Catalog,
+    entitlement: &Entitlement,
+    charges: &[Charge],
+    case: &Case,
+) -> Result<(), Denial> {
+    for window in Window::ALL {
+        for charge in charges {
+            let (Some(quota), Some(meter)) =
+                (entitlement.terms(charge.meter).quota, catalog.meter(charge.meter))
+            else {
+                continue;
+            };
+            let used = case.used.get(&(meter.id.as_str().to_owned(), window)).copied().unwrap_or_default();
+            if let Some(limit) = quota.hard_limit(window)
+                && used.get().saturating_add(charge.units.get()) > limit.get()
+            {
+                let period = entitlement.calendar.period(window, case.at);
+                return Err(Denial::QuotaExhausted { meter: meter.id.clone(), window, limit, used, period });
+            }
+        }
+    }
+    Ok(())
+}
+
+impl Outcome {
+    fn code(&self) -> Option<&'static str> {
+        match self {
+            Self::Allowed(_) | Self::Impossible(_) => None,
+            Self::Refused(code) => Some(code),
+            Self::Denied(denial) => Some(denial.code()),
+        }
+    }
+
+    fn meter(&self) -> Option<&str> {
+        match self {
+            Self::Denied(
+                Denial::MeterNotInPlan { meter }
+                | Denial::RateLimited { meter, .. }
+                | Denial::QuotaExhausted { meter, .. },
+            ) => Some(meter.as_str()),
+            _ => None,
+        }
+    }
+
+    fn feature(&self) -> Option<&str> {
+        match self {
+            Self::Denied(Denial::FeatureNotInPlan { feature }) => Some(feature.as_str()),
+            _ => None,
+        }
+    }
+
+    fn window(&self) -> Option<Window> {
+        match self {
+            Self::Denied(Denial::QuotaExhausted { window, .. }) => Some(*window),
+            _ => None,
+        }
+    }
+}
+
+impl Expect {
+    fn fits(&self, outcome: &Outcome) -> bool {
+        match (self, outcome) {
+            (Self::Allow { charge }, Outcome::Allowed(got)) => {
+                // A charge of nothing is no charge, on either side.
+                charge.as_ref().is_none_or(|charge| {
+                    charge.iter().filter(|(_, units)| **units > Units::ZERO).eq(got.iter())
+                })
+            }
+            (Self::Deny { code, status: wanted, meter, feature, window }, outcome) => {
+                outcome.code() == Some(*code)
+                    && wanted.is_none_or(|wanted| wanted == status(code))
+                    && meter.as_deref().is_none_or(|meter| outcome.meter() == Some(meter))
+                    && feature.as_deref().is_none_or(|feature| outcome.feature() == Some(feature))
+                    && window.is_none_or(|window| outcome.window() == Some(window))
+            }
+            _ => false,
+        }
+    }
+}
+
+fn charge_text(charge: &BTreeMap<String, Units>) -> String {
+    let parts: Vec<String> = charge.iter().map(|(meter, units)| format!("{meter}: {units}")).collect();
+    if parts.is_empty() { "{}".to_owned() } else { format!("{{ {} }}", parts.join(", ")) }
+}
+
+impl std::fmt::Display for Expect {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Allow { charge: None } => f.write_str("allow"),
+            Self::Allow { charge: Some(charge) } => write!(f, "allow, charge {}", charge_text(charge)),
+            Self::Deny { code, status, meter, feature, window } => {
+                write!(f, "deny {code}")?;
+                if let Some(status) = status {
+                    write!(f, ", status {status}")?;
+                }
+                named(f, meter.as_deref(), feature.as_deref(), *window)
+            }
+        }
+    }
+}
+
+impl std::fmt::Display for Outcome {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Allowed(charge) => write!(f, "allow, charge {}", charge_text(charge)),
+            Self::Impossible(why) => f.write_str(why),
+            Self::Refused(code) => write!(f, "deny {code}, status {}", status(code)),
+            Self::Denied(denial) => {
+                write!(f, "deny {}, status {}", denial.code(), status(denial.code()))?;
+                named(f, self.meter(), self.feature(), self.window())?;
+                write!(f, " ({denial})")
+            }
+        }
+    }
+}
+
+fn named(
+    f: &mut std::fmt::Formatter<'_>,
+    meter: Option<&str>,
+    feature: Option<&str>,
+    window: Option<Window>,
+) -> std::fmt::Result {
+    for (what, name) in [("meter", meter), ("feature", feature), ("window", window.map(Window::as_str))] {
+        if let Some(name) = name {
+            write!(f, ", {what} {name}")?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,218 @@
+//! From definitions to the catalog: names resolved, parents applied, routes in their table.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::{
+    decode,
+    definition::{Declarations, Declared, Name, PlanFile, RouteTerms, RoutesFile},
+    diagnostic::{Diagnostic, Findings, Location, Severity},
+    inherit, lint, names,
+    source::{Kind, Place, Sources},
+    yaml,
+};
+use crate::domain::{
+    catalog::{Catalog, Feature, Limit, Meter, Unmatched},
+    features::FeatureSet,
+    id::PlanId,
+    plan::{MeterIx, Plan},
+    route::{Charge, Operation, RouteTable},
+    units::Units,
+};
+
+/// What was made of a folder.
+pub(super) struct Compiled {
+    /// `None`: there are errors among the diagnostics.
+    pub(super) catalog: Option<Catalog>,
+    pub(super) diagnostics: Vec<Diagnostic>,
+}
+
+/// Everything that was read of a folder. What is `None` could not be read, and nothing is said about what refers to it.
+pub(super) struct Read {
+    pub(super) declarations: Option<Declarations>,
+    /// By id. A file that could not be read has an entry, too.
+    pub(super) plans: BTreeMap<String, Option<PlanFile>>,
+    pub(super) routes: Option<RoutesFile>,
+}
+
+/// Compiles a folder.
+pub(super) fn compile(sources: &Sources) -> Compiled {
+    let mut findings = Findings::over(sources);
+    for problem in &sources.problems {
+        findings.push(problem.clone());
+    }
+    let read = read(sources, &mut findings);
+    names::check(&read, &mut findings);
+    let order = inherit::order(&read.plans, &mut findings);
+    let table = read.routes.as_ref().map(|file| routes(file, &read, &mut findings));
+    let mut catalog = None;
+    if !findings.has_errors()
+        && let (Some(declarations), Some(file), Some(table)) = (&read.declarations, &read.routes, table)
+    {
+        let built = assemble(sources, declarations, &read, &order, file, table);
+        lint::check(&built, &read, &mut findings);
+        catalog = Some(built);
+    }
+    Compiled { catalog, diagnostics: findings.finish() }
+}
+
+fn read(sources: &Sources, findings: &mut Findings<'_>) -> Read {
+    let unreadable = sources
+        .problems
+        .iter()
+        .any(|p| p.code.starts_with("folder-") && matches!(p.location.file.as_str(), "" | "plans"));
+    let mut read = Read { declarations: None, plans: BTreeMap::new(), routes: None };
+    let mut found = [false; 2];
+    for (ix, source) in sources.iter() {
+        if source.kind == Kind::Cases {
+            continue;
+        }
+        let root = source.text.as_deref().and_then(|text| yaml::parse(ix, text, findings));
+        match source.kind {
+            Kind::Features => {
+                found[0] = true;
+                read.declarations = root.map(|root| {
+                    let mut found = decode::features::decode(&root, findings);
+                    // Look-ups and the catalog's places go by this order.
+                    found.features.sort_by(|a, b| a.id.cmp(&b.id));
+                    found.limits.sort_by(|a, b| a.id.cmp(&b.id));
+                    found.meters.sort_by(|a, b| a.id.cmp(&b.id));
+                    found
+                });
+            }
+            Kind::Routes => {
+                found[1] = true;
+                read.routes = root.and_then(|root| decode::routes::decode(&root, findings));
+            }
+            _ => {
+                let plan = root.and_then(|root| decode::plan::decode(ix, &source.name, &root, findings));
+                read.plans.insert(decode::plan::stem(&source.name).to_owned(), plan);
+            }
+        }
+    }
+    if !unreadable {
+        missing(
+            !found[0],
+            "features.yaml",
+            "features.yaml",
+            "`features: {}`, `limits: {}` and `meters: {}`",
+            findings,
+        );
+        missing(!found[1], "routes.yaml", "routes.yaml", "`routes:` and a list of routes", findings);
+        missing(read.plans.is_empty(), "plans", "plan", "`plan: free` in plans/free.yaml", findings);
+    }
+    read
+}
+
+fn missing(is: bool, file: &str, what: &str, content: &str, findings: &mut Findings<'_>) {
+    if is {
+        findings.push(Diagnostic {
+            severity: Severity::Error,
+            code: "file-missing",
+            message: format!("the folder has no {what}"),
+            location: Location { file: file.to_owned(), span: None, excerpt: None },
+            help: Some(format!("create it, with {content}")),
+            related: Vec::new(),
+        });
+    }
+}
+
+/// The table of routes; two that fit the same requests are reported with both places. Names are resolved later, so that
+/// conflicts show even where features.yaml is broken.
+fn routes(file: &RoutesFile, read: &Read, findings: &mut Findings<'_>) -> RouteTable {
+    let mut table = RouteTable::default();
+    let mut places: Vec<Place> = Vec::new();
+    for route in &file.routes {
+        let operation = operation(route, file, read);
+        match table.add(&route.methods, &route.pattern, operation) {
+            Ok(_) => places.push(route.name.place),
+            Err(conflict) => {
+                let message = format!("`{}` fits the same requests as another route", route.name.value);
+                let mut finding = findings.error_at("route-conflict", route.name.place, message);
+                if let Some(first) = places.get(conflict.first.0 as usize) {
+                    finding = finding.related(findings.locate(*first), "this one");
+                }
+                findings.push(finding);
+            }
+        }
+    }
+    table
+}
+
+fn operation(route: &RouteTerms, file: &RoutesFile, read: &Read) -> Operation {
+    let declarations = read.declarations.as_ref();
+    let features = declarations.map_or_else(FeatureSet::default, |d| feature_set(&route.features, d));
+    let written = route.charge.as_ref().unwrap_or(&file.default_charge);
+    let charge = match declarations {
+        Some(declarations) if !route.public => charges(written, declarations),
+        _ => Box::default(),
+    };
+    Operation { name: route.name.value.clone(), public: route.public, features, charge }
+}
+
+fn feature_set(names: &[Name], declarations: &Declarations) -> FeatureSet {
+    let mut set = FeatureSet::empty(declarations.features.len());
+    for ix in names.iter().filter_map(|name| inherit::feature_ix(declarations, &name.value)) {
+        set.insert(ix);
+    }
+    set
+}
+
+fn charges(written: &[(Name, Units)], declarations: &Declarations) -> Box<[Charge]> {
+    let resolve = |(name, units): &(Name, Units)| {
+        let meter = inherit::meter_ix(declarations, &name.value)?;
+        (*units > Units::ZERO).then_some(Charge { meter, units: *units })
+    };
+    let mut charges: Vec<Charge> = written.iter().filter_map(resolve).collect();
+    charges.sort_by_key(|charge| charge.meter);
+    charges.into()
+}
+
+fn assemble(
+    sources: &Sources,
+    declarations: &Declarations,
+    read: &Read,
+    order: &[String],
+    file: &RoutesFile,
+    routes: RouteTable,
+) -> Catalog {
+    let mut plans: BTreeMap<PlanId, Arc<Plan>> = BTreeMap::new();
+    for id in order {
+        if let Some(Some(written)) = read.plans.get(id) {
+            let parent = written.extends.as_ref().and_then(|name| plans.get(name.value.as_str()));
+            let plan = inherit::plan(written, parent.map(|plan| &**plan), declarations);
+            plans.insert(plan.id.clone(), Arc::new(plan));
+        }
+    }
+    let unmatched = if file.unmatched_allowed {
+        Unmatched::Allow(Operation {
+            name: "unmatched".to_owned(),
+            public: false,
+            features: FeatureSet::empty(declarations.features.len()),
+            charge: charges(&file.default_charge, declarations),
+        })
+    } else {
+        Unmatched::Deny
+    };
+    Catalog {
+        digest: sources.digest(),
+        features: map(&declarations.features, |d| Feature { id: d.id.clone(), title: d.title.clone() }),
+        limits: map(&declarations.limits, |d| Limit { id: d.id.clone(), title: d.title.clone() }),
+        meters: map(&declarations.meters, |d| Meter {
+            id: d.id.clone(),
+            title: d.title.clone(),
+            unit: d.unit.clone(),
+        }),
+        plans,
+        routes,
+        unmatched,
+    }
+}
+
+fn map<I, T>(declared: &[Declared<I>], make: impl Fn(&Declared<I>) -> T) -> Vec<T> {
+    declared.iter().map(make).collect()
+}
+
+/// The meter at a place, as the files name it.
+pub(super) fn meter_name(catalog: &Catalog, ix: MeterIx) -> &str {
+    catalog.meter(ix).map_or("?", |meter| meter.id.as_str())
+}

@@ -1,0 +1,96 @@
+//! `routes.yaml`: which requests there are, what they need and what they cost.
+
+use super::{Fields, list, named, names, route_text, scalar};
+use crate::domain::units::Units;
+use crate::policy::{
+    definition::{At, Name, RouteTerms, RoutesFile},
+    diagnostic::Findings,
+    suggest,
+    yaml::Node,
+};
+
+/// Reads the file. `None` where it is not even a map.
+pub(in crate::policy) fn decode(root: &Node, findings: &mut Findings<'_>) -> Option<RoutesFile> {
+    let fields = Fields::read(root, "routes.yaml", &["unmatched", "defaults", "routes"], findings)?;
+    let unmatched_allowed = fields.get("unmatched").is_some_and(|node| unmatched(node, findings));
+    let default_charge = fields
+        .get("defaults")
+        .and_then(|node| Fields::read(node, "`defaults`", &["charge"], findings))
+        .and_then(|defaults| defaults.get("charge"))
+        .map(|node| charge(node, findings))
+        .unwrap_or_default();
+    let routes = match fields.need("routes", "a list of routes", findings) {
+        Some(node) => {
+            list(node, "`routes`", findings).iter().filter_map(|node| route(node, findings)).collect()
+        }
+        None => Vec::new(),
+    };
+    Some(RoutesFile { unmatched_allowed, default_charge, routes })
+}
+
+fn unmatched(node: &Node, findings: &mut Findings<'_>) -> bool {
+    match scalar::text(node, "`deny` or `allow` for `unmatched`", findings) {
+        Some("allow") => true,
+        Some("deny") | None => false,
+        Some(text) => {
+            let message = format!("expected `deny` or `allow` for `unmatched`, found {}", node.describe());
+            findings.error_help(
+                "invalid-unmatched",
+                node.place,
+                message,
+                suggest::help(text, ["deny", "allow"]),
+            );
+            false
+        }
+    }
+}
+
+fn route(node: &Node, findings: &mut Findings<'_>) -> Option<RouteTerms> {
+    let fields = Fields::read(node, "a route", &["match", "public", "features", "charge"], findings)?;
+    let matches = fields.need("match", "methods and a path such as \"GET /v1/messages\"", findings);
+    let parsed = matches.and_then(|node| {
+        let text = scalar::text(node, "methods and a path for `match`", findings)?;
+        match route_text::parse(text) {
+            Ok((methods, pattern)) => {
+                Some((At { value: text.to_owned(), place: node.place }, methods, pattern))
+            }
+            Err(wrong) => {
+                findings.error_help(wrong.code, node.place, wrong.message, wrong.help);
+                None
+            }
+        }
+    });
+    let public =
+        fields.get("public").and_then(|node| scalar::truth(node, "`public`", findings)).unwrap_or(false);
+    let features = fields.get("features").map(|node| names(node, "`features`", findings)).unwrap_or_default();
+    let charge = fields.get("charge").map(|node| charge(node, findings));
+    if public {
+        for key in ["features", "charge"] {
+            if let Some(place) = fields.key_place(key) {
+                let message = format!("a public route has no identity: it cannot have `{key}`");
+                let help = "remove it, or `public`".to_owned();
+                findings.error_help("public-route", place, message, help);
+            }
+        }
+    }
+    let (name, methods, pattern) = parsed?;
+    Some(RouteTerms { name, methods, pattern, public, features, charge })
+}
+
+fn charge(node: &Node, findings: &mut Findings<'_>) -> Vec<(Name, Units)> {
+    let mut out = Vec::new();
+    for (name, node) in named(node, "`charge`", findings) {
+        let Some(units) = scalar::units(node, "a charge", 0, findings) else { continue };
+        if units == Units::ZERO {
+            let help = "remove it; `charge: {}` costs nothing at all".to_owned();
+            findings.warn(
+                "charge-of-nothing",
+                node.place,
+                format!("0 of `{}` charges nothing", name.value),
+                help,
+            );
+        }
+        out.push((name, units));
+    }
+    out
+}

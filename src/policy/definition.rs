@@ -1,0 +1,86 @@
+//! The policy files as they were written: checked one by one, not yet against each other.
+
+use std::collections::BTreeSet;
+
+use super::source::Place;
+use crate::domain::{
+    id::{FeatureId, LimitId, MeterId, PlanId},
+    money::Price,
+    plan::Quota,
+    rate::Rate,
+    route::{Methods, Pattern},
+    units::{Allowance, Units},
+};
+
+/// A value and where it was written.
+#[derive(Debug, Clone)]
+pub(super) struct At<T> {
+    pub(super) value: T,
+    pub(super) place: Place,
+}
+
+/// A name that refers to something declared elsewhere.
+pub(super) type Name = At<String>;
+
+/// A declared feature, limit or meter.
+#[derive(Debug)]
+pub(super) struct Declared<I> {
+    pub(super) id: I,
+    pub(super) place: Place,
+    pub(super) title: Option<String>,
+    /// Meters only.
+    pub(super) unit: Option<String>,
+}
+
+/// `features.yaml`.
+#[derive(Debug, Default)]
+pub(super) struct Declarations {
+    /// Names that stand there with a mistake, and sections that could not be read: nothing is said about their use.
+    pub(super) doubtful: BTreeSet<String>,
+    pub(super) unread: BTreeSet<&'static str>,
+    pub(super) features: Vec<Declared<FeatureId>>,
+    pub(super) limits: Vec<Declared<LimitId>>,
+    pub(super) meters: Vec<Declared<MeterId>>,
+}
+
+/// One of `plans/*.yaml`.
+#[derive(Debug)]
+pub(super) struct PlanFile {
+    pub(super) id: PlanId,
+    pub(super) title: Option<String>,
+    pub(super) extends: Option<Name>,
+    pub(super) price: Option<Price>,
+    pub(super) trial: Option<TrialTerms>,
+    pub(super) features: Vec<Name>,
+    pub(super) without: Vec<Name>,
+    pub(super) limits: Vec<(Name, Allowance)>,
+    pub(super) quotas: Vec<(Name, Quota)>,
+    /// `None`: unlimited, which takes the parent's rate away.
+    pub(super) rates: Vec<(Name, Option<Rate>)>,
+}
+
+#[derive(Debug)]
+pub(super) struct TrialTerms {
+    pub(super) days: u16,
+    /// `None`: block.
+    pub(super) then: Option<Name>,
+}
+
+/// `routes.yaml`.
+#[derive(Debug)]
+pub(super) struct RoutesFile {
+    pub(super) unmatched_allowed: bool,
+    pub(super) default_charge: Vec<(Name, Units)>,
+    pub(super) routes: Vec<RouteTerms>,
+}
+
+#[derive(Debug)]
+pub(super) struct RouteTerms {
+    pub(super) name: At<String>,
+    pub(super) methods: Methods,
+    pub(super) pattern: Pattern,
+    pub(super) public: bool,
+    pub(super) features: Vec<Name>,
+    /// `None`: the default.
+    pub(super) charge: Option<Vec<(Name, Units)>>,
+}

@@ -1,0 +1,187 @@
+//! What is wrong with the policy files, and where exactly.
+
+use super::source::{Place, Sources};
+
+/// How bad a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Severity {
+    /// The policies cannot be used.
+    Error,
+    /// Legal, and probably not what was meant.
+    Warning,
+}
+
+impl Severity {
+    /// The word used in output.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+        }
+    }
+}
+
+/// A place in a file, for people: everything counts from 1, in characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Span {
+    /// The line.
+    pub line: usize,
+    /// The column.
+    pub column: usize,
+    /// Characters marked, on that line only; at least 1.
+    pub len: usize,
+}
+
+/// The offending line (cut around the place where it is very long), with the bytes to mark.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Excerpt {
+    /// The line without its end.
+    pub text: String,
+    /// The first byte of `text` to mark.
+    pub start: usize,
+    /// The byte after the last to mark.
+    pub end: usize,
+}
+
+/// Where something is.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Location {
+    /// The file, relative to the policy folder with `/`; empty: the folder itself.
+    pub file: String,
+    /// Where in the file; `None`: the file as a whole.
+    pub span: Option<Span>,
+    /// The line itself.
+    pub excerpt: Option<Excerpt>,
+}
+
+/// One finding.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Diagnostic {
+    /// How bad it is.
+    pub severity: Severity,
+    /// A stable name of the kind of finding, such as `unknown-feature`.
+    pub code: &'static str,
+    /// What is wrong.
+    pub message: String,
+    /// Where.
+    pub location: Location,
+    /// What to do.
+    pub help: Option<String>,
+    /// Other places that matter, each with the reason.
+    pub related: Vec<(Location, String)>,
+}
+
+impl Diagnostic {
+    /// Adds what to do about it.
+    #[must_use]
+    pub(super) fn help(mut self, help: impl Into<Option<String>>) -> Self {
+        self.help = help.into();
+        self
+    }
+
+    /// Adds another place that matters.
+    #[must_use]
+    pub(super) fn related(mut self, location: Location, reason: impl Into<String>) -> Self {
+        self.related.push((location, reason.into()));
+        self
+    }
+}
+
+/// More findings than this in one file are counted, not shown: nobody reads them, and each costs memory.
+const MOST_PER_FILE: usize = 1000;
+
+/// Collects findings while the files are read.
+#[derive(Debug)]
+pub(super) struct Findings<'s> {
+    sources: &'s Sources,
+    list: Vec<Diagnostic>,
+    dropped: usize,
+    per_file: std::collections::BTreeMap<String, usize>,
+}
+
+impl<'s> Findings<'s> {
+    pub(super) fn over(sources: &'s Sources) -> Self {
+        Self { sources, list: Vec::new(), dropped: 0, per_file: std::collections::BTreeMap::new() }
+    }
+
+    /// An error at a place, to be completed and given to [`Self::push`].
+    pub(super) fn error_at(
+        &self,
+        code: &'static str,
+        place: Place,
+        message: impl Into<String>,
+    ) -> Diagnostic {
+        self.finding(Severity::Error, code, place, message.into())
+    }
+
+    fn finding(&self, severity: Severity, code: &'static str, place: Place, message: String) -> Diagnostic {
+        let location = self.sources.locate(place);
+        Diagnostic { severity, code, message, location, help: None, related: Vec::new() }
+    }
+
+    pub(super) fn push(&mut self, diagnostic: Diagnostic) {
+        let seen = self.per_file.entry(diagnostic.location.file.clone()).or_default();
+        *seen += 1;
+        // The first errors of a file are kept even after many warnings, so that a bad folder is never taken for good.
+        if *seen <= MOST_PER_FILE || (diagnostic.severity == Severity::Error && !self.has_errors()) {
+            self.list.push(diagnostic);
+        } else {
+            self.dropped += 1;
+        }
+    }
+
+    /// Records an error.
+    pub(super) fn error(&mut self, code: &'static str, place: Place, message: impl Into<String>) {
+        let finding = self.error_at(code, place, message);
+        self.push(finding);
+    }
+
+    /// Records an error with what to do about it.
+    pub(super) fn error_help(
+        &mut self,
+        code: &'static str,
+        place: Place,
+        message: impl Into<String>,
+        help: impl Into<Option<String>>,
+    ) {
+        let finding = self.error_at(code, place, message).help(help);
+        self.push(finding);
+    }
+
+    /// Records a warning with what to do about it.
+    pub(super) fn warn(
+        &mut self,
+        code: &'static str,
+        place: Place,
+        message: impl Into<String>,
+        help: impl Into<Option<String>>,
+    ) {
+        let finding = self.finding(Severity::Warning, code, place, message.into()).help(help);
+        self.push(finding);
+    }
+
+    pub(super) fn locate(&self, place: Place) -> Location {
+        self.sources.locate(place)
+    }
+
+    pub(super) fn has_errors(&self) -> bool {
+        self.list.iter().any(|d| d.severity == Severity::Error)
+    }
+
+    /// All findings, in the order of files and lines, none twice (an alias shows the same mistake at each use).
+    pub(super) fn finish(mut self) -> Vec<Diagnostic> {
+        self.list.sort_by(|a, b| {
+            (&a.location, a.severity, a.code, &a.message).cmp(&(&b.location, b.severity, b.code, &b.message))
+        });
+        self.list.dedup();
+        if self.dropped > 0 {
+            let message = format!("{} further findings are not shown", self.dropped);
+            let location = Location { file: String::new(), span: None, excerpt: None };
+            let severity = Severity::Warning;
+            let code = "too-many-findings";
+            self.list.push(Diagnostic { severity, code, message, location, help: None, related: Vec::new() });
+        }
+        self.list
+    }
+}
