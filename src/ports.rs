@@ -273,6 +273,9 @@ pub enum ChargeError {
     /// The ledger cannot grant units now, and holds none.
     #[error("usage cannot be recorded at the moment")]
     Unavailable,
+    /// The rights are not the tenant's current ones any more: resolve them again and charge once more.
+    #[error("the account's rights have changed meanwhile")]
+    Outdated,
 }
 
 /// What one request has taken from the ledger. It ends in exactly one of three ways; dropped unfinished it is kept, as
@@ -482,6 +485,10 @@ pub struct OthersUsage {
 }
 
 /// The database's side of the ledger.
+///
+/// What a slot debits to its bucket: a sealed one what it used less what was given back, an open one what it was granted
+/// or, where that is more (a quota without a limit, an overrun), what it used. A bucket's debits and a new grant together
+/// never exceed the limit. A flush may name a slot that was never granted anything, or not be the last of a sealed one.
 #[async_trait]
 pub trait LedgerStore: Send + Sync + 'static {
     /// Grants units, all requests in one transaction, each by itself; answers in the order of the requests.
