@@ -497,7 +497,8 @@ pub trait LedgerStore: Send + Sync + 'static {
     /// Records totals. Those with `sealed` also return what was granted and not used: the database computes it.
     async fn flush(&self, totals: &[SlotTotals]) -> Result<(), StoreError>;
 
-    /// What others than `incarnation` have used of each bucket, in the order asked.
+    /// What others than `incarnation` have used of each bucket, in the order asked. Of one that nobody has, the answer's
+    /// `used` is everybody's.
     async fn others(
         &self,
         incarnation: Incarnation,
