@@ -1,1 +1,126 @@
-//! The ledger: quota words in memory, granted by the database.
+//! The ledger: exact quotas at memory speed.
+//!
+//! A node may spend only units that it was granted before: the database grants, memory spends. Of each bucket (a tenant's
+//! meter in one period) a node holds one open *slot*, an atomic word that counts what was used, beside what was granted
+//! and given back. A charge that fits takes one compare-and-swap per window and no lock. One that does not fit waits for
+//! a grant; when the database has none left, it is refused, and for a while those after it from memory.
+//!
+//! Totals are recorded every second, never differences, so that a repetition is harmless. When a tenant's rights change,
+//! when a period ends and when the node stops, the word is *sealed*: nothing more can be charged to it, and the database
+//! computes what comes back. The next charge opens a new word under a new number. Refunds always go to the word that was
+//! charged, sealed or not.
+
+mod account;
+mod atomic {
+    pub use std::sync::atomic::{AtomicU64, Ordering};
+}
+mod cell;
+mod charge;
+mod flush;
+mod grant;
+mod hold;
+mod metrics;
+mod rate_cell;
+mod shared;
+mod slot;
+#[cfg(test)]
+mod tests;
+mod usage;
+mod word;
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    domain::{catalog::Catalog, id::TenantId, rights::Rights, route::Charge, time::UnixMillis},
+    ports::{Answer, BoxFuture, ChargeError, Hold, Ledger, MeterUsage, StoreError},
+};
+
+pub use metrics::{LedgerMetrics, UnitCounts};
+pub use shared::LedgerParts;
+
+use shared::Shared;
+
+/// The ledger of one node, by the escrow method (O'Neil, 1986).
+#[derive(Clone)]
+pub struct EscrowLedger(Arc<Shared>);
+
+impl EscrowLedger {
+    /// A ledger that holds nothing yet.
+    #[must_use]
+    pub fn new(parts: LedgerParts) -> Self {
+        Self(Shared::new(parts))
+    }
+
+    /// Puts a change of a tenant in force: seals what is held under the old limits and returns it. The sealing is done
+    /// when this returns, the recording when the future ends; where that fails it is repeated with the next flush, and
+    /// nothing is lost.
+    pub fn apply(&self, tenant: &TenantId) -> BoxFuture<Result<(), StoreError>> {
+        let shared = Arc::clone(&self.0);
+        let Some(account) = shared.accounts.get(tenant) else { return Box::pin(async { Ok(()) }) };
+        let sealed = account.seal(&shared);
+        account.changed.notify_waiters();
+        Box::pin(async move { flush::ship(&shared, sealed).await })
+    }
+
+    /// Puts changed policies in force: to be called with each catalog before rights that were compiled from it are
+    /// charged. Words whose limit is another one now are sealed and returned at their next charge; those whose limit
+    /// stays are kept.
+    pub fn apply_all(&self, catalog: Arc<Catalog>) {
+        self.0.catalog.store(Some(catalog));
+    }
+
+    /// Everything of all tenants may have changed (the node missed some of the change feed): seals and returns all
+    /// leases. Otherwise as [`EscrowLedger::apply`].
+    pub fn apply_everything(&self) -> BoxFuture<Result<(), StoreError>> {
+        let shared = Arc::clone(&self.0);
+        for account in shared.accounts.all() {
+            // They are queued, oldest first; the flush takes them in batches.
+            account.seal(&shared);
+            account.changed.notify_waiters();
+        }
+        Box::pin(async move { flush::flush(&shared).await })
+    }
+
+    /// Records totals every second and returns what has ended, until `stop`. One task for the life of the node.
+    pub async fn run(&self, stop: CancellationToken) {
+        flush::run(&self.0, stop).await;
+    }
+
+    /// Records now what is not recorded yet.
+    ///
+    /// # Errors
+    /// [`StoreError`]: what could not be recorded is kept for the next time.
+    pub async fn flush(&self) -> Result<(), StoreError> {
+        flush::flush(&self.0).await
+    }
+
+    /// Ends all charging (which is answered `Unavailable` from here on), seals all words and records everything, so that
+    /// a clean stop returns every lease. Repeats until the database has taken it all: bound it by a time-out.
+    pub async fn drain(&self) {
+        flush::drain(&self.0).await;
+    }
+
+    /// Its counters.
+    #[must_use]
+    pub fn metrics(&self) -> Arc<LedgerMetrics> {
+        Arc::clone(&self.0.metrics)
+    }
+
+    /// Tenants with an open account.
+    #[must_use]
+    pub fn accounts(&self) -> usize {
+        self.0.accounts.len()
+    }
+}
+
+impl Ledger for EscrowLedger {
+    fn charge(&self, rights: &Arc<Rights>, charges: &[Charge], now: UnixMillis) -> Answer<Hold, ChargeError> {
+        charge::charge(&self.0, rights, charges, now)
+    }
+
+    fn usage(&self, rights: &Arc<Rights>, now: UnixMillis) -> BoxFuture<Result<Vec<MeterUsage>, StoreError>> {
+        Box::pin(usage::usage(Arc::clone(&self.0), Arc::clone(rights), now))
+    }
+}

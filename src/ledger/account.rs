@@ -1,0 +1,200 @@
+//! Tenants' accounts: found once for each compiled rights, then reached directly.
+
+use std::{
+    collections::HashMap,
+    hash::{BuildHasher, RandomState},
+    sync::{Arc, OnceLock, PoisonError, RwLock},
+};
+
+use tokio::sync::Notify;
+
+use super::{
+    cell::Cell,
+    metrics::{LedgerMetrics, MeterUnits},
+    rate_cell::RateCell,
+    shared::Shared,
+    slot::Slot,
+};
+use crate::domain::{
+    id::{MeterId, TenantId},
+    period::Window,
+    plan::MeterIx,
+    rights::Rights,
+    time::{Monotonic, UnixMillis},
+};
+
+const SHARDS: usize = 64;
+
+/// One meter of one tenant.
+#[derive(Debug)]
+pub(super) struct MeterAccount {
+    pub tenant: TenantId,
+    pub meter: MeterId,
+    pub rate: RateCell,
+    pub units: Arc<MeterUnits>,
+    cells: [Cell; 4],
+}
+
+impl MeterAccount {
+    pub fn cell(&self, window: Window) -> &Cell {
+        &self.cells[window as usize]
+    }
+}
+
+/// One tenant.
+#[derive(Debug)]
+pub(super) struct Account {
+    tenant: TenantId,
+    /// Few, and written once each: found through a [`Desk`] from the second charge on.
+    meters: RwLock<Vec<Arc<MeterAccount>>>,
+    /// Told when a change of the tenant was applied.
+    pub changed: Notify,
+}
+
+impl Account {
+    fn new(tenant: TenantId) -> Arc<Self> {
+        Arc::new(Self { tenant, meters: RwLock::default(), changed: Notify::new() })
+    }
+
+    pub fn known(&self, meter: &MeterId) -> Option<Arc<MeterAccount>> {
+        let meters = self.meters.read().unwrap_or_else(PoisonError::into_inner);
+        meters.iter().find(|known| known.meter == *meter).cloned()
+    }
+
+    fn meter(&self, meter: &MeterId, metrics: &LedgerMetrics) -> Arc<MeterAccount> {
+        if let Some(known) = self.known(meter) {
+            return known;
+        }
+        let mut meters = self.meters.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = meters.iter().find(|known| known.meter == *meter) {
+            return Arc::clone(known);
+        }
+        let made = Arc::new(MeterAccount {
+            tenant: self.tenant.clone(),
+            meter: meter.clone(),
+            rate: RateCell::default(),
+            units: metrics.meter(meter),
+            cells: Window::ALL.map(Cell::new),
+        });
+        meters.push(Arc::clone(&made));
+        made
+    }
+
+    /// Seals every open slot. Those that are to be recorded.
+    pub fn seal(&self, shared: &Shared) -> Vec<Arc<Slot>> {
+        let mut out = Vec::new();
+        for meter in self.meters.read().unwrap_or_else(PoisonError::into_inner).iter() {
+            meter.cells.iter().for_each(|cell| cell.seal(shared, &mut out));
+        }
+        out
+    }
+
+    /// Returns what has ended or is idle. Whether nothing is left that a new account would not have.
+    pub fn sweep(&self, shared: &Shared, now: UnixMillis, monotonic: Monotonic) -> bool {
+        let meters = self.meters.read().unwrap_or_else(PoisonError::into_inner);
+        meters.iter().fold(true, |empty, meter| {
+            let cells = meter.cells.iter().fold(true, |all, cell| cell.sweep(shared, now, monotonic) && all);
+            empty && cells && meter.rate.is_idle(monotonic)
+        })
+    }
+}
+
+/// The ledger's place in one tenant's compiled rights: its account, and its meters by the catalog's numbers.
+#[derive(Debug)]
+pub(super) struct Desk {
+    pub account: Arc<Account>,
+    meters: Box<[OnceLock<Arc<MeterAccount>>]>,
+}
+
+impl Desk {
+    /// The desk of these rights, opened at first use.
+    pub fn of<'a>(shared: &Shared, rights: &'a Rights) -> Option<&'a Self> {
+        rights.account.get_or_open(|| {
+            Arc::new(Self {
+                account: shared.accounts.open(&rights.tenant),
+                meters: rights.catalog.meters.iter().map(|_| OnceLock::new()).collect(),
+            })
+        })
+    }
+
+    pub fn meter(&self, shared: &Shared, rights: &Rights, ix: MeterIx) -> Option<&Arc<MeterAccount>> {
+        let meter = rights.catalog.meter(ix)?;
+        let place = self.meters.get(usize::from(ix.0))?;
+        Some(place.get_or_init(|| self.account.meter(&meter.id, &shared.metrics)))
+    }
+}
+
+type Shard = RwLock<HashMap<TenantId, Arc<Account>>>;
+
+/// All open accounts.
+pub(super) struct Accounts {
+    shards: Box<[Shard]>,
+    hasher: RandomState,
+}
+
+impl Default for Accounts {
+    fn default() -> Self {
+        Self { shards: (0..SHARDS).map(|_| Shard::default()).collect(), hasher: RandomState::new() }
+    }
+}
+
+impl Accounts {
+    fn shard(&self, tenant: &TenantId) -> &Shard {
+        let place = usize::try_from(self.hasher.hash_one(tenant) % (SHARDS as u64)).unwrap_or(0);
+        &self.shards[place]
+    }
+
+    pub fn get(&self, tenant: &TenantId) -> Option<Arc<Account>> {
+        self.shard(tenant).read().unwrap_or_else(PoisonError::into_inner).get(tenant).cloned()
+    }
+
+    fn open(&self, tenant: &TenantId) -> Arc<Account> {
+        if let Some(account) = self.get(tenant) {
+            return account;
+        }
+        let mut shard = self.shard(tenant).write().unwrap_or_else(PoisonError::into_inner);
+        let account = shard.entry(tenant.clone()).or_insert_with(|| Account::new(tenant.clone()));
+        Arc::clone(account)
+    }
+
+    pub fn all(&self) -> Vec<Arc<Account>> {
+        (0..SHARDS).flat_map(|place| self.some(place)).collect()
+    }
+
+    fn some(&self, place: usize) -> Vec<Arc<Account>> {
+        self.shards[place].read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    pub fn len(&self) -> usize {
+        self.shards.iter().map(|shard| shard.read().unwrap_or_else(PoisonError::into_inner).len()).sum()
+    }
+
+    /// Sweeps the accounts of one part in `of` of all, and closes those that have nothing left and no rights that name
+    /// them.
+    pub fn sweep(&self, shared: &Shared, part: usize, of: usize) {
+        let now = shared.world.clock.now();
+        let monotonic = shared.monotonic();
+        for place in (0..SHARDS).filter(|place| place % of == part % of) {
+            let empty: Vec<TenantId> = self
+                .some(place)
+                .iter()
+                .filter(|account| account.sweep(shared, now, monotonic))
+                .map(|account| account.tenant.clone())
+                .collect();
+            if empty.is_empty() {
+                continue;
+            }
+            let mut shard = self.shards[place].write().unwrap_or_else(PoisonError::into_inner);
+            for tenant in empty {
+                // With no other owner no rights lead to it, and under this lock none can come to. Swept again, as it
+                // may have been used since.
+                let close = shard.get(&tenant).is_some_and(|account| {
+                    Arc::strong_count(account) == 1 && account.sweep(shared, now, monotonic)
+                });
+                if close {
+                    shard.remove(&tenant);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! Charges a request: the rates first, then every window of every meter, all or nothing.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{
+    account::Desk,
+    cell::Wish,
+    grant::{self, Verdict},
+    hold::{Entry, Line, Lines, TakenRate},
+    shared::Shared,
+    slot::Slot,
+    word::Spend,
+};
+use crate::{
+    domain::{
+        denial::Denial,
+        period::Window,
+        rights::{Entitlement, Rights},
+        route::Charge,
+        time::UnixMillis,
+        units::Units,
+    },
+    ports::{Answer, ChargeError, Hold},
+};
+
+/// Losing a word to a seal or to other requests so often in a row is no accident.
+const ATTEMPTS: usize = 64;
+/// A request does not wait for units for longer.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How long the news of a change that the database already knows may take to come here: a poll and some.
+const NEWS: Duration = Duration::from_millis(300);
+
+enum Attempt {
+    Taken,
+    Refused(ChargeError),
+    Short(Vec<(Arc<Slot>, u64)>),
+}
+
+/// See [`crate::ports::Ledger::charge`].
+pub(super) fn charge(
+    shared: &Arc<Shared>,
+    rights: &Arc<Rights>,
+    charges: &[Charge],
+    now: UnixMillis,
+) -> Answer<Hold, ChargeError> {
+    let mut taking = match Taking::begin(shared, rights, charges) {
+        Ok(taking) => taking,
+        Err(refused) => return Answer::Ready(Err(refused)),
+    };
+    match taking.attempt(shared, rights, now) {
+        Attempt::Taken => Answer::Ready(Ok(taking.finish(shared))),
+        Attempt::Refused(why) => Answer::Ready(Err(why)),
+        Attempt::Short(short) => {
+            Answer::Pending(Box::pin(wait(Arc::clone(shared), Arc::clone(rights), taking, now, short)))
+        }
+    }
+}
+
+/// A charge under way: its rates are taken, and given back if it does not come to an end.
+struct Taking(Lines);
+
+impl Drop for Taking {
+    fn drop(&mut self) {
+        self.0.release_rates();
+    }
+}
+
+fn entitlement(rights: &Rights) -> Result<&Entitlement, ChargeError> {
+    rights.entitlement.as_ref().ok_or_else(|| Denial::SubscriptionInactive.into())
+}
+
+impl Taking {
+    fn begin(shared: &Shared, rights: &Rights, charges: &[Charge]) -> Result<Self, ChargeError> {
+        let entitlement = entitlement(rights)?;
+        let desk = Desk::of(shared, rights).ok_or(ChargeError::Unavailable)?;
+        let mut taking = Self(Lines::default());
+        let mut monotonic = None;
+        for charge in charges {
+            let meter = desk.meter(shared, rights, charge.meter).ok_or(ChargeError::Outdated)?;
+            let terms = entitlement.terms(charge.meter);
+            if terms.quota.is_none() {
+                return Err(Denial::MeterNotInPlan { meter: meter.meter.clone() }.into());
+            }
+            let rate = terms
+                .rate
+                .map(|plan| TakenRate { plan, share: plan.shared_by(shared.world.freshness.live_nodes()) });
+            if let Some(rate) = &rate {
+                let now = *monotonic.get_or_insert_with(|| shared.monotonic());
+                meter.rate.take(&rate.share, charge.units, now).map_err(|retry_after| {
+                    Denial::RateLimited { meter: meter.meter.clone(), rate: rate.plan, retry_after }
+                })?;
+            }
+            taking.0.push(Line {
+                ix: charge.meter,
+                meter: Arc::clone(meter),
+                units: charge.units,
+                rate,
+                slots: [const { None }; 4],
+            });
+        }
+        Ok(taking)
+    }
+
+    fn finish(mut self, shared: &Arc<Shared>) -> Hold {
+        Hold::new(Entry::new(shared, std::mem::take(&mut self.0)))
+    }
+
+    fn attempt(&mut self, shared: &Arc<Shared>, rights: &Rights, now: UnixMillis) -> Attempt {
+        for _ in 0..ATTEMPTS {
+            match self.look(shared, rights, now) {
+                Ok(Look::Fits) => {}
+                Ok(Look::Moved) => continue,
+                Ok(Look::Short(short)) => return Attempt::Short(short),
+                Err(why) => return Attempt::Refused(why),
+            }
+            if self.0.take(shared) {
+                return Attempt::Taken;
+            }
+        }
+        Attempt::Refused(ChargeError::Unavailable)
+    }
+
+    /// Finds every word and asks whether it would do, before any is charged.
+    fn look(&mut self, shared: &Shared, rights: &Rights, now: UnixMillis) -> Result<Look, ChargeError> {
+        let entitlement = entitlement(rights)?;
+        let mut short = Vec::new();
+        for window in Window::ALL {
+            for line in self.0.iter_mut() {
+                let place = &mut line.slots[window as usize];
+                *place = None;
+                let Some(quota) = entitlement.terms(line.ix).quota.filter(|quota| quota.counts(window))
+                else {
+                    continue;
+                };
+                let wish = Wish { rights, entitlement, limit: quota.hard_limit(window), now };
+                let owner = (&line.meter.tenant, &line.meter.meter);
+                let slot = line.meter.cell(window).slot(shared, owner, wish)?;
+                match slot.word.peek(line.units.get(), slot.is_bounded()) {
+                    Spend::Taken { .. } => {}
+                    Spend::Sealed => return Ok(Look::Moved),
+                    Spend::Full => return Err(ChargeError::Unavailable),
+                    Spend::Short { need } => {
+                        ask_or_refuse(shared, &slot, line.units, need)?;
+                        short.push((Arc::clone(&slot), need));
+                    }
+                }
+                *place = Some(slot);
+            }
+        }
+        Ok(if short.is_empty() { Look::Fits } else { Look::Short(short) })
+    }
+}
+
+enum Look {
+    Fits,
+    Moved,
+    Short(Vec<(Arc<Slot>, u64)>),
+}
+
+/// Whether it is of use to ask the database for more units.
+fn ask_or_refuse(shared: &Shared, slot: &Slot, units: Units, need: u64) -> Result<(), ChargeError> {
+    let Some(limit) = slot.limit else { return Ok(()) };
+    let now = shared.monotonic();
+    if units > limit || slot.bucket.is_exhausted(slot.key.seq, need, now) {
+        return Err(exhausted(slot, limit).into());
+    }
+    if shared.outage.is_on(now) { Err(ChargeError::Unavailable) } else { Ok(()) }
+}
+
+fn exhausted(slot: &Slot, limit: Units) -> Denial {
+    Denial::QuotaExhausted {
+        meter: slot.key.bucket.meter.clone(),
+        window: slot.key.bucket.window,
+        limit,
+        used: Units::saturating(slot.used()),
+        period: slot.period,
+    }
+}
+
+async fn wait(
+    shared: Arc<Shared>,
+    rights: Arc<Rights>,
+    mut taking: Taking,
+    now: UnixMillis,
+    mut short: Vec<(Arc<Slot>, u64)>,
+) -> Result<Hold, ChargeError> {
+    let charge = async {
+        loop {
+            gather(&shared, &rights, short).await?;
+            match taking.attempt(&shared, &rights, now) {
+                Attempt::Taken => return Ok(()),
+                Attempt::Refused(why) => return Err(why),
+                Attempt::Short(still) => short = still,
+            }
+        }
+    };
+    match tokio::time::timeout(PATIENCE, charge).await {
+        Ok(Ok(())) => Ok(taking.finish(&shared)),
+        Ok(Err(why)) => Err(why),
+        Err(_) => Err(ChargeError::Unavailable),
+    }
+}
+
+/// Asks for what each slot is short of, and waits for all answers.
+async fn gather(
+    shared: &Arc<Shared>,
+    rights: &Rights,
+    short: Vec<(Arc<Slot>, u64)>,
+) -> Result<(), ChargeError> {
+    let mut answers = Vec::with_capacity(short.len());
+    for (slot, need) in short {
+        let hear = grant::join(shared, &slot, need).ok_or(ChargeError::Unavailable)?;
+        answers.push((slot, hear));
+    }
+    for (slot, hear) in answers {
+        match hear.await {
+            Ok(Verdict::Again) => {}
+            Ok(Verdict::Unavailable) | Err(_) => return Err(ChargeError::Unavailable),
+            Ok(Verdict::Stale) => {
+                news(shared, rights, &slot).await;
+                return Err(ChargeError::Outdated);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Waits for the change that outdated the slot to be applied here (which seals it), so that resolving the rights again
+/// finds the new ones.
+async fn news(shared: &Shared, rights: &Rights, slot: &Slot) {
+    let Some(desk) = Desk::of(shared, rights) else { return };
+    let mut changed = std::pin::pin!(desk.account.changed.notified());
+    // Registered before the look at the seal: the change can come in between.
+    changed.as_mut().enable();
+    if !slot.word.is_sealed() {
+        // Whether it came or not, the caller resolves again.
+        let _ = tokio::time::timeout(NEWS, changed).await;
+    }
+}

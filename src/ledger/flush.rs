@@ -1,0 +1,166 @@
+//! Records totals in the database: every second what was soiled since, and at once what has been sealed.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, atomic::Ordering},
+    time::Duration,
+};
+
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    shared::{Shared, lock},
+    slot::Slot,
+};
+use crate::ports::{SlotTotals, StoreError};
+
+const EVERY: Duration = Duration::from_secs(1);
+const SLOWEST: Duration = Duration::from_secs(8);
+const BATCH: usize = 5000;
+/// Sweeping all accounts takes so many ticks.
+const PARTS: usize = 16;
+/// A statement that has not ended after so long is taken as failed; repeating it is harmless.
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Slots whose totals are to be recorded, oldest first, each at most once in effect (see [`Slot::soil`]).
+#[derive(Debug, Default)]
+pub(super) struct DirtyQueue(Mutex<VecDeque<Arc<Slot>>>);
+
+impl DirtyQueue {
+    pub fn push(&self, slot: Arc<Slot>) {
+        lock(&self.0).push_back(slot);
+    }
+
+    pub fn len(&self) -> usize {
+        lock(&self.0).len()
+    }
+
+    /// Up to `most` entries, less those that were recorded since they were queued.
+    fn take(&self, most: usize) -> Vec<Arc<Slot>> {
+        let mut queue = lock(&self.0);
+        let most = most.min(queue.len());
+        queue.drain(..most).filter(|slot| slot.clean()).collect()
+    }
+}
+
+/// Totals on their way. Dropped without an answer they count as not recorded, so that nothing is lost with a cancelled
+/// future.
+struct Shipment<'a> {
+    shared: &'a Shared,
+    slots: Vec<Arc<Slot>>,
+    reports: Vec<SlotTotals>,
+    recorded: bool,
+}
+
+impl<'a> Shipment<'a> {
+    fn load(shared: &'a Shared, mut slots: Vec<Arc<Slot>>) -> Self {
+        // One order for all statements, so that two of them cannot wait for each other's rows.
+        let order = |slot: &Arc<Slot>| (slot.key.bucket.clone(), slot.key.seq);
+        slots.sort_by_cached_key(order);
+        slots.dedup_by(|a, b| Arc::ptr_eq(a, b));
+        let at = shared.world.clock.now();
+        let report = |slot: &Arc<Slot>| {
+            slot.clean();
+            slot.report(at)
+        };
+        let reports = slots.iter().map(report).collect();
+        Self { shared, slots, reports, recorded: false }
+    }
+
+    /// How long the oldest totals have waited.
+    fn lag(&self) -> Duration {
+        let now = self.shared.monotonic();
+        self.slots.iter().map(|slot| now.since(slot.waiting(now))).max().unwrap_or_default()
+    }
+}
+
+impl Drop for Shipment<'_> {
+    fn drop(&mut self) {
+        for (slot, report) in self.slots.iter().zip(&self.reports) {
+            slot.acknowledge(report, self.recorded);
+            if !self.recorded {
+                self.shared.soil(slot);
+            }
+        }
+    }
+}
+
+/// Records the totals of these slots now.
+pub(super) async fn ship(shared: &Shared, slots: Vec<Arc<Slot>>) -> Result<(), StoreError> {
+    if slots.is_empty() {
+        return Ok(());
+    }
+    let mut shipment = Shipment::load(shared, slots);
+    let lag = u64::try_from(shipment.lag().as_millis()).unwrap_or(u64::MAX);
+    shared.metrics.lag_millis.store(lag, Ordering::Relaxed);
+    let outcome = match tokio::time::timeout(PATIENCE, shared.world.store.flush(&shipment.reports)).await {
+        Ok(outcome) => outcome,
+        Err(_) => Err(StoreError::Unavailable(format!("no answer to a flush within {PATIENCE:?}"))),
+    };
+    shipment.recorded = outcome.is_ok();
+    if outcome.is_err() {
+        shared.metrics.failures.fetch_add(1, Ordering::Relaxed);
+    }
+    outcome
+}
+
+/// Records everything that is soiled now.
+pub(super) async fn flush(shared: &Shared) -> Result<(), StoreError> {
+    let mut budget = shared.dirty.len();
+    let mut size = BATCH;
+    let mut outcome = Ok(());
+    if budget == 0 {
+        shared.metrics.lag_millis.store(0, Ordering::Relaxed);
+    }
+    while budget > 0 {
+        let most = size.min(budget);
+        budget -= most;
+        match ship(shared, shared.dirty.take(most)).await {
+            Ok(()) => size = BATCH.min(size * 2),
+            Err(away @ StoreError::Unavailable(_)) => return Err(away),
+            // A row that the database refuses must not keep the others: smaller and smaller batches leave it alone.
+            Err(error) => {
+                size = (most / 2).max(1);
+                outcome = Err(error);
+            }
+        }
+    }
+    outcome
+}
+
+/// Flushes every second, less often while it fails, and sweeps the accounts, until `stop`.
+pub(super) async fn run(shared: &Shared, stop: CancellationToken) {
+    let mut pause = EVERY;
+    let mut part = 0;
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(pause) => {}
+        }
+        match flush(shared).await {
+            Ok(()) => pause = EVERY,
+            Err(error) => {
+                pause = SLOWEST.min(pause * 2);
+                tracing::warn!(%error, waiting = shared.dirty.len(), retry_in = ?pause, "usage not recorded yet");
+            }
+        }
+        part = (part + 1) % PARTS;
+        shared.accounts.sweep(shared, part, PARTS);
+    }
+}
+
+/// Ends all charging, seals every word and records everything. Repeats until it has succeeded.
+pub(super) async fn drain(shared: &Shared) {
+    shared.closed.store(true, Ordering::SeqCst);
+    for account in shared.accounts.all() {
+        account.seal(shared);
+    }
+    let mut pause = Duration::from_millis(50);
+    while shared.dirty.len() > 0 {
+        if let Err(error) = flush(shared).await {
+            tracing::warn!(%error, waiting = shared.dirty.len(), "usage not recorded yet");
+            tokio::time::sleep(pause).await;
+            pause = EVERY.min(pause * 2);
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! The ledger's counters: plain atomics in lanes, so that threads which count at the same time do not share a line.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+};
+
+use crate::domain::id::MeterId;
+
+const LANES: usize = 8;
+
+static NEXT_LANE: AtomicUsize = AtomicUsize::new(0);
+
+thread_local! {
+    static LANE: usize = NEXT_LANE.fetch_add(1, Ordering::Relaxed) % LANES;
+}
+
+/// What a unit was counted as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Admitted,
+    Refunded,
+    Overrun,
+}
+
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Lane([AtomicU64; 3]);
+
+/// One meter's counters.
+#[derive(Debug, Default)]
+pub(super) struct MeterUnits([Lane; LANES]);
+
+impl MeterUnits {
+    pub fn add(&self, kind: Kind, units: u64) {
+        let lane = LANE.try_with(|lane| *lane).unwrap_or(0);
+        self.0[lane].0[kind as usize].fetch_add(units, Ordering::Relaxed);
+    }
+
+    fn sum(&self, kind: Kind) -> u64 {
+        self.0.iter().fold(0, |sum, lane| lane.0[kind as usize].load(Ordering::Relaxed).wrapping_add(sum))
+    }
+}
+
+/// How many units of a meter passed, over all tenants, since the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct UnitCounts {
+    /// Charged.
+    pub admitted: u64,
+    /// Given back.
+    pub refunded: u64,
+    /// Used above what was reserved.
+    pub overrun: u64,
+}
+
+/// What the ledger has done since the start, for `/metrics`.
+#[derive(Debug, Default)]
+pub struct LedgerMetrics {
+    meters: RwLock<BTreeMap<MeterId, Arc<MeterUnits>>>,
+    pub(super) grants: AtomicU64,
+    pub(super) recalls: AtomicU64,
+    pub(super) failures: AtomicU64,
+    pub(super) lag_millis: AtomicU64,
+}
+
+impl LedgerMetrics {
+    /// Units by meter.
+    #[must_use]
+    pub fn units(&self) -> Vec<(MeterId, UnitCounts)> {
+        let meters = self.meters.read().unwrap_or_else(PoisonError::into_inner);
+        let counts = |units: &MeterUnits| UnitCounts {
+            admitted: units.sum(Kind::Admitted),
+            refunded: units.sum(Kind::Refunded),
+            overrun: units.sum(Kind::Overrun),
+        };
+        meters.iter().map(|(meter, units)| (meter.clone(), counts(units))).collect()
+    }
+
+    /// Grants received.
+    #[must_use]
+    pub fn grants(&self) -> u64 {
+        self.grants.load(Ordering::Relaxed)
+    }
+
+    /// Leases given back because another node wanted units.
+    #[must_use]
+    pub fn recalls(&self) -> u64 {
+        self.recalls.load(Ordering::Relaxed)
+    }
+
+    /// Statements that the store failed.
+    #[must_use]
+    pub fn failures(&self) -> u64 {
+        self.failures.load(Ordering::Relaxed)
+    }
+
+    /// How long the oldest totals had waited when they were last flushed, or have waited by now where that fails.
+    #[must_use]
+    pub fn flush_lag_millis(&self) -> u64 {
+        self.lag_millis.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn meter(&self, meter: &MeterId) -> Arc<MeterUnits> {
+        if let Some(units) = self.meters.read().unwrap_or_else(PoisonError::into_inner).get(meter) {
+            return Arc::clone(units);
+        }
+        let mut meters = self.meters.write().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(meters.entry(meter.clone()).or_default())
+    }
+}

@@ -1,0 +1,138 @@
+//! What every part of the ledger reaches: the world outside, the queues, and the numbering of slots.
+
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use arc_swap::ArcSwapOption;
+use tokio::runtime::Handle;
+use tokio_util::task::TaskTracker;
+
+use super::{account::Accounts, flush::DirtyQueue, grant::GrantQueue, metrics::LedgerMetrics, slot::Slot};
+use crate::{
+    clock::Clock,
+    domain::{catalog::Catalog, time::Monotonic},
+    freshness::Freshness,
+    ports::{Incarnation, LedgerStore},
+};
+
+/// What a ledger is made of.
+pub struct LedgerParts {
+    /// The database's side.
+    pub store: Arc<dyn LedgerStore>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// How many nodes there are.
+    pub freshness: Arc<Freshness>,
+    /// The registered run of this node.
+    pub incarnation: Incarnation,
+    /// Where grants are asked for and returned: it must outlive the threads that charge.
+    pub runtime: Handle,
+    /// Owns the ledger's tasks.
+    pub tracker: TaskTracker,
+}
+
+pub(super) struct Shared {
+    pub world: LedgerParts,
+    pub accounts: Accounts,
+    pub dirty: DirtyQueue,
+    pub grants: GrantQueue,
+    pub outage: Outage,
+    pub metrics: Arc<LedgerMetrics>,
+    /// The catalog in force, once one was announced.
+    pub catalog: ArcSwapOption<Catalog>,
+    /// Nothing is charged any more.
+    pub closed: AtomicBool,
+    seq: AtomicU64,
+}
+
+impl Shared {
+    pub fn new(world: LedgerParts) -> Arc<Self> {
+        Arc::new(Self {
+            world,
+            accounts: Accounts::default(),
+            dirty: DirtyQueue::default(),
+            grants: GrantQueue::default(),
+            outage: Outage::default(),
+            metrics: Arc::default(),
+            catalog: ArcSwapOption::empty(),
+            closed: AtomicBool::new(false),
+            seq: AtomicU64::new(1),
+        })
+    }
+
+    pub fn monotonic(&self) -> Monotonic {
+        self.world.clock.monotonic()
+    }
+
+    /// A number that no other slot of this incarnation has.
+    pub fn next_seq(&self) -> u64 {
+        self.seq.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Has a slot's totals recorded with the next flush.
+    pub fn soil(&self, slot: &Arc<Slot>) {
+        if slot.soil() {
+            slot.waiting(self.monotonic());
+            self.dirty.push(Arc::clone(slot));
+        }
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
+    }
+
+    /// How long the database's word that a quota is exhausted holds. With other nodes alive units may come back at any
+    /// time; alone, only what an earlier run of this node still returns could.
+    pub fn exhaustion_holds(&self) -> Duration {
+        if self.world.freshness.live_nodes() > 1 {
+            Duration::from_millis(250)
+        } else {
+            Duration::from_secs(1)
+        }
+    }
+}
+
+/// Remembers that the database is away, so that requests which need it fail at once instead of queueing.
+#[derive(Debug, Default)]
+pub(super) struct Outage {
+    until: AtomicU64,
+    streak: AtomicU64,
+}
+
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+
+impl Outage {
+    /// Whether it would be of no use to ask now.
+    pub fn is_on(&self, now: Monotonic) -> bool {
+        let until = self.until.load(Ordering::SeqCst);
+        until != 0 && now.0 < until
+    }
+
+    /// The database did not answer: the next attempt comes after 200, 400, 800, then 1600 ms.
+    pub fn begin(&self, now: Monotonic) {
+        let streak = self.streak.fetch_add(1, Ordering::SeqCst).min(3);
+        let pause = FIRST_PAUSE * (1 << streak);
+        self.until.store(
+            now.0.saturating_add(u64::try_from(pause.as_nanos()).unwrap_or(u64::MAX)),
+            Ordering::SeqCst,
+        );
+    }
+
+    /// It did.
+    pub fn end(&self) {
+        if self.until.load(Ordering::SeqCst) != 0 {
+            self.until.store(0, Ordering::SeqCst);
+            self.streak.store(0, Ordering::SeqCst);
+        }
+    }
+}
+
+/// Locks also what a panicking thread left behind: every change under these locks is complete in itself.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

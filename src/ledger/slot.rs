@@ -1,0 +1,326 @@
+//! A slot: this node's share of one bucket under one version of the limit, and what is known of the bucket around it.
+
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicBool, AtomicU64, Ordering},
+};
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+
+use super::{
+    grant::Refill,
+    word::{Totals, Word},
+};
+use crate::{
+    domain::{
+        period::Period,
+        time::{Monotonic, UnixMillis, Version},
+        units::Units,
+    },
+    ports::{BucketKey, SlotKey, SlotTotals},
+};
+
+/// Why and until when the database need not be asked again for units of a bucket.
+#[derive(Debug)]
+struct Exhausted {
+    seq: u64,
+    freed: u64,
+    left: u64,
+    until: Monotonic,
+}
+
+/// Units of a bucket outside of its open slot.
+#[derive(Debug, Default)]
+struct Tally {
+    /// By other incarnations, and by slots of this one that are settled and forgotten.
+    elsewhere: u64,
+    known: bool,
+    /// Sealed slots of this incarnation that are not settled yet.
+    sealed: Vec<Arc<Slot>>,
+}
+
+/// What this node knows of one bucket, over all slots that it had of it.
+#[derive(Debug)]
+pub(super) struct Bucket {
+    pub key: BucketKey,
+    tally: ArcSwap<Tally>,
+    exhausted: ArcSwapOption<Exhausted>,
+    freed: AtomicU64,
+    begun: AtomicU64,
+    ended: AtomicU64,
+}
+
+/// Tells whether anything was recorded of a bucket between two looks: equal ones without anything under way say no.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Mark {
+    begun: u64,
+    ended: u64,
+}
+
+impl Mark {
+    /// Nothing is under way.
+    pub fn is_quiet(self) -> bool {
+        self.begun == self.ended
+    }
+
+    /// Only one thing has begun since `before`, when nothing was under way.
+    pub fn follows(self, before: Self) -> bool {
+        before.is_quiet() && self.begun == before.begun + 1
+    }
+}
+
+impl Bucket {
+    pub fn new(key: BucketKey) -> Arc<Self> {
+        Arc::new(Self {
+            key,
+            tally: ArcSwap::default(),
+            exhausted: ArcSwapOption::empty(),
+            freed: AtomicU64::new(0),
+            begun: AtomicU64::new(0),
+            ended: AtomicU64::new(0),
+        })
+    }
+
+    pub fn mark(&self) -> Mark {
+        let ended = self.ended.load(Ordering::SeqCst);
+        Mark { begun: self.begun.load(Ordering::SeqCst), ended }
+    }
+
+    fn begin(&self) {
+        self.begun.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn end(&self) {
+        self.ended.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Units came back to the database that it did not have when it last said that there are none.
+    pub fn free(&self) {
+        self.freed.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// How often units came back; see [`Bucket::exhaust`].
+    pub fn freed(&self) -> u64 {
+        self.freed.load(Ordering::SeqCst)
+    }
+
+    /// The database had only `left` units for the slot `seq` when `freed` was noted.
+    pub fn exhaust(&self, seq: u64, freed: u64, left: u64, until: Monotonic) {
+        self.exhausted.store(Some(Arc::new(Exhausted { seq, freed, left, until })));
+    }
+
+    /// Whether it is known that the database would refuse the slot `seq` another `need` units.
+    pub fn is_exhausted(&self, seq: u64, need: u64, now: Monotonic) -> bool {
+        self.exhausted.load().as_deref().is_some_and(|known| {
+            known.seq == seq && known.freed == self.freed() && now < known.until && need > known.left
+        })
+    }
+
+    /// Sealed slots of this incarnation that are not settled yet.
+    pub fn sealed(&self) -> Vec<Arc<Slot>> {
+        self.tally.load().sealed.clone()
+    }
+
+    /// Keeps a sealed slot until it is settled.
+    pub fn keep_sealed(&self, slot: &Arc<Slot>) {
+        self.tally.rcu(|tally| {
+            let mut sealed = tally.sealed.clone();
+            sealed.push(Arc::clone(slot));
+            Tally { elsewhere: tally.elsewhere, known: tally.known, sealed }
+        });
+    }
+
+    /// Learns what the database knows as used elsewhere.
+    pub fn learn_elsewhere(&self, elsewhere: u64, sure: bool) {
+        self.tally.rcu(|tally| {
+            let learn = sure || !tally.known;
+            Tally {
+                elsewhere: if learn { elsewhere } else { tally.elsewhere },
+                known: true,
+                sealed: tally.sealed.clone(),
+            }
+        });
+    }
+
+    /// Forgets sealed slots to which nothing can happen any more. Whether there are none left.
+    pub fn fold(&self) -> bool {
+        let tally = self.tally.load_full();
+        // With no other owner nobody holds a charge on the slot, and nobody can come to hold one: it is sealed.
+        let done: Vec<u64> = tally
+            .sealed
+            .iter()
+            .filter(|slot| Arc::strong_count(slot) == 1 && slot.is_settled())
+            .map(|slot| slot.key.seq)
+            .collect();
+        if done.is_empty() {
+            return tally.sealed.is_empty();
+        }
+        drop(tally);
+        self.begin();
+        self.tally.rcu(|tally| {
+            let (gone, sealed): (Vec<_>, Vec<_>) =
+                tally.sealed.iter().cloned().partition(|slot| done.contains(&slot.key.seq));
+            let net: u64 = gone.iter().map(|slot| slot.word.totals().net()).sum();
+            Tally { elsewhere: tally.elsewhere.saturating_add(net), known: tally.known, sealed }
+        });
+        self.end();
+        self.tally.load().sealed.is_empty()
+    }
+
+    /// Units used outside of its open slot, as far as known here.
+    fn beside(&self) -> u64 {
+        let tally = self.tally.load();
+        tally.sealed.iter().fold(tally.elsewhere, |sum, slot| sum.saturating_add(slot.word.totals().net()))
+    }
+}
+
+/// One word with its name, its limit, and what became of its totals.
+#[derive(Debug)]
+pub(super) struct Slot {
+    pub key: SlotKey,
+    pub period: Period,
+    /// The hard limit; `None`: only counted.
+    pub limit: Option<Units>,
+    /// The version of the tenant's facts from which the limit was compiled.
+    pub version: Version,
+    pub word: Word,
+    pub bucket: Arc<Bucket>,
+    pub refill: Mutex<Refill>,
+    /// With fewer granted units left, more are asked for in the background; 0: they are not.
+    pub low_water: AtomicU64,
+    asked: AtomicBool,
+    dirty: AtomicBool,
+    waiting: AtomicU64,
+    acked: Acked,
+    seen_used: AtomicU64,
+    seen_at: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Acked {
+    used: AtomicU64,
+    refunded: AtomicU64,
+    sealed: AtomicBool,
+    unknown: AtomicBool,
+}
+
+/// What a new slot is for.
+pub(super) struct SlotTerms {
+    pub key: SlotKey,
+    pub period: Period,
+    pub limit: Option<Units>,
+    pub version: Version,
+    pub opened: Monotonic,
+}
+
+impl Slot {
+    pub fn new(terms: SlotTerms, bucket: &Arc<Bucket>) -> Arc<Self> {
+        Arc::new(Self {
+            key: terms.key,
+            period: terms.period,
+            limit: terms.limit,
+            version: terms.version,
+            word: Word::default(),
+            bucket: Arc::clone(bucket),
+            refill: Mutex::new(Refill::since(terms.opened)),
+            low_water: AtomicU64::new(0),
+            asked: AtomicBool::new(false),
+            dirty: AtomicBool::new(false),
+            waiting: AtomicU64::new(0),
+            acked: Acked::default(),
+            seen_used: AtomicU64::new(0),
+            seen_at: AtomicU64::new(terms.opened.0),
+        })
+    }
+
+    /// Whether charges to it need grants.
+    pub fn is_bounded(&self) -> bool {
+        self.limit.is_some()
+    }
+
+    /// Units used of the bucket, this slot to the unit.
+    pub fn used(&self) -> u64 {
+        self.bucket.beside().saturating_add(self.word.totals().net())
+    }
+
+    /// Notes that units will be asked for. Whether they may be: not for a sealed slot.
+    pub fn ask(&self) -> bool {
+        // Before the look at the seal: whoever seals the word and then finds nothing asked need not return anything.
+        self.asked.store(true, Ordering::SeqCst);
+        !self.word.is_sealed()
+    }
+
+    /// Whether the database may know of this slot, or has to.
+    pub fn concerns_database(&self) -> bool {
+        self.asked.load(Ordering::SeqCst) || self.word.totals().used > 0
+    }
+
+    /// Marks the totals as not recorded. Whether they were recorded before.
+    pub fn soil(&self) -> bool {
+        !self.dirty.load(Ordering::SeqCst) && !self.dirty.swap(true, Ordering::SeqCst)
+    }
+
+    /// Since when totals wait to be recorded; `now` begins it.
+    pub fn waiting(&self, now: Monotonic) -> Monotonic {
+        let begun = self.waiting.compare_exchange(0, now.0, Ordering::Relaxed, Ordering::Relaxed);
+        Monotonic(begun.err().unwrap_or(now.0))
+    }
+
+    /// Takes the mark off, before the totals are read. Whether it was on.
+    pub fn clean(&self) -> bool {
+        self.dirty.swap(false, Ordering::SeqCst)
+    }
+
+    /// The totals to be recorded now. Each call is answered by one of [`Slot::acknowledge`].
+    pub fn report(&self, at: UnixMillis) -> SlotTotals {
+        self.bucket.begin();
+        let totals = self.word.totals();
+        SlotTotals {
+            slot: self.key.clone(),
+            end: self.period.end,
+            used: totals.used,
+            refunded: totals.refunded,
+            // What is recorded after the period was still used in it.
+            at: at.min(UnixMillis(self.period.end.0.saturating_sub(1))),
+            sealed: totals.sealed,
+        }
+    }
+
+    /// The database has recorded a report, or may have.
+    pub fn acknowledge(&self, report: &SlotTotals, recorded: bool) {
+        if recorded {
+            self.acked.used.fetch_max(report.used, Ordering::SeqCst);
+            self.acked.refunded.fetch_max(report.refunded, Ordering::SeqCst);
+            self.acked.sealed.fetch_or(report.sealed, Ordering::SeqCst);
+            self.waiting.store(0, Ordering::Relaxed);
+        }
+        self.acked.unknown.store(!recorded, Ordering::SeqCst);
+        self.bucket.end();
+    }
+
+    /// Whether the last report may or may not have been recorded.
+    pub fn is_unsure(&self) -> bool {
+        self.acked.unknown.load(Ordering::SeqCst)
+    }
+
+    /// What the database has recorded.
+    pub fn recorded(&self) -> Totals {
+        let refunded = self.acked.refunded.load(Ordering::SeqCst);
+        let used = self.acked.used.load(Ordering::SeqCst);
+        Totals { used, refunded, sealed: self.acked.sealed.load(Ordering::SeqCst) }
+    }
+
+    /// Whether the database has recorded everything of this sealed slot, or need not.
+    pub fn is_settled(&self) -> bool {
+        !self.concerns_database() || self.recorded() == self.word.totals()
+    }
+
+    /// How long nothing has been charged, as far as the last calls of this have seen.
+    pub fn idle(&self, now: Monotonic) -> std::time::Duration {
+        let used = self.word.totals().used;
+        if self.seen_used.swap(used, Ordering::Relaxed) != used {
+            self.seen_at.store(now.0, Ordering::Relaxed);
+        }
+        now.since(Monotonic(self.seen_at.load(Ordering::Relaxed)))
+    }
+}

@@ -1,0 +1,171 @@
+//! The database's side of the ledger in memory, with the documented meaning and with switches to fail.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+    },
+};
+
+use async_trait::async_trait;
+use tokio::sync::Semaphore;
+
+use crate::{
+    domain::{id::TenantId, time::Version, units::Units},
+    ports::{
+        BucketKey, GrantOutcome, GrantRequest, Incarnation, LedgerStore, OthersUsage, SlotTotals, StoreError,
+    },
+};
+
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Row {
+    pub granted: u64,
+    pub used: u64,
+    pub refunded: u64,
+    pub sealed: bool,
+}
+
+impl Row {
+    pub fn net(&self) -> u64 {
+        self.used - self.refunded
+    }
+
+    fn debit(&self) -> u64 {
+        if self.sealed { self.net() } else { self.net().max(self.granted) }
+    }
+}
+
+type Slots = BTreeMap<(BucketKey, Incarnation, u64), Row>;
+
+#[derive(Default)]
+pub struct MemoryStore {
+    pub slots: Mutex<Slots>,
+    pub versions: Mutex<HashMap<TenantId, Version>>,
+    pub away: AtomicBool,
+    /// The next so many grants are carried out, and their answers lost.
+    pub lose_answers: AtomicU32,
+    /// A grant whose compare fails is answered by what there is, not refused.
+    pub lenient: AtomicBool,
+    /// Grants wait at this gate while it is shut.
+    pub gate: Mutex<Option<std::sync::Arc<Semaphore>>>,
+    pub grants: AtomicU64,
+    pub flushes: AtomicU64,
+    pub nodes: AtomicU32,
+}
+
+impl MemoryStore {
+    fn check(&self) -> Result<(), StoreError> {
+        if self.away.load(Ordering::SeqCst) { Err(StoreError::Unavailable("away".into())) } else { Ok(()) }
+    }
+
+    fn record(slots: &mut Slots, totals: &SlotTotals) {
+        assert!(totals.refunded <= totals.used, "{totals:?}");
+        let key = (totals.slot.bucket.clone(), totals.slot.incarnation, totals.slot.seq);
+        let row = slots.entry(key).or_default();
+        row.used = row.used.max(totals.used);
+        row.refunded = row.refunded.max(totals.refunded);
+        row.sealed |= totals.sealed;
+    }
+
+    fn of<'a>(slots: &'a Slots, bucket: &'a BucketKey) -> impl Iterator<Item = &'a Row> {
+        slots.iter().filter(move |((key, ..), _)| key == bucket).map(|(_, row)| row)
+    }
+
+    fn grant_one(&self, slots: &mut Slots, request: &GrantRequest) -> GrantOutcome {
+        assert!(!request.totals.sealed && request.need > 0);
+        Self::record(slots, &request.totals);
+        let slot = &request.totals.slot;
+        let current = self.versions.lock().unwrap().get(&slot.bucket.tenant).copied();
+        if current.is_some_and(|current| current != request.version) {
+            return GrantOutcome::Stale;
+        }
+        let key = (slot.bucket.clone(), slot.incarnation, slot.seq);
+        let row = slots[&key];
+        let used: u64 = Self::of(slots, &slot.bucket).map(Row::net).sum();
+        if row.sealed {
+            return GrantOutcome::Refused { granted: row.granted };
+        }
+        if row.granted != request.granted {
+            let lenient = self.lenient.load(Ordering::SeqCst) && row.granted >= request.granted + request.need;
+            return if lenient {
+                GrantOutcome::Granted { granted: row.granted, used }
+            } else {
+                GrantOutcome::Refused { granted: row.granted }
+            };
+        }
+        let allocated: u64 = Self::of(slots, &slot.bucket).map(Row::debit).sum();
+        let left = request.limit.get().saturating_sub(allocated);
+        if request.need > left {
+            return GrantOutcome::Exhausted { left, used };
+        }
+        let nodes = u64::from(self.nodes.load(Ordering::SeqCst).max(1));
+        let more = request.need.max(1).max(request.want.min(left / (2 * nodes)));
+        let row = slots.get_mut(&key).unwrap();
+        row.granted += more;
+        GrantOutcome::Granted { granted: row.granted, used }
+    }
+
+    /// What is recorded of a bucket.
+    pub fn net(&self, bucket: &BucketKey) -> u64 {
+        Self::of(&self.slots.lock().unwrap(), bucket).map(Row::net).sum()
+    }
+
+    /// What is debited to a bucket.
+    pub fn allocated(&self, bucket: &BucketKey) -> u64 {
+        Self::of(&self.slots.lock().unwrap(), bucket).map(Row::debit).sum()
+    }
+
+    pub fn rows(&self) -> Vec<(BucketKey, u64, Row)> {
+        self.slots.lock().unwrap().iter().map(|((key, _, seq), row)| (key.clone(), *seq, *row)).collect()
+    }
+}
+
+#[async_trait]
+impl LedgerStore for MemoryStore {
+    async fn grant(&self, requests: &[GrantRequest]) -> Result<Vec<GrantOutcome>, StoreError> {
+        self.grants.fetch_add(1, Ordering::SeqCst);
+        let gate = self.gate.lock().unwrap().clone();
+        if let Some(gate) = gate {
+            gate.acquire().await.unwrap().forget();
+        }
+        self.check()?;
+        let outcomes = {
+            let mut slots = self.slots.lock().unwrap();
+            requests.iter().map(|request| self.grant_one(&mut slots, request)).collect()
+        };
+        let lose = |n: u32| n.checked_sub(1);
+        if self.lose_answers.fetch_update(Ordering::SeqCst, Ordering::SeqCst, lose).is_ok() {
+            return Err(StoreError::Unavailable("the answer was lost".into()));
+        }
+        Ok(outcomes)
+    }
+
+    async fn flush(&self, totals: &[SlotTotals]) -> Result<(), StoreError> {
+        self.flushes.fetch_add(1, Ordering::SeqCst);
+        self.check()?;
+        let mut slots = self.slots.lock().unwrap();
+        totals.iter().for_each(|totals| Self::record(&mut slots, totals));
+        Ok(())
+    }
+
+    async fn others(
+        &self,
+        incarnation: Incarnation,
+        buckets: &[BucketKey],
+    ) -> Result<Vec<OthersUsage>, StoreError> {
+        self.check()?;
+        let slots = self.slots.lock().unwrap();
+        let used = |bucket: &BucketKey| {
+            slots
+                .iter()
+                .filter(|((key, owner, _), _)| key == bucket && *owner != incarnation)
+                .map(|(_, row)| row.net())
+                .sum()
+        };
+        Ok(buckets
+            .iter()
+            .map(|bucket| OthersUsage { used: Units::saturating(used(bucket)), uncertain: Units::ZERO })
+            .collect())
+    }
+}

@@ -1,0 +1,104 @@
+//! What a tenant has used: this node to the unit, the others as they last recorded it.
+
+use std::sync::Arc;
+
+use super::{cell::Unrecorded, flush, shared::Shared};
+use crate::{
+    domain::{
+        period::{Period, Window},
+        rights::Rights,
+        time::UnixMillis,
+        units::Units,
+    },
+    ports::{BucketKey, Incarnation, MeterUsage, OthersUsage, StoreError, WindowUsage},
+};
+
+/// How often to look again when something was recorded between the database's answer and this node's own.
+const LOOKS: usize = 4;
+
+/// No incarnation has this name: all of them are others.
+const NOBODY: Incarnation = Incarnation(uuid::Uuid::nil());
+
+struct Row {
+    meter: usize,
+    period: Period,
+    limit: Option<Units>,
+}
+
+/// See [`crate::ports::Ledger::usage`].
+pub(super) async fn usage(
+    shared: Arc<Shared>,
+    rights: Arc<Rights>,
+    now: UnixMillis,
+) -> Result<Vec<MeterUsage>, StoreError> {
+    let (mut answer, rows, keys) = frame(&rights, now);
+    if keys.is_empty() {
+        return Ok(answer);
+    }
+    let mut used = Vec::new();
+    let mut others = Vec::new();
+    for _ in 0..LOOKS {
+        settle_unsure(&shared, &keys).await?;
+        let before = own(&shared, &keys);
+        // Slots of this run that are settled and forgotten are not in memory any more: so the database is asked for
+        // everybody, and what it does not have yet of this run is added.
+        let all = shared.world.store.others(NOBODY, &keys).await?;
+        others = shared.world.store.others(shared.world.incarnation, &keys).await?;
+        let after = own(&shared, &keys);
+        used = all.iter().zip(&after).map(|(all, own)| i128::from(all.used.get()) + own.net).collect();
+        let quiet = |(a, b): (&Unrecorded, &Unrecorded)| a.mark == b.mark && a.mark.is_quiet();
+        if before.iter().zip(&after).all(quiet) {
+            break;
+        }
+    }
+    let totals = rows.iter().zip(keys).zip(used).zip(others);
+    for (((row, key), used), OthersUsage { uncertain, .. }) in totals {
+        answer[row.meter].windows.push(WindowUsage {
+            window: key.window,
+            period: row.period,
+            limit: row.limit,
+            used: Units::saturating(u64::try_from(used).unwrap_or(0)),
+            uncertain,
+        });
+    }
+    Ok(answer)
+}
+
+/// Each meter that the plan has, and the buckets of its windows.
+fn frame(rights: &Rights, now: UnixMillis) -> (Vec<MeterUsage>, Vec<Row>, Vec<BucketKey>) {
+    let (mut answer, mut rows, mut keys) = (Vec::new(), Vec::new(), Vec::new());
+    let Some(entitlement) = &rights.entitlement else { return (answer, rows, keys) };
+    for (meter, terms) in rights.catalog.meters.iter().zip(&entitlement.meters) {
+        let Some(quota) = terms.quota else { continue };
+        for window in Window::ALL.into_iter().filter(|window| quota.counts(*window)) {
+            let period = entitlement.calendar.period(window, now);
+            let limit = if window == Window::Month { quota.month.limit() } else { quota.hard_limit(window) };
+            rows.push(Row { meter: answer.len(), period, limit });
+            keys.push(BucketKey {
+                tenant: rights.tenant.clone(),
+                meter: meter.id.clone(),
+                window,
+                start: period.start,
+                epoch: entitlement.epoch,
+            });
+        }
+        answer.push(MeterUsage { meter: meter.id.clone(), windows: Vec::new() });
+    }
+    (answer, rows, keys)
+}
+
+fn own(shared: &Shared, keys: &[BucketKey]) -> Vec<Unrecorded> {
+    let account = keys.first().and_then(|key| shared.accounts.get(&key.tenant));
+    keys.iter()
+        .map(|key| {
+            let meter = account.as_ref().and_then(|account| account.known(&key.meter));
+            meter.map(|meter| meter.cell(key.window).unrecorded(key)).unwrap_or_default()
+        })
+        .collect()
+}
+
+/// Where a report failed, the database may have it all the same: recording it again makes that sure.
+async fn settle_unsure(shared: &Shared, keys: &[BucketKey]) -> Result<(), StoreError> {
+    let unsure = own(shared, keys).into_iter().flat_map(|own| own.unsure).collect();
+    flush::ship(shared, unsure).await
+}
