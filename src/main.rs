@@ -1,3 +1,7 @@
 //! The `plangate` command.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    plangate::cli::run(std::env::args_os())
+}

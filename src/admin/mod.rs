@@ -1,1 +1,123 @@
-//! The admin API.
+//! The admin API: what an operator, a billing system or the `plangate` command changes and asks.
+//!
+//! [`router`] builds it over the ports alone, [`serve`] runs it on a listener of its own. Every answer but the probes
+//! needs the token; every error is a problem document; every write is one [`crate::domain::command::Command`].
+
+mod access;
+mod answer;
+mod body;
+mod check;
+mod feeds;
+mod guard;
+mod instants;
+mod keys;
+mod nodes;
+mod openapi;
+mod operations;
+mod overrides;
+mod params;
+mod problem;
+mod rights;
+mod serve;
+mod steps;
+mod strict;
+mod subscription;
+mod tenants;
+#[cfg(test)]
+mod tests;
+mod unavailable;
+mod usage;
+mod views;
+mod write;
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{Router, middleware};
+
+pub use self::{
+    openapi::document,
+    serve::{ServeError, serve},
+};
+use crate::{
+    clock::Clock,
+    domain::{catalog::Catalog, id::TenantId, rights::Rights, tenant::Tenant},
+    ports::{Barrier, KeyIssuer, Ledger, NodeStore, Policies, Readiness, TenantStore},
+};
+use problem::{Code, Problem};
+
+/// What the admin API works on.
+pub struct AdminState {
+    /// Tenants, keys, changes, the audit log and recorded usage.
+    pub tenants: Arc<dyn TenantStore>,
+    /// The registry of nodes.
+    pub nodes: Arc<dyn NodeStore>,
+    /// The catalog in force.
+    pub policies: Arc<dyn Policies>,
+    /// What tenants use now.
+    pub ledger: Arc<dyn Ledger>,
+    /// Makes API keys.
+    pub keys: Arc<dyn KeyIssuer>,
+    /// Waits until a change is in force.
+    pub barrier: Arc<dyn Barrier>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Writes the metrics in the OpenMetrics text format.
+    pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
+    /// Whether this node can take requests.
+    pub readiness: Arc<dyn Fn() -> Readiness + Send + Sync>,
+    /// The bearer token; without one everything but the probes is refused.
+    pub token: Option<String>,
+}
+
+/// The largest request body.
+const MAX_BODY: usize = 256 * 1024;
+/// How long a request's body may take.
+const BODY_TIME: Duration = Duration::from_secs(10);
+
+struct Inner {
+    ports: AdminState,
+    body_time: Duration,
+}
+
+#[derive(Clone)]
+struct Shared(Arc<Inner>);
+
+impl std::ops::Deref for Shared {
+    type Target = AdminState;
+    fn deref(&self) -> &AdminState {
+        &self.0.ports
+    }
+}
+
+impl Shared {
+    /// The tenant, or a 404.
+    async fn find(&self, id: &TenantId) -> Result<Tenant, Problem> {
+        let found = self.tenants.tenant(id).await?.value;
+        found.ok_or_else(|| Problem::new(Code::TenantNotFound, format!("there is no tenant `{id}`")))
+    }
+
+}
+
+/// The tenant's rights under a catalog.
+fn compile(tenant: &Tenant, catalog: &Arc<Catalog>) -> Result<Arc<Rights>, Problem> {
+    Rights::compile(tenant, catalog)
+        .map(Arc::new)
+        .map_err(|error| Problem::new(Code::PlanMissing, error.to_string()))
+}
+
+/// The admin API as an axum router, ready for [`serve`].
+pub fn router(state: AdminState) -> Router {
+    build(state, BODY_TIME)
+}
+
+fn build(ports: AdminState, body_time: Duration) -> Router {
+    let access = access::Access::new(ports.token.as_deref());
+    let shared = Shared(Arc::new(Inner { ports, body_time }));
+    let (routes, _) = openapi::routes().split_for_parts();
+    unavailable::add(routes)
+        .fallback(operations::no_such_path)
+        .method_not_allowed_fallback(operations::wrong_method)
+        .layer(middleware::from_fn_with_state(access, access::require_token))
+        .layer(middleware::from_fn_with_state(shared.clone(), guard::around))
+        .with_state(shared)
+}

@@ -1,1 +1,114 @@
 //! The commands of the shell.
+//!
+//! Exit codes: 0 done, 1 refused or failed, 2 bad usage or configuration, 3 the server could not be reached.
+
+mod client;
+mod key;
+mod output;
+mod subscription;
+mod tenant;
+#[cfg(test)]
+mod tests;
+mod usage;
+
+use std::{ffi::OsString, process::ExitCode};
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+/// A multi-tenant plan entitlement gateway.
+#[derive(Debug, Parser)]
+#[command(name = "plangate", version, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make, change, read and remove tenants
+    Tenant(tenant::Tenant),
+    /// Put a tenant on a plan
+    Subscription(subscription::Subscription),
+    /// Make, list and revoke API keys
+    Key(key::Key),
+    /// Show what a tenant has used
+    Usage(usage::Usage),
+    /// Print a shell's completion script
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// How a command ended when it did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The server said no.
+    #[error("{0}")]
+    Refused(String),
+    /// The command cannot be carried out as it was given.
+    #[error("{0}")]
+    Usage(String),
+    /// The server did not answer.
+    #[error("{0}")]
+    Unreachable(String),
+}
+
+impl Failure {
+    /// The exit code of the contract.
+    #[must_use]
+    pub const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Refused(_) => 1,
+            Self::Usage(_) => 2,
+            Self::Unreachable(_) => 3,
+        }
+    }
+}
+
+/// Reads the command line and carries the command out.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    match execute(cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            output::complain(&failure.to_string());
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+/// Carries a command out.
+///
+/// # Errors
+/// [`Failure`] says why not, and what to do next.
+pub fn execute(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Tenant(command) => calling(command.run()),
+        Command::Subscription(command) => calling(command.run()),
+        Command::Key(command) => calling(command.run()),
+        Command::Usage(command) => calling(command.run()),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "plangate", &mut script);
+            output::write(&script)
+        }
+    }
+}
+
+/// Runs a command that calls the admin API, on a small runtime of its own.
+fn calling(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::Refused(format!("no runtime could be started: {error}")))?
+        .block_on(command)
+}

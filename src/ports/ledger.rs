@@ -245,6 +245,10 @@ pub struct OthersUsage {
 }
 
 /// The database's side of the ledger.
+///
+/// What a slot debits to its bucket: a sealed one what it used less what was given back, an open one what it was granted
+/// or, where that is more (a quota without a limit, an overrun), what it used. A bucket's debits and a new grant together
+/// never exceed the limit. A flush may name a slot that was never granted anything, or not be the last of a sealed one.
 #[async_trait]
 pub trait LedgerStore: Send + Sync + 'static {
     /// Grants units, all requests in one transaction, each by itself; answers in the order of the requests.
@@ -253,7 +257,8 @@ pub trait LedgerStore: Send + Sync + 'static {
     /// Records totals. Those with `sealed` also return what was granted and not used: the database computes it.
     async fn flush(&self, totals: &[SlotTotals]) -> Result<(), StoreError>;
 
-    /// What others than `incarnation` have used of each bucket, in the order asked.
+    /// What others than `incarnation` have used of each bucket, in the order asked. Of one that nobody has, the answer's
+    /// `used` is everybody's.
     async fn others(
         &self,
         incarnation: Incarnation,

@@ -1,0 +1,120 @@
+//! What all writes have in common on their way out: the commit, the barrier and the version.
+
+use axum::{
+    Json,
+    response::{IntoResponse, Response},
+};
+use http::{HeaderName, HeaderValue, StatusCode};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::{
+    Shared,
+    problem::Problem,
+    tenants::TenantView,
+    write::{Ticket, Wait},
+};
+use crate::{
+    domain::{
+        command::{Change, Command},
+        id::TenantId,
+        time::Version,
+    },
+    ports::{Applied, Committed},
+};
+
+/// The answer to a write: its version, how far it has come, and the object.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Written<T> {
+    /// The version of the change.
+    version: u64,
+    /// How far the change has come. `null` with `wait=none` where the nodes could not be asked.
+    applied: Option<AppliedView>,
+    #[serde(flatten)]
+    object: T,
+}
+
+/// How far a change has come.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Applied)]
+pub(super) struct AppliedView {
+    /// Nodes on which it is in force.
+    nodes: u32,
+    /// Names of nodes on which it may not be in force yet.
+    pending: Vec<String>,
+}
+
+impl From<Applied> for AppliedView {
+    fn from(applied: Applied) -> Self {
+        Self { nodes: applied.nodes, pending: applied.pending }
+    }
+}
+
+/// A write that is durable and not answered yet.
+pub(super) struct Done {
+    pub(super) committed: Committed,
+    wait: Wait,
+}
+
+const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+
+impl Ticket {
+    /// Carries a change out.
+    pub(super) async fn commit(
+        self,
+        shared: &Shared,
+        tenant: &TenantId,
+        change: Change,
+    ) -> Result<Done, Problem> {
+        let command = Command { tenant: tenant.clone(), change };
+        let committed = shared.tenants.execute(&command, &self.origin).await?;
+        Ok(Done { committed, wait: self.wait })
+    }
+}
+
+impl Done {
+    /// The tenant as it now is, once the change is in force.
+    pub(super) async fn answer_tenant(
+        self,
+        shared: &Shared,
+        id: &TenantId,
+        status: StatusCode,
+    ) -> Result<Response, Problem> {
+        let version = self.committed.version;
+        match shared.find(id).await {
+            Ok(tenant) => Ok(self.answer(shared, status, TenantView::from(&tenant)).await),
+            Err(problem) => Err(problem.after_commit(version)),
+        }
+    }
+
+    /// Answers with an object, once the change is in force. A replay waits anew: the first answer may have got lost
+    /// before the change was in force.
+    pub(super) async fn answer<T: Serialize>(
+        self,
+        shared: &Shared,
+        status: StatusCode,
+        object: T,
+    ) -> Response {
+        let version = self.committed.version;
+        let applied = match self.wait {
+            Wait::Applied => Some(shared.barrier.applied(version).await.into()),
+            Wait::None => standing(shared, version).await,
+        };
+        let written = Written { version: version.0, applied, object };
+        let mut response = (status, Json(written)).into_response();
+        if self.committed.replayed {
+            response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
+        }
+        response
+    }
+}
+
+/// How far a change has come by what the nodes last reported, without waiting.
+async fn standing(shared: &Shared, version: Version) -> Option<AppliedView> {
+    let nodes = shared.nodes.nodes().await.ok()?;
+    let (there, behind): (Vec<_>, Vec<_>) = nodes.into_iter().partition(|node| node.applied >= version);
+    Some(AppliedView {
+        nodes: u32::try_from(there.len()).unwrap_or(u32::MAX),
+        pending: behind.into_iter().map(|node| node.name).collect(),
+    })
+}

@@ -1,0 +1,158 @@
+//! The OpenAPI document, generated from the handlers that answer.
+
+use std::collections::BTreeMap;
+
+use utoipa::{
+    IntoResponses, OpenApi, PartialSchema, ToSchema,
+    openapi::{
+        Content, HeaderBuilder, OpenApi as Document, Ref, RefOr, Response, ResponseBuilder,
+        path::{Operation, ParameterBuilder, ParameterIn, PathItem},
+        schema::{Object, Type},
+        security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme},
+    },
+};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use super::{
+    Shared, check, feeds, keys, nodes, operations, overrides, problem::ProblemView, rights, subscription,
+    tenants, usage,
+};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Plangate admin API",
+        description = "Tenants, their plans and keys, what they may do and what they used. Every error is a problem document (RFC 9457)."
+    ),
+    components(schemas(ProblemView))
+)]
+struct Api;
+
+const TOKEN: &str = "token";
+
+/// All routes of the API with their part of the document.
+pub(super) fn routes() -> OpenApiRouter<Shared> {
+    OpenApiRouter::with_openapi(Api::openapi())
+        .routes(routes!(tenants::list_tenants))
+        .routes(routes!(tenants::get_tenant, tenants::put_tenant, tenants::delete_tenant))
+        .routes(routes!(tenants::suspend_tenant))
+        .routes(routes!(tenants::resume_tenant))
+        .routes(routes!(subscription::put_subscription))
+        .routes(routes!(overrides::put_overrides))
+        .routes(routes!(keys::create_key, keys::list_keys))
+        .routes(routes!(keys::revoke_key))
+        .routes(routes!(rights::get_rights))
+        .routes(routes!(usage::get_usage))
+        .routes(routes!(check::check))
+        .routes(routes!(nodes::list_nodes))
+        .routes(routes!(feeds::list_changes))
+        .routes(routes!(feeds::list_audit))
+        .routes(routes!(operations::healthz))
+        .routes(routes!(operations::readyz))
+        .routes(routes!(operations::metrics))
+        .routes(routes!(operations::openapi_json))
+}
+
+/// The document.
+pub fn document() -> Document {
+    let (_, mut document) = routes().split_for_parts();
+    let scheme = SecurityScheme::Http(
+        HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .description(Some("The token that PLANGATE_ADMIN_TOKEN sets"))
+            .build(),
+    );
+    document.components.get_or_insert_default().security_schemes.insert(TOKEN.to_owned(), RefOr::T(scheme));
+    document.security = Some(vec![SecurityRequirement::new(TOKEN, [""; 0])]);
+    for item in document.paths.paths.values_mut() {
+        describe_writes(item);
+    }
+    document
+}
+
+/// What all writes share is added to each: `check` is the one POST that changes nothing.
+fn describe_writes(item: &mut PathItem) {
+    let writes = [item.put.as_mut(), item.post.as_mut(), item.delete.as_mut()];
+    for write in writes.into_iter().flatten().filter(|operation| operation.responses.responses.contains_key("409")) {
+        add_parameter(
+            write,
+            "wait",
+            ParameterIn::Query,
+            "`applied` (the default): answer when the change is in force; `none`: at once",
+        );
+        add_parameter(
+            write,
+            "Idempotency-Key",
+            ParameterIn::Header,
+            "1 to 255 visible characters. The same key with the same request has one effect; a repeated answer carries `Idempotency-Replayed: true`",
+        );
+    }
+}
+
+fn add_parameter(operation: &mut Operation, name: &str, place: ParameterIn, description: &str) {
+    let parameter = ParameterBuilder::new()
+        .name(name)
+        .parameter_in(place)
+        .description(Some(description))
+        .schema(Some(Object::with_type(Type::String)))
+        .build();
+    operation.parameters.get_or_insert_default().push(RefOr::T(parameter));
+}
+
+fn problem(description: &str) -> Response {
+    let schema = Ref::from_schema_name(ProblemView::name());
+    ResponseBuilder::new()
+        .description(description)
+        .content("application/problem+json", Content::new(Some(schema)))
+        .build()
+}
+
+fn with_header(mut response: Response, name: &str, description: &str) -> Response {
+    let header = HeaderBuilder::new().schema(Some(String::schema())).description(Some(description)).build();
+    response.headers.insert(name.to_owned(), RefOr::T(header));
+    response
+}
+
+fn common() -> BTreeMap<String, RefOr<Response>> {
+    let unauthorized = with_header(problem("No token, or not the right one"), "WWW-Authenticate", "Bearer");
+    let away = with_header(problem("The database is not available"), "Retry-After", "Seconds");
+    [
+        ("400", problem("A field, parameter or header is not valid; `pointer` names the field")),
+        ("401", unauthorized),
+        ("500", problem("A defect")),
+        ("503", away),
+    ]
+    .into_iter()
+    .map(|(status, response)| (status.to_owned(), RefOr::T(response)))
+    .collect()
+}
+
+/// What may go wrong with a call that changes nothing.
+pub(super) struct ReadErrors;
+
+impl IntoResponses for ReadErrors {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        let mut responses = common();
+        responses.insert("404".to_owned(), RefOr::T(problem("There is no such tenant")));
+        responses
+    }
+}
+
+/// What may go wrong with a write.
+pub(super) struct WriteErrors;
+
+impl IntoResponses for WriteErrors {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        let more = [
+            ("404", "There is no such tenant or key"),
+            ("408", "The body did not arrive in time"),
+            ("409", "The Idempotency-Key was used for another request, or a state forbids it"),
+            ("413", "The body is over 256 KiB"),
+            ("415", "The body is not JSON by its own account"),
+            ("422", "Well-formed, and impossible: a name that the policies lack, or a call that is to come"),
+        ];
+        let mut responses = common();
+        responses.extend(more.map(|(status, text)| (status.to_owned(), RefOr::T(problem(text)))));
+        responses
+    }
+}

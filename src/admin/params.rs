@@ -1,0 +1,113 @@
+//! What a request's path and query name. Nothing is ignored: a misspelt parameter is an error.
+
+use axum::extract::{FromRequestParts, Query, RawPathParams};
+use http::request::Parts;
+
+use super::{
+    Shared,
+    problem::{Code, Problem},
+};
+use crate::domain::id::{KeyId, TenantId};
+
+/// The tenant that the path names.
+pub(super) struct TenantPath(pub(super) TenantId);
+
+/// The tenant and the key that the path names.
+pub(super) struct KeyPath(pub(super) TenantId, pub(super) KeyId);
+
+async fn segments(parts: &mut Parts, shared: &Shared) -> Result<RawPathParams, Problem> {
+    RawPathParams::from_request_parts(parts, shared)
+        .await
+        .map_err(|_| Problem::new(Code::PathInvalid, "the path is not percent-encoded UTF-8"))
+}
+
+fn tenant(params: &RawPathParams) -> Result<TenantId, Problem> {
+    let text = params.iter().find(|(name, _)| *name == "tenant").map_or("", |(_, value)| value);
+    TenantId::parse(text).map_err(|error| Problem::new(Code::PathInvalid, error.to_string()))
+}
+
+impl FromRequestParts<Shared> for TenantPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Result<Self, Problem> {
+        tenant(&segments(parts, shared).await?).map(Self)
+    }
+}
+
+impl FromRequestParts<Shared> for KeyPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Result<Self, Problem> {
+        let params = segments(parts, shared).await?;
+        let text = params.iter().find(|(name, _)| *name == "key").map_or("", |(_, value)| value);
+        let key = KeyId::parse(text).map_err(|error| Problem::new(Code::PathInvalid, error.to_string()))?;
+        Ok(Self(tenant(&params)?, key))
+    }
+}
+
+/// The query's parameters, each to be taken once.
+pub(super) struct Params(Vec<(String, String)>);
+
+impl Params {
+    pub(super) fn of(uri: &http::Uri) -> Result<Self, Problem> {
+        let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(uri)
+            .map_err(|_| Problem::new(Code::ParameterInvalid, "the query cannot be read"))?;
+        for (place, (name, _)) in pairs.iter().enumerate() {
+            if pairs[..place].iter().any(|(earlier, _)| earlier == name) {
+                return Err(Problem::parameter(name, "given twice"));
+            }
+        }
+        Ok(Self(pairs))
+    }
+
+    pub(super) fn take(&mut self, name: &str) -> Option<String> {
+        let place = self.0.iter().position(|(given, _)| given == name)?;
+        Some(self.0.swap_remove(place).1)
+    }
+
+    /// How many items a page has.
+    pub(super) fn limit(&mut self) -> Result<u32, Problem> {
+        let Some(text) = self.take("limit") else { return Ok(100) };
+        text.parse()
+            .ok()
+            .filter(|limit| (1..=500).contains(limit))
+            .ok_or_else(|| Problem::parameter("limit", format!("`{text}`: expected a number from 1 to 500")))
+    }
+
+    /// A place in a numbered list, by default its start.
+    pub(super) fn place(&mut self, name: &str) -> Result<u64, Problem> {
+        let Some(text) = self.take(name) else { return Ok(0) };
+        // What a database column holds is the largest place there can be.
+        text.parse::<u64>()
+            .ok()
+            .filter(|place| i64::try_from(*place).is_ok())
+            .ok_or_else(|| Problem::parameter(name, format!("`{text}`: expected a whole number from 0")))
+    }
+
+    /// Refuses what nobody took.
+    pub(super) fn finish(self) -> Result<(), Problem> {
+        match self.0.first() {
+            None => Ok(()),
+            Some((name, _)) => Err(Problem::parameter(name, "this call has no such parameter")),
+        }
+    }
+}
+
+impl FromRequestParts<Shared> for Params {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Shared) -> Result<Self, Problem> {
+        Self::of(&parts.uri)
+    }
+}
+
+/// For calls without any parameter.
+pub(super) struct NoParams;
+
+impl FromRequestParts<Shared> for NoParams {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Shared) -> Result<Self, Problem> {
+        Params::of(&parts.uri)?.finish().map(|()| Self)
+    }
+}

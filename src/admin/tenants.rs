@@ -1,0 +1,232 @@
+//! Tenants: make, change, read, list, remove, suspend and resume.
+
+use axum::{Json, extract::State, response::Response};
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{
+    Shared,
+    answer::Written,
+    openapi::{ReadErrors, WriteErrors},
+    params::{NoParams, Params, TenantPath},
+    problem::{Code, Problem},
+    views::{Nothing, Page},
+    write::Write,
+};
+use crate::{
+    domain::{
+        command::Change,
+        id::TenantId,
+        period::Zone,
+        tenant::{Subscription, Tenant},
+    },
+    ports::Effect,
+    wire::overrides,
+};
+
+/// Creates a tenant, or changes what is given of it.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PutTenant {
+    /// Its name for people, 1 to 200 characters. Absent: as it is.
+    name: Option<String>,
+    /// Its time zone, where its days and months begin: an IANA name. Absent: as it is, at first UTC.
+    timezone: Option<String>,
+}
+
+/// A tenant.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Tenant)]
+pub(super) struct TenantView {
+    /// Its id.
+    tenant: String,
+    /// Its name for people.
+    name: Option<String>,
+    /// Its time zone.
+    timezone: String,
+    /// `active` or `suspended`.
+    state: &'static str,
+    /// Its plan, if it has one.
+    subscription: Option<SubscriptionView>,
+    /// Rights set for it alone, in the form of the call that sets them.
+    #[schema(value_type = Object)]
+    overrides: serde_json::Value,
+    /// When it was made.
+    created_at: String,
+}
+
+/// A tenant's plan.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Subscription)]
+pub(super) struct SubscriptionView {
+    /// The plan.
+    plan: String,
+    /// `active`.
+    state: &'static str,
+    /// The day on which its months begin.
+    anchor_day: i64,
+    /// When the tenant came to this plan.
+    since: String,
+}
+
+/// A tenant with the version of the last change to it.
+#[derive(Serialize, ToSchema)]
+#[schema(as = TenantAtVersion)]
+pub(super) struct Versioned {
+    /// The version of the last change to it.
+    version: u64,
+    #[serde(flatten)]
+    tenant: TenantView,
+}
+
+/// What is left of a tenant that was removed.
+#[derive(Serialize, ToSchema)]
+pub(super) struct DeletedTenant {
+    /// Its id.
+    tenant: String,
+    /// `deleted`.
+    state: &'static str,
+}
+
+impl From<&Subscription> for SubscriptionView {
+    fn from(subscription: &Subscription) -> Self {
+        Self {
+            plan: subscription.plan.to_string(),
+            state: subscription.state.as_str(),
+            anchor_day: subscription.anchor.get(),
+            since: subscription.since.to_string(),
+        }
+    }
+}
+
+impl From<&Tenant> for TenantView {
+    fn from(tenant: &Tenant) -> Self {
+        Self {
+            tenant: tenant.id.to_string(),
+            name: tenant.name.clone(),
+            timezone: tenant.zone.name().to_owned(),
+            state: if tenant.suspended { "suspended" } else { "active" },
+            subscription: tenant.subscription.as_ref().map(Into::into),
+            overrides: overrides::encode(&tenant.overrides),
+            created_at: tenant.created_at.to_string(),
+        }
+    }
+}
+
+impl From<Tenant> for Versioned {
+    fn from(tenant: Tenant) -> Self {
+        Self { version: tenant.version.0, tenant: (&tenant).into() }
+    }
+}
+
+/// A name for people: it is shown in terminals and tables.
+pub(super) fn check_name(name: &Option<String>) -> Result<(), Problem> {
+    match name {
+        Some(name) if !(1..=200).contains(&name.chars().count()) || name.chars().any(char::is_control) => {
+            Err(Problem::field(
+                Code::FieldInvalid,
+                "/name",
+                "expected 1 to 200 characters without control characters",
+            ))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Create a tenant, or change its name or time zone.
+#[utoipa::path(put, path = "/v1/tenants/{tenant}", tag = "tenants",
+    params(("tenant" = String, Path, description = "The tenant's id: `[a-z0-9][a-z0-9._-]{0,62}`")),
+    request_body = PutTenant,
+    responses((status = 200, description = "Changed", body = Written<TenantView>),
+              (status = 201, description = "Created", body = Written<TenantView>), WriteErrors))]
+pub(super) async fn put_tenant(
+    State(shared): State<Shared>,
+    TenantPath(id): TenantPath,
+    write: Write<PutTenant>,
+) -> Result<Response, Problem> {
+    check_name(&write.asked.name)?;
+    let zone = match &write.asked.timezone {
+        None => None,
+        Some(name) => Some(
+            Zone::named(name)
+                .map_err(|error| Problem::field(Code::FieldInvalid, "/timezone", error.to_string()))?,
+        ),
+    };
+    let change = Change::PutTenant { name: write.asked.name, zone };
+    let done = write.ticket.commit(&shared, &id, change).await?;
+    let status = if done.committed.effect == Effect::Created { StatusCode::CREATED } else { StatusCode::OK };
+    done.answer_tenant(&shared, &id, status).await
+}
+
+/// Read a tenant.
+#[utoipa::path(get, path = "/v1/tenants/{tenant}", tag = "tenants",
+    params(("tenant" = String, Path, description = "The tenant's id")),
+    responses((status = 200, description = "The tenant", body = Versioned), ReadErrors))]
+pub(super) async fn get_tenant(
+    State(shared): State<Shared>,
+    TenantPath(id): TenantPath,
+    _: NoParams,
+) -> Result<Json<Versioned>, Problem> {
+    Ok(Json(shared.find(&id).await?.into()))
+}
+
+/// List tenants, by id.
+#[utoipa::path(get, path = "/v1/tenants", tag = "tenants",
+    params(("cursor" = Option<String>, Query, description = "`next` of the page before"),
+           ("limit" = Option<u32>, Query, description = "Items in a page, 1 to 500, by default 100")),
+    responses((status = 200, description = "One page", body = Page<Versioned, String>), ReadErrors))]
+pub(super) async fn list_tenants(
+    State(shared): State<Shared>,
+    mut params: Params,
+) -> Result<Json<Page<Versioned, String>>, Problem> {
+    let limit = params.limit()?;
+    let after = match params.take("cursor") {
+        None => None,
+        Some(text) => {
+            let wrong = |_| Problem::parameter("cursor", "expected `next` of the page before");
+            Some(TenantId::parse(&text).map_err(wrong)?)
+        }
+    };
+    params.finish()?;
+    let rows = shared.tenants.tenants(after.as_ref(), limit + 1).await?;
+    Ok(Json(Page::cut(rows, limit, |tenant| tenant.id.to_string(), Into::into)))
+}
+
+/// Remove a tenant with its subscription and keys. Its recorded usage stays.
+#[utoipa::path(delete, path = "/v1/tenants/{tenant}", tag = "tenants",
+    params(("tenant" = String, Path, description = "The tenant's id")),
+    responses((status = 200, description = "Removed", body = Written<DeletedTenant>), WriteErrors))]
+pub(super) async fn delete_tenant(
+    State(shared): State<Shared>,
+    TenantPath(id): TenantPath,
+    write: Write<Nothing>,
+) -> Result<Response, Problem> {
+    let done = write.ticket.commit(&shared, &id, Change::DeleteTenant).await?;
+    let gone = DeletedTenant { tenant: id.to_string(), state: "deleted" };
+    Ok(done.answer(&shared, StatusCode::OK, gone).await)
+}
+
+/// Refuse a tenant's requests until it is resumed.
+#[utoipa::path(post, path = "/v1/tenants/{tenant}/suspend", tag = "tenants",
+    params(("tenant" = String, Path, description = "The tenant's id")),
+    responses((status = 200, description = "Suspended", body = Written<TenantView>), WriteErrors))]
+pub(super) async fn suspend_tenant(
+    State(shared): State<Shared>,
+    TenantPath(id): TenantPath,
+    write: Write<Nothing>,
+) -> Result<Response, Problem> {
+    write.ticket.commit(&shared, &id, Change::Suspend).await?.answer_tenant(&shared, &id, StatusCode::OK).await
+}
+
+/// Take a suspension back.
+#[utoipa::path(post, path = "/v1/tenants/{tenant}/resume", tag = "tenants",
+    params(("tenant" = String, Path, description = "The tenant's id")),
+    responses((status = 200, description = "Resumed", body = Written<TenantView>), WriteErrors))]
+pub(super) async fn resume_tenant(
+    State(shared): State<Shared>,
+    TenantPath(id): TenantPath,
+    write: Write<Nothing>,
+) -> Result<Response, Problem> {
+    write.ticket.commit(&shared, &id, Change::Resume).await?.answer_tenant(&shared, &id, StatusCode::OK).await
+}

@@ -1,0 +1,88 @@
+//! What all writes have in common on their way in: body, `wait`, `Idempotency-Key` and where they come from.
+
+use std::net::SocketAddr;
+
+use aws_lc_rs::digest;
+use axum::extract::{ConnectInfo, FromRequest, Request};
+use http::{HeaderMap, request::Parts};
+use serde::de::DeserializeOwned;
+
+use super::{
+    Shared, body,
+    params::Params,
+    problem::{Code, Problem},
+};
+use crate::ports::{Idempotency, Origin};
+
+/// A write: what it asks, and what the answer depends on.
+pub(super) struct Write<T> {
+    /// The body.
+    pub(super) asked: T,
+    /// The rest.
+    pub(super) ticket: Ticket,
+}
+
+/// Where a write comes from, and what it waits for.
+pub(super) struct Ticket {
+    pub(super) origin: Origin,
+    pub(super) wait: Wait,
+}
+
+/// What a write waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wait {
+    /// Until the change is in force on every node that can be waited for.
+    Applied,
+    /// For nothing but its commit.
+    None,
+}
+
+impl<T: DeserializeOwned> FromRequest<Shared> for Write<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, shared: &Shared) -> Result<Self, Problem> {
+        let (parts, stream) = request.into_parts();
+        let mut params = Params::of(&parts.uri)?;
+        let wait = match params.take("wait").as_deref() {
+            None | Some("applied") => Wait::Applied,
+            Some("none") => Wait::None,
+            Some(_) => return Err(Problem::parameter("wait", "expected applied or none")),
+        };
+        params.finish()?;
+        let key = idempotency_key(&parts.headers)?;
+        let bytes = body::read(&parts.headers, stream, shared.0.body_time).await?;
+        let asked = body::decode(&bytes)?;
+        let idempotency = key.map(|key| Idempotency { key, fingerprint: fingerprint(&parts, &bytes) });
+        let source = match parts.extensions.get::<ConnectInfo<SocketAddr>>() {
+            Some(ConnectInfo(peer)) => peer.ip().to_string(),
+            None => "local".to_owned(),
+        };
+        let origin = Origin { at: shared.clock.now(), actor: "admin".to_owned(), source, idempotency };
+        Ok(Self { asked, ticket: Ticket { origin, wait } })
+    }
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    let mut given = headers.get_all("idempotency-key").iter();
+    let Some(first) = given.next() else { return Ok(None) };
+    let bytes = first.as_bytes();
+    let fits = (1..=255).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_graphic);
+    match std::str::from_utf8(bytes) {
+        Ok(key) if fits && given.next().is_none() => Ok(Some(key.to_owned())),
+        _ => Err(Problem::new(
+            Code::HeaderInvalid,
+            "Idempotency-Key: expected one value of 1 to 255 visible ASCII characters",
+        )),
+    }
+}
+
+/// Two requests are the same if method, path, query and body are.
+fn fingerprint(parts: &Parts, body: &[u8]) -> String {
+    let mut context = digest::Context::new(&digest::SHA256);
+    context.update(parts.method.as_str().as_bytes());
+    context.update(b"\n");
+    context.update(parts.uri.path_and_query().map_or("/", |target| target.as_str()).as_bytes());
+    context.update(b"\n");
+    context.update(body);
+    context.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}

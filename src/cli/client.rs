@@ -1,0 +1,225 @@
+//! The client of the admin API that the commands share.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use clap::Args;
+use http::{HeaderValue, Method, Request, StatusCode, Uri, header};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::{
+    client::legacy::{Client as HttpClient, connect::HttpConnector},
+    rt::TokioExecutor,
+};
+use serde_json::Value;
+
+use super::{Failure, output::Format};
+
+const CONNECT_TIME: Duration = Duration::from_secs(5);
+const CALL_TIME: Duration = Duration::from_secs(30);
+const LARGEST_ANSWER: usize = 64 * 1024 * 1024;
+const TOKEN: &str = "PLANGATE_ADMIN_TOKEN";
+
+/// Where the admin API is, and how to show what it says.
+#[derive(Debug, Args)]
+pub struct Connection {
+    /// The admin API's address; its token is taken from PLANGATE_ADMIN_TOKEN
+    #[arg(long, value_name = "URL", env = "PLANGATE_ADMIN_URL", default_value = "http://127.0.0.1:8081")]
+    admin: String,
+    /// How to print; by default a table on a terminal, plain columns elsewhere
+    #[arg(long, value_enum, value_name = "FORM")]
+    pub(super) output: Option<Format>,
+}
+
+/// What all writes take.
+#[derive(Debug, Args)]
+pub struct WriteOptions {
+    /// Do not wait until the change is in force on every node
+    #[arg(long)]
+    no_wait: bool,
+    /// Makes a repetition of this very command harmless
+    #[arg(long, value_name = "KEY")]
+    idempotency_key: Option<String>,
+}
+
+/// One call.
+#[derive(Debug, Clone)]
+pub(super) struct Call<'a> {
+    method: Method,
+    path: String,
+    query: Vec<(&'a str, String)>,
+    body: Option<Value>,
+    idempotency_key: Option<String>,
+}
+
+impl<'a> Call<'a> {
+    /// A call of `path`, whose segments are given as they are and encoded here.
+    pub(super) fn new(method: Method, path: &[&str]) -> Self {
+        let path = path.iter().map(|segment| format!("/{}", encode(segment))).collect();
+        Self { method, path, query: Vec::new(), body: None, idempotency_key: None }
+    }
+
+    pub(super) fn query(mut self, name: &'a str, value: Option<String>) -> Self {
+        self.query.extend(value.map(|value| (name, value)));
+        self
+    }
+
+    pub(super) fn write(mut self, options: &WriteOptions, body: Value) -> Self {
+        self.body = Some(body);
+        self.idempotency_key.clone_from(&options.idempotency_key);
+        self.query("wait", options.no_wait.then(|| "none".to_owned()))
+    }
+
+    fn target(&self) -> String {
+        let pairs = self.query.iter().map(|(name, value)| format!("{name}={}", encode(value)));
+        let query = pairs.collect::<Vec<_>>().join("&");
+        if query.is_empty() { self.path.clone() } else { format!("{}?{query}", self.path) }
+    }
+}
+
+/// Percent-encodes all but what RFC 3986 leaves unreserved.
+fn encode(text: &str) -> String {
+    text.bytes().fold(String::with_capacity(text.len()), |mut encoded, byte| {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+        encoded
+    })
+}
+
+fn token() -> Result<HeaderValue, Failure> {
+    let token = std::env::var(TOKEN).unwrap_or_default();
+    if token.is_empty() {
+        return Err(Failure::Usage(format!("{TOKEN} is not set: export the server's admin token in it")));
+    }
+    let mut value = HeaderValue::from_str(&format!("Bearer {token}"))
+        .map_err(|_| Failure::Usage(format!("{TOKEN} holds characters that no header can carry")))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+fn http_client() -> HttpClient<HttpsConnector<HttpConnector>, Full<Bytes>> {
+    let mut http = HttpConnector::new();
+    http.enforce_http(false);
+    http.set_connect_timeout(Some(CONNECT_TIME));
+    let builder = HttpsConnectorBuilder::new();
+    // A machine without certificates of its own still knows the public authorities.
+    let builder =
+        builder.with_native_roots().unwrap_or_else(|_| HttpsConnectorBuilder::new().with_webpki_roots());
+    let connector = builder.https_or_http().enable_http1().wrap_connector(http);
+    HttpClient::builder(TokioExecutor::new()).build(connector)
+}
+
+impl Connection {
+    fn base(&self) -> Result<&str, Failure> {
+        let wrong = || {
+            Failure::Usage(format!(
+                "`{}` is not an address of an admin API: expected http://HOST:PORT or https://HOST",
+                self.admin
+            ))
+        };
+        let uri: Uri = self.admin.parse().map_err(|_| wrong())?;
+        let plain = uri.path_and_query().is_none_or(|target| target == "/");
+        let with_user = uri.authority().is_none_or(|authority| authority.as_str().contains('@'));
+        match uri.scheme_str() {
+            Some("http" | "https") if plain && !with_user => Ok(self.admin.trim_end_matches('/')),
+            _ => Err(wrong()),
+        }
+    }
+
+    /// Carries a call out and returns the answer's JSON.
+    pub(super) async fn call(&self, call: Call<'_>) -> Result<Value, Failure> {
+        self.call_as(call, token()?).await
+    }
+
+    pub(super) async fn call_as(&self, call: Call<'_>, token: HeaderValue) -> Result<Value, Failure> {
+        let base = self.base()?;
+        let mut request = Request::builder()
+            .method(call.method.clone())
+            .uri(format!("{base}{}", call.target()))
+            .header(header::AUTHORIZATION, token)
+            .header(header::ACCEPT, "application/json");
+        if let Some(key) = &call.idempotency_key {
+            request = request.header("idempotency-key", key);
+        }
+        let body = call.body.map(|body| body.to_string());
+        if body.is_some() {
+            request = request.header(header::CONTENT_TYPE, "application/json");
+        }
+        let request = request
+            .body(Full::from(body.unwrap_or_default()))
+            .map_err(|_| Failure::Usage("the idempotency key must be visible ASCII characters".to_owned()))?;
+        let (status, bytes) = tokio::time::timeout(CALL_TIME, exchange(request))
+            .await
+            .map_err(|_| {
+                Failure::Unreachable(format!(
+                    "{base} did not answer within {} s: the change, if any, may have been made; ask before repeating it",
+                    CALL_TIME.as_secs()
+                ))
+            })?
+            .map_err(|reason| self.unreachable(base, &reason))?;
+        read(base, status, &bytes)
+    }
+
+    fn unreachable(&self, base: &str, reason: &str) -> Failure {
+        Failure::Unreachable(format!(
+            "could not reach {base}: {reason}\nis `plangate serve` running there? --admin or PLANGATE_ADMIN_URL say where"
+        ))
+    }
+}
+
+/// The innermost cause says what happened; the outer ones only that it did.
+fn cause(error: &dyn std::error::Error) -> String {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    innermost.to_string()
+}
+
+async fn exchange(request: Request<Full<Bytes>>) -> Result<(StatusCode, Bytes), String> {
+    let response = http_client().request(request).await.map_err(|error| cause(&error))?;
+    let (parts, body) = response.into_parts();
+    let body = Limited::new(body, LARGEST_ANSWER).collect().await.map_err(|error| cause(error.as_ref()))?;
+    Ok((parts.status, body.to_bytes()))
+}
+
+fn read(base: &str, status: StatusCode, bytes: &[u8]) -> Result<Value, Failure> {
+    let value: Option<Value> = serde_json::from_slice(bytes).ok();
+    match value {
+        Some(value) if status.is_success() => Ok(value),
+        Some(problem) if problem.get("code").is_some() => Err(Failure::Refused(explain(status, &problem))),
+        _ => Err(Failure::Refused(format!(
+            "{base} answered {status}, not as an admin API does: is it the right address?"
+        ))),
+    }
+}
+
+/// A problem document as a person reads it.
+fn explain(status: StatusCode, problem: &Value) -> String {
+    let text = |name: &str| problem.get(name).and_then(Value::as_str).unwrap_or_default();
+    let mut lines = vec![format!("{} ({} {})", text("detail"), status.as_u16(), text("code"))];
+    let errors = problem.get("errors").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    if errors.len() > 1 {
+        lines.extend(errors.iter().map(|error| {
+            let part = |name: &str| error.get(name).and_then(Value::as_str).unwrap_or_default();
+            format!("  {}{}: {}", part("pointer"), part("parameter"), part("detail"))
+        }));
+    }
+    let next = match text("code") {
+        "credential-invalid" => "PLANGATE_ADMIN_TOKEN must be the token that the server was started with",
+        "tenant-not-found" => "`plangate tenant list` shows the tenants, `plangate tenant put` makes one",
+        "key-not-found" => "`plangate key list` shows a tenant's keys",
+        "internal" => "the server's log has more, under this request id:",
+        _ => "",
+    };
+    if !next.is_empty() {
+        lines.push(next.to_owned());
+    }
+    if status.is_server_error() {
+        lines.push(format!("request id {}", text("request_id")));
+    }
+    lines.join("\n")
+}
