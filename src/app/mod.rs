@@ -1,5 +1,18 @@
 //! Configuration to adapters to pipeline to servers.
 
+mod background;
 pub mod config;
 pub mod environment;
+mod figures;
+mod in_force;
+mod incarnation;
+mod issuer;
+mod obedience;
+mod readiness;
+pub mod serve;
+mod settings;
+pub mod start;
+mod switch;
+pub mod telemetry;
 pub mod values;
+mod workers;

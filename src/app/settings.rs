@@ -1,0 +1,98 @@
+//! Configuration in the words of each part.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use super::{config::Config, readiness::ReadinessBoard, start::StartError};
+use crate::{
+    credentials::{self, Algorithm, IssuerSettings, TokenKeys},
+    http,
+    metrics::Metrics,
+};
+
+/// What the listener and the proxy are told.
+pub(super) fn data_plane(config: &Config, board: Arc<ReadinessBoard>, metrics: &Metrics) -> http::Settings {
+    let timeouts = &config.timeouts;
+    http::Settings {
+        upstream: config.upstream.0.clone(),
+        timeouts: http::Timeouts {
+            request_head: timeouts.request_head.0,
+            connect: timeouts.connect.0,
+            response_head: timeouts.response_head.0,
+            idle: timeouts.idle.0,
+            stream_idle: timeouts.stream_idle.0,
+            drain: timeouts.drain.0,
+        },
+        caps: http::Caps {
+            connections: config.caps.connections,
+            request_head: config.caps.request_head.0,
+        },
+        trusted_proxies: config.trusted_proxies.iter().map(|cidr| cidr.0).collect(),
+        probe: Some(config.probe.0.clone()).filter(|path| !path.is_empty()),
+        readiness: Arc::new(move || {
+            let readiness = board.read();
+            if readiness.ready {
+                http::Readiness::Ready
+            } else {
+                http::Readiness::NotReady(readiness.reasons.join("; "))
+            }
+        }),
+        connections: Arc::clone(&metrics.connections),
+    }
+}
+
+/// What the authenticator is told.
+pub(super) fn identity(config: &Config) -> Result<credentials::Settings, StartError> {
+    let issuers = config
+        .identity
+        .jwt
+        .iter()
+        .map(|issuer| {
+            let algorithms = issuer.algorithms.iter().map(|name| {
+                name.parse::<Algorithm>().map_err(|error| StartError::Value {
+                    key: "identity.jwt.algorithms",
+                    detail: error.to_string(),
+                })
+            });
+            Ok(IssuerSettings {
+                issuer: issuer.issuer.clone(),
+                audience: issuer.audience.clone(),
+                algorithms: algorithms.collect::<Result<_, _>>()?,
+                keys: token_keys(issuer)?,
+                tenant_claim: issuer.tenant_claim.clone(),
+                leeway: issuer.leeway.0,
+                cookie: issuer.cookie.clone(),
+            })
+        })
+        .collect::<Result<_, StartError>>()?;
+    Ok(credentials::Settings {
+        api_key_header: config.identity.api_key_header.0.clone(),
+        issuers,
+        cached: config.caps.tenants_cached,
+    })
+}
+
+fn token_keys(issuer: &super::config::Issuer) -> Result<TokenKeys, StartError> {
+    if let Some(file) = &issuer.jwks_file {
+        return Ok(TokenKeys::JwksFile(file.clone()));
+    }
+    if let Some(url) = &issuer.jwks_url {
+        return Ok(TokenKeys::JwksUrl(url.to_string()));
+    }
+    let file = issuer.hs256_secret_file.clone().unwrap_or_default();
+    let mut bytes = std::fs::read(&file).map_err(|source| StartError::File {
+        key: "identity.jwt.hs256_secret_file",
+        file: file.display().to_string(),
+        source,
+    })?;
+    if bytes.last() == Some(&b'\n') {
+        bytes.pop();
+    }
+    Ok(TokenKeys::Hs256Secret(bytes))
+}
+
+/// Listeners share their port among this node's workers, which would hide that another process has it, too.
+pub(super) fn check_free(key: &'static str, address: SocketAddr) -> Result<(), StartError> {
+    std::net::TcpListener::bind(address)
+        .map(drop)
+        .map_err(|source| StartError::Listen { key, address, source })
+}
