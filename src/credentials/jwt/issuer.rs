@@ -8,7 +8,8 @@ use super::{
     fetch::{self, Fetcher},
     header::Header,
     jwks::VerificationKey,
-    source::{Generation, KeySource, Published, Timing},
+    published::{Generation, Published, Timing},
+    source::KeySource,
 };
 use crate::{
     credentials::{

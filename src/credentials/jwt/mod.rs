@@ -7,13 +7,14 @@ mod fetch;
 mod header;
 mod issuer;
 mod jwks;
+mod published;
 mod refresh;
 mod source;
 mod strict;
 mod tokens;
 
 pub use algorithm::{Algorithm, UnknownAlgorithm};
-pub(super) use source::Timing;
+pub(super) use published::Timing;
 pub(super) use tokens::Tokens;
 
 /// Why a token is not accepted.

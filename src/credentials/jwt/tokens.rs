@@ -1,8 +1,11 @@
 //! Whose a token is: verified once, and then found by its hash for as long as it holds.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use aws_lc_rs::digest;
@@ -13,8 +16,8 @@ use super::{
     Refusal,
     claims::Validity,
     issuer::{Issuer, IssuerBuilder, Parts},
+    published::{Generation, Timing},
     refresh::Asked,
-    source::{Generation, Timing},
 };
 use crate::{
     credentials::{
@@ -37,6 +40,9 @@ const REFUSED_FOR: i64 = 2_000;
 
 /// How many refusals are remembered.
 const REFUSED_KEPT: u64 = 10_000;
+
+/// When an entry leaves memory at the latest, however long its token holds: most tokens are replaced long before.
+const KEPT_FOR: Duration = Duration::from_secs(3600);
 
 /// SHA-256 of a token, and how it came: an issuer takes cookies or it does not.
 type TokenKey = ([u8; 32], Channel);
@@ -95,7 +101,7 @@ impl Tokens {
         Ok(Self {
             issuers,
             generation,
-            verified: Cache::new(settings.cached),
+            verified: Cache::builder().max_capacity(settings.cached).time_to_live(KEPT_FOR).build(),
             refused: Cache::new(REFUSED_KEPT),
             hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),

@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -95,6 +95,8 @@ pub(crate) struct KeyLookup {
     unknown: Cache<KeyHash, UnknownKey>,
     flights: Flights<Found>,
     gate: Gate,
+    /// The last look-up failed.
+    failing: AtomicBool,
     hits: AtomicU64,
     misses: AtomicU64,
 }
@@ -115,6 +117,7 @@ impl KeyLookup {
             unknown: Cache::new(UNKNOWN_KEPT),
             flights: Flights::new(),
             gate: Gate::new(QUEUE_PATIENCE),
+            failing: AtomicBool::new(false),
             hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),
         }
@@ -189,36 +192,39 @@ impl KeyLookup {
     }
 
     async fn look_up(&self, hash: KeyHash, began: Version, now: UnixMillis) -> Found {
-        let Some(_turn) = self.gate.turn().await else {
-            tracing::warn!("too many API keys are being looked up; a request is refused");
-            return Found::Failed;
+        let found = match self.gate.turn().await {
+            Some(_turn) => self.read(hash, began, now).await,
+            None => Err("too many are being looked up".to_owned()),
         };
+        // Told of once at each change: a line for every request would only drown the others.
+        let failed = found.is_err();
+        if self.failing.swap(failed, Ordering::Relaxed) != failed {
+            match &found {
+                Ok(_) => tracing::info!("API keys can be looked up again"),
+                Err(reason) => tracing::warn!(reason, "API keys cannot be looked up"),
+            }
+        }
+        found.unwrap_or(Found::Failed)
+    }
+
+    async fn read(&self, hash: KeyHash, began: Version, now: UnixMillis) -> Result<Found, String> {
         for _ in 0..OUTDATED_READINGS {
-            let reading = tokio::time::timeout(STORE_PATIENCE, self.store.key_by_hash(&hash)).await;
-            let found = match reading {
-                Ok(Ok(snapshot)) => snapshot,
-                Ok(Err(error)) => {
-                    tracing::warn!(%error, "an API key cannot be looked up");
-                    return Found::Failed;
-                }
-                Err(_) => {
-                    tracing::warn!("an API key cannot be looked up: the database does not answer");
-                    return Found::Failed;
-                }
-            };
+            let found = tokio::time::timeout(STORE_PATIENCE, self.store.key_by_hash(&hash))
+                .await
+                .map_err(|_| "the database does not answer".to_owned())?
+                .map_err(|error| error.to_string())?;
             let Some(key) = known(found) else {
                 self.known.invalidate(&hash);
                 self.unknown.insert(hash, UnknownKey { since: now, applied: began });
-                return Found::Nothing;
+                return Ok(Found::Nothing);
             };
             // A change may have been applied while the reading was under way; then only another reading will do.
             if self.is_current(&key) {
                 self.known.insert(hash, key.clone());
-                return Found::Key(key);
+                return Ok(Found::Key(key));
             }
         }
-        tracing::warn!("an API key cannot be looked up: the database answers from before the latest change");
-        Found::Failed
+        Err("the database answers from before the latest change".to_owned())
     }
 }
 

@@ -328,6 +328,12 @@ fn a_token_without_a_key_id_is_tried_with_a_few_keys() {
     let jwks: Vec<Value> = signers.iter().map(|signer| signer.jwk("same")).collect();
     let (four, _file) = published(&jwks[..4]);
     let four = setup(vec![four]);
+    let mut mixed: Vec<Value> = (0..4).map(|_| Signer::ec().jwk("same")).collect();
+    mixed.push(jwks[0].clone());
+    let (mixed, _file) = published(&mixed);
+    let kidless_ed = kidless(&signers[0]);
+    let outcome = setup(vec![mixed]).at_once(&bearer(&kidless_ed), NOW).unwrap();
+    assert!(outcome.is_ok(), "keys of another kind do not count");
     let (five, _file) = published(&jwks);
     let five = setup(vec![five]);
     assert!(four.at_once(&bearer(&kidless(&signers[3])), NOW).unwrap().is_ok());
