@@ -11,6 +11,7 @@ use super::{
     compile::meter_name,
     decode,
     diagnostic::{Diagnostic, Findings},
+    outcome::{Expect, Outcome},
     source::{Kind, Sources},
     yaml,
 };
@@ -42,21 +43,6 @@ pub struct Case {
     pub(super) expect: Expect,
 }
 
-/// What a case expects. `None` is not compared.
-#[derive(Debug, Clone)]
-pub(super) enum Expect {
-    Allow {
-        charge: Option<BTreeMap<String, Units>>,
-    },
-    Deny {
-        code: &'static str,
-        status: Option<u16>,
-        meter: Option<String>,
-        feature: Option<String>,
-        window: Option<Window>,
-    },
-}
-
 /// What became of a case.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CaseResult {
@@ -72,22 +58,6 @@ pub struct CaseResult {
     pub got: String,
     /// Whether that is the same.
     pub passed: bool,
-}
-
-/// The codes that policies alone can lead to, with their status.
-pub(super) const CODES: [(&str, u16); 8] = [
-    ("path-ambiguous", 400),
-    ("credential-missing", 401),
-    ("subscription-inactive", 402),
-    ("tenant-suspended", 403),
-    ("feature-not-in-plan", 403),
-    ("route-not-covered", 404),
-    ("rate-limited", 429),
-    ("quota-exhausted", 429),
-];
-
-pub(super) fn status(code: &str) -> u16 {
-    CODES.iter().find(|(known, _)| *known == code).map_or(0, |(_, status)| *status)
 }
 
 /// Reads all cases. Names are compared with the catalog, where there is one.
@@ -119,16 +89,6 @@ pub fn run(catalog: &Arc<Catalog>, cases: &[Case]) -> Vec<CaseResult> {
             }
         })
         .collect()
-}
-
-/// What the policies say.
-enum Outcome {
-    Allowed(BTreeMap<String, Units>),
-    /// Refused before the plan was asked.
-    Refused(&'static str),
-    Denied(Denial),
-    /// The case cannot be decided; says why.
-    Impossible(String),
 }
 
 fn decide_case(catalog: &Arc<Catalog>, case: &Case) -> Outcome {
@@ -195,112 +155,6 @@ fn quotas(
                 let period = entitlement.calendar.period(window, case.at);
                 return Err(Denial::QuotaExhausted { meter: meter.id.clone(), window, limit, used, period });
             }
-        }
-    }
-    Ok(())
-}
-
-impl Outcome {
-    fn code(&self) -> Option<&'static str> {
-        match self {
-            Self::Allowed(_) | Self::Impossible(_) => None,
-            Self::Refused(code) => Some(code),
-            Self::Denied(denial) => Some(denial.code()),
-        }
-    }
-
-    fn meter(&self) -> Option<&str> {
-        match self {
-            Self::Denied(
-                Denial::MeterNotInPlan { meter }
-                | Denial::RateLimited { meter, .. }
-                | Denial::QuotaExhausted { meter, .. },
-            ) => Some(meter.as_str()),
-            _ => None,
-        }
-    }
-
-    fn feature(&self) -> Option<&str> {
-        match self {
-            Self::Denied(Denial::FeatureNotInPlan { feature }) => Some(feature.as_str()),
-            _ => None,
-        }
-    }
-
-    fn window(&self) -> Option<Window> {
-        match self {
-            Self::Denied(Denial::QuotaExhausted { window, .. }) => Some(*window),
-            _ => None,
-        }
-    }
-}
-
-impl Expect {
-    fn fits(&self, outcome: &Outcome) -> bool {
-        match (self, outcome) {
-            (Self::Allow { charge }, Outcome::Allowed(got)) => {
-                // A charge of nothing is no charge, on either side.
-                charge.as_ref().is_none_or(|charge| {
-                    charge.iter().filter(|(_, units)| **units > Units::ZERO).eq(got.iter())
-                })
-            }
-            (Self::Deny { code, status: wanted, meter, feature, window }, outcome) => {
-                outcome.code() == Some(*code)
-                    && wanted.is_none_or(|wanted| wanted == status(code))
-                    && meter.as_deref().is_none_or(|meter| outcome.meter() == Some(meter))
-                    && feature.as_deref().is_none_or(|feature| outcome.feature() == Some(feature))
-                    && window.is_none_or(|window| outcome.window() == Some(window))
-            }
-            _ => false,
-        }
-    }
-}
-
-fn charge_text(charge: &BTreeMap<String, Units>) -> String {
-    let parts: Vec<String> = charge.iter().map(|(meter, units)| format!("{meter}: {units}")).collect();
-    if parts.is_empty() { "{}".to_owned() } else { format!("{{ {} }}", parts.join(", ")) }
-}
-
-impl std::fmt::Display for Expect {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Allow { charge: None } => f.write_str("allow"),
-            Self::Allow { charge: Some(charge) } => write!(f, "allow, charge {}", charge_text(charge)),
-            Self::Deny { code, status, meter, feature, window } => {
-                write!(f, "deny {code}")?;
-                if let Some(status) = status {
-                    write!(f, ", status {status}")?;
-                }
-                named(f, meter.as_deref(), feature.as_deref(), *window)
-            }
-        }
-    }
-}
-
-impl std::fmt::Display for Outcome {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Allowed(charge) => write!(f, "allow, charge {}", charge_text(charge)),
-            Self::Impossible(why) => f.write_str(why),
-            Self::Refused(code) => write!(f, "deny {code}, status {}", status(code)),
-            Self::Denied(denial) => {
-                write!(f, "deny {}, status {}", denial.code(), status(denial.code()))?;
-                named(f, self.meter(), self.feature(), self.window())?;
-                write!(f, " ({denial})")
-            }
-        }
-    }
-}
-
-fn named(
-    f: &mut std::fmt::Formatter<'_>,
-    meter: Option<&str>,
-    feature: Option<&str>,
-    window: Option<Window>,
-) -> std::fmt::Result {
-    for (what, name) in [("meter", meter), ("feature", feature), ("window", window.map(Window::as_str))] {
-        if let Some(name) = name {
-            write!(f, ", {what} {name}")?;
         }
     }
     Ok(())

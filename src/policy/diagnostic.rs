@@ -1,6 +1,11 @@
 //! What is wrong with the policy files, and where exactly.
 
-use super::source::{Place, Sources};
+use std::collections::BTreeMap;
+
+use super::{
+    source::{Place, Sources},
+    suggest,
+};
 
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -90,19 +95,37 @@ impl Diagnostic {
 
 /// More findings than this in one file are counted, not shown: nobody reads them, and each costs memory.
 const MOST_PER_FILE: usize = 1000;
+/// And only so many come with a suggestion, which takes longer to find than the mistake.
+const MOST_SUGGESTIONS: usize = 100;
 
 /// Collects findings while the files are read.
 #[derive(Debug)]
 pub(super) struct Findings<'s> {
     sources: &'s Sources,
     list: Vec<Diagnostic>,
+    errors: bool,
     dropped: usize,
-    per_file: std::collections::BTreeMap<String, usize>,
+    per_file: BTreeMap<String, usize>,
 }
 
 impl<'s> Findings<'s> {
     pub(super) fn over(sources: &'s Sources) -> Self {
-        Self { sources, list: Vec::new(), dropped: 0, per_file: std::collections::BTreeMap::new() }
+        Self { sources, list: Vec::new(), errors: false, dropped: 0, per_file: BTreeMap::new() }
+    }
+
+    fn seen(&self, place: Place) -> usize {
+        let file = self.sources.file(place.file).map_or("", |file| file.name.as_str());
+        self.per_file.get(file).copied().unwrap_or(0)
+    }
+
+    /// What an unknown name may have meant.
+    pub(super) fn suggest<'k>(
+        &self,
+        place: Place,
+        typed: &str,
+        known: impl IntoIterator<Item = &'k str> + Clone,
+    ) -> Option<String> {
+        if self.seen(place) < MOST_SUGGESTIONS { suggest::help(typed, known) } else { None }
     }
 
     /// An error at a place, to be completed and given to [`Self::push`].
@@ -116,15 +139,17 @@ impl<'s> Findings<'s> {
     }
 
     fn finding(&self, severity: Severity, code: &'static str, place: Place, message: String) -> Diagnostic {
-        let location = self.sources.locate(place);
+        let location = self.locate(place);
         Diagnostic { severity, code, message, location, help: None, related: Vec::new() }
     }
 
     pub(super) fn push(&mut self, diagnostic: Diagnostic) {
         let seen = self.per_file.entry(diagnostic.location.file.clone()).or_default();
         *seen += 1;
-        // The first errors of a file are kept even after many warnings, so that a bad folder is never taken for good.
-        if *seen <= MOST_PER_FILE || (diagnostic.severity == Severity::Error && !self.has_errors()) {
+        // The first error is kept even after many warnings, so that a bad folder is never taken for good.
+        let first_error = diagnostic.severity == Severity::Error && !self.errors;
+        if *seen <= MOST_PER_FILE || first_error {
+            self.errors |= first_error;
             self.list.push(diagnostic);
         } else {
             self.dropped += 1;
@@ -161,12 +186,17 @@ impl<'s> Findings<'s> {
         self.push(finding);
     }
 
+    /// Where a place is. Finding the column of one that will not be shown is not worth its time.
     pub(super) fn locate(&self, place: Place) -> Location {
+        if self.errors && self.seen(place) >= MOST_PER_FILE {
+            let file = self.sources.file(place.file).map_or_else(String::new, |file| file.name.clone());
+            return Location { file, span: None, excerpt: None };
+        }
         self.sources.locate(place)
     }
 
     pub(super) fn has_errors(&self) -> bool {
-        self.list.iter().any(|d| d.severity == Severity::Error)
+        self.errors
     }
 
     /// All findings, in the order of files and lines, none twice (an alias shows the same mistake at each use).

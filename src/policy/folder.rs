@@ -45,9 +45,9 @@ fn read_top(folder: &Path, sources: &mut Sources) {
             "README.md" | "README" => {}
             _ => {
                 let known = ["features.yaml", "routes.yaml", "plans", "cases"];
-                let near = suggest::nearest(&name.replace(".yml", ".yaml"), known).or_else(|| {
-                    known.into_iter().find(|k| k.strip_suffix(".yaml") == name.strip_suffix(".yml"))
-                });
+                let yaml = name.replace(".yml", ".yaml");
+                let same = known.into_iter().find(|known| *known == yaml);
+                let near = same.or_else(|| suggest::nearest(&yaml, known));
                 let help = near.map(|near| format!("did you mean `{near}`?"));
                 unknown(sources, &name, help);
             }

@@ -21,10 +21,12 @@ mod folder;
 mod inherit;
 mod lint;
 mod names;
+mod outcome;
 mod report;
 mod source;
 mod suggest;
 mod test_report;
+mod tree;
 mod watch;
 mod yaml;
 

@@ -6,7 +6,6 @@ use super::{
     compile::Read,
     definition::{Declarations, Declared, Name},
     diagnostic::Findings,
-    suggest,
 };
 
 /// The declared names of one kind.
@@ -41,7 +40,7 @@ impl<'k> Known<'k> {
                 let shown: String = name.value.chars().take(80).collect();
                 let message = format!("unknown {} `{shown}`", self.kind);
                 let known = self.names.iter().copied();
-                let help = suggest::help(&name.value, known).or_else(|| {
+                let help = findings.suggest(name.place, &name.value, known).or_else(|| {
                     let file = if self.kind == "plan" { "plans/" } else { "features.yaml" };
                     self.names.is_empty().then(|| format!("{file} declares no {}", self.kind))
                 });

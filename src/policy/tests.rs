@@ -180,6 +180,54 @@ fn a_thousand_mistakes_are_counted_not_shown_and_still_errors() {
 }
 
 #[test]
+fn large_and_hostile_files_end_soon() {
+    // Each would take minutes if any step of the way took quadratic time.
+    let many = |text: &dyn Fn(usize) -> String| (0..60_000).map(text).collect::<String>();
+    let known = (0..4000).map(|n| format!("feature{n}: {{}}, ")).collect::<String>();
+    let features = format!("features: {{ chat: {{}}, {known} }}\nmeters: {{ requests: {{}} }}\n");
+    for (name, text) in [
+        ("plans/a.yaml", format!("plan: a\nfeatures: [{}]\n", many(&|n| format!("feature_{n},")))),
+        ("plans/a.yaml", format!("plan: a\nfeatures: [{}]\n", many(&|_| "chat,".to_owned()))),
+        ("plans/a.yaml", format!("plan: a\nlimits: {{{}}}\n", many(&|_| "seats: 1,".to_owned()))),
+        ("routes.yaml", format!("routes: [{}]\n", many(&|_| "{match: x},".to_owned()))),
+        ("routes.yaml", format!("routes: [{{match: \"{} /\"}}]\n", many(&|n| format!("A{n}|")))),
+        ("routes.yaml", format!("routes: [{{match: \"GET {}\"}}]\n", "/a".repeat(400_000))),
+        ("routes.yaml", format!("routes: {}", "[".repeat(900_000))),
+        ("routes.yaml", "- ".repeat(400_000)),
+    ] {
+        let mut files = vec![
+            ("features.yaml".to_owned(), features.clone()),
+            ("routes.yaml".to_owned(), ROUTES.to_owned()),
+            ("plans/free.yaml".to_owned(), FREE.to_owned()),
+        ];
+        files.retain(|(other, _)| other != name);
+        files.push((name.to_owned(), text));
+        assert!(in_memory(&files).catalog.is_none(), "{name}");
+        all_of(&files);
+    }
+}
+
+#[test]
+fn a_thousand_plans_and_ten_thousand_routes() {
+    let route = |n: usize| format!("  - {{ match: \"GET /v1/r{n}/{{id}}\", features: [chat] }}\n");
+    let routes: String = (0..10_000).map(route).collect();
+    let mut files = vec![
+        ("features.yaml".to_owned(), FEATURES.to_owned()),
+        ("routes.yaml".to_owned(), format!("defaults: {{ charge: {{ requests: 1 }} }}\nroutes:\n{routes}")),
+        ("plans/p0.yaml".to_owned(), FREE.replace("free", "p0")),
+    ];
+    files.extend((1..1000).map(|n| {
+        (
+            format!("plans/p{n}.yaml"),
+            format!("plan: p{n}\nextends: p{}\nquotas: {{ requests: {n} }}\n", n - 1),
+        )
+    }));
+    let compiled = in_memory(&files);
+    assert!(compiled.diagnostics.is_empty(), "{:?}", compiled.diagnostics.first());
+    assert_eq!(compiled.catalog.unwrap().plans.len(), 1000);
+}
+
+#[test]
 fn a_bad_state_keeps_the_last_good_catalog() {
     let folder = good();
     let watched = Watched::open(folder.path()).unwrap();

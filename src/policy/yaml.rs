@@ -12,6 +12,7 @@ use granit_parser::{Event, Parser, ScalarStyle, Span};
 use super::{
     diagnostic::Findings,
     source::{FileIx, Place},
+    tree::{Node, Value},
 };
 
 /// The deepest nesting; policy files need six.
@@ -19,66 +20,7 @@ const MOST_DEPTH: u32 = 64;
 /// The most nodes of one file, aliases expanded.
 const MOST_NODES: u32 = 600_000;
 /// The most of them that come from aliases.
-const MOST_COPIED: u32 = 50_000;
-
-/// A value with its place. Aliased nodes are shared, and their place is where they were written.
-#[derive(Debug)]
-pub(super) struct Node {
-    pub(super) place: Place,
-    pub(super) value: Value,
-    /// Nodes in it, itself and what its aliases stand for included.
-    size: u32,
-    /// Levels in it, itself included.
-    height: u32,
-}
-
-#[derive(Debug)]
-pub(super) enum Value {
-    /// `plain`: written without quotes, so that it may be a number or null.
-    Scalar {
-        text: String,
-        plain: bool,
-    },
-    Seq(Vec<Rc<Node>>),
-    /// Keys are scalars and distinct.
-    Map(Vec<(Rc<Node>, Rc<Node>)>),
-}
-
-impl Node {
-    fn new(place: Place, value: Value) -> Self {
-        let sum = |(size, height): (u32, u32), node: &Rc<Self>| {
-            (size.saturating_add(node.size), height.max(node.height.saturating_add(1)))
-        };
-        let (size, height) = match &value {
-            Value::Scalar { .. } => (1, 1),
-            Value::Seq(items) => items.iter().fold((1, 1), sum),
-            Value::Map(entries) => {
-                entries.iter().fold((1, 1), |so_far, (key, node)| sum(sum(so_far, key), node))
-            }
-        };
-        Self { place, value, size, height }
-    }
-
-    /// What it is, for messages.
-    pub(super) fn describe(&self) -> String {
-        match &self.value {
-            Value::Seq(_) => "a list".to_owned(),
-            Value::Map(_) => "a map".to_owned(),
-            Value::Scalar { .. } if self.is_null() => "nothing".to_owned(),
-            Value::Scalar { text, plain } => {
-                let shown: String = text.chars().take(60).collect();
-                let more = if shown.len() < text.len() { "..." } else { "" };
-                if *plain { format!("`{shown}{more}`") } else { format!("the text \"{shown}{more}\"") }
-            }
-        }
-    }
-
-    /// Whether nothing stands there (`null`, `~`, or no value at all).
-    pub(super) fn is_null(&self) -> bool {
-        matches!(&self.value, Value::Scalar { text, plain: true }
-            if matches!(text.as_str(), "" | "~" | "null" | "Null" | "NULL"))
-    }
-}
+const MOST_COPIED: u32 = 100_000;
 
 /// Parses a file. `None`: it is not YAML that can be used further, and the findings say why.
 pub(super) fn parse(file: FileIx, text: &str, findings: &mut Findings<'_>) -> Option<Rc<Node>> {

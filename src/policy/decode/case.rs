@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Fields, list, named, quota, route_text, scalar};
+use super::{Fields, expectation, list, named, quota, route_text, scalar};
 use crate::domain::{
     catalog::Catalog,
     id::{FeatureId, LimitId, MeterId, PlanId, TenantId},
@@ -12,32 +12,15 @@ use crate::domain::{
     units::Units,
 };
 use crate::policy::{
-    case::{CODES, Case, Expect, status},
+    case::Case,
     definition::Name,
     diagnostic::Findings,
     source::Place,
-    suggest,
-    yaml::{Node, Value},
+    tree::{Node, Value},
 };
 
 /// 2026-01-15T12:00:00Z: the instant of a case that names none.
 const DEFAULT_AT: UnixMillis = UnixMillis(1_768_478_400_000);
-
-/// Codes of answers that depend on more than the policies.
-const BEYOND: [&str; 12] = [
-    "credential-invalid",
-    "credential-expired",
-    "credential-ambiguous",
-    "request-malformed",
-    "head-too-large",
-    "tenant-unknown",
-    "ledger-unavailable",
-    "rights-unavailable",
-    "overloaded",
-    "upstream-unreachable",
-    "upstream-timeout",
-    "internal-error",
-];
 
 /// Reads a file of cases.
 pub(in crate::policy) fn decode(
@@ -81,7 +64,7 @@ fn case(node: &Node, catalog: Option<&Catalog>, findings: &mut Findings<'_>) -> 
     };
     let expect = fields
         .need("expect", "`{ allow: true }` or `{ deny: CODE }`", findings)
-        .and_then(|node| expect(node, catalog, findings));
+        .and_then(|node| expectation::decode(node, catalog, findings));
     let location = findings.locate(node.place);
     let (tenant, used) = tenant?.map_or((None, BTreeMap::new()), |(tenant, used)| (Some(tenant), used));
     let (method, path) = request?;
@@ -201,7 +184,7 @@ fn plan(node: &Node, catalog: Option<&Catalog>, findings: &mut Findings<'_>) -> 
 }
 
 /// Whether a name is declared, or nothing is known of what is; says so where it is not.
-fn is_known(
+pub(super) fn is_known(
     code: &'static str,
     kind: &str,
     name: &str,
@@ -214,17 +197,17 @@ fn is_known(
         return true;
     }
     let shown: String = name.chars().take(80).collect();
-    let help = suggest::help(name, known.iter().copied());
+    let help = findings.suggest(place, name, known.iter().copied());
     findings.error_help(code, place, format!("unknown {kind} `{shown}`"), help);
     false
 }
 
-fn is_meter(name: &Name, catalog: Option<&Catalog>, findings: &mut Findings<'_>) -> bool {
+pub(super) fn is_meter(name: &Name, catalog: Option<&Catalog>, findings: &mut Findings<'_>) -> bool {
     let known = catalog.map(|c| c.meters.iter().map(|m| m.id.as_str()).collect());
     is_known("unknown-meter", "meter", &name.value, name.place, known, findings)
 }
 
-fn is_feature(name: &Name, catalog: Option<&Catalog>, findings: &mut Findings<'_>) -> bool {
+pub(super) fn is_feature(name: &Name, catalog: Option<&Catalog>, findings: &mut Findings<'_>) -> bool {
     let known = catalog.map(|c| c.features.iter().map(|f| f.id.as_str()).collect());
     is_known("unknown-feature", "feature", &name.value, name.place, known, findings)
 }
@@ -299,119 +282,4 @@ fn overrides(node: &Node, catalog: Option<&Catalog>, findings: &mut Findings<'_>
         }
     }
     out
-}
-
-fn expect(node: &Node, catalog: Option<&Catalog>, findings: &mut Findings<'_>) -> Option<Expect> {
-    let keys = ["allow", "charge", "deny", "status", "meter", "feature", "window"];
-    let fields = Fields::read(node, "an expectation", &keys, findings)?;
-    match (fields.get("allow"), fields.get("deny")) {
-        (Some(allow), None) => {
-            for key in ["status", "meter", "feature", "window"] {
-                if let Some(place) = fields.key_place(key) {
-                    findings.error(
-                        "contradiction",
-                        place,
-                        format!("`{key}` goes with `deny`, not with `allow`"),
-                    );
-                }
-            }
-            if !scalar::truth(allow, "`allow`", findings)? {
-                let help = "write `deny: CODE`".to_owned();
-                findings.error_help("contradiction", allow.place, "`allow: false` does not say why", help);
-                return None;
-            }
-            let charge = match fields.get("charge") {
-                Some(node) => Some(charge(node, catalog, findings)),
-                None => None,
-            };
-            Some(Expect::Allow { charge })
-        }
-        (None, Some(deny)) => {
-            if let Some(place) = fields.key_place("charge") {
-                findings.error("contradiction", place, "a refused request is not charged");
-            }
-            self::deny(deny, &fields, catalog, findings)
-        }
-        (Some(_), Some(deny)) => {
-            findings.error("contradiction", deny.place, "both `allow` and `deny`");
-            None
-        }
-        (None, None) => {
-            findings.error("missing-key", fields.place, "an expectation lacks `allow: true` or `deny: CODE`");
-            None
-        }
-    }
-}
-
-fn charge(node: &Node, catalog: Option<&Catalog>, findings: &mut Findings<'_>) -> BTreeMap<String, Units> {
-    let mut out = BTreeMap::new();
-    for (name, node) in named(node, "`charge`", findings) {
-        if is_meter(&name, catalog, findings)
-            && let Some(units) = scalar::units(node, "a charge", 0, findings)
-        {
-            out.insert(name.value, units);
-        }
-    }
-    out
-}
-
-fn deny(
-    node: &Node,
-    fields: &Fields<'_>,
-    catalog: Option<&Catalog>,
-    findings: &mut Findings<'_>,
-) -> Option<Expect> {
-    let text = scalar::text(node, "a code for `deny`", findings)?;
-    let code = CODES.iter().map(|(code, _)| *code).find(|code| *code == text);
-    if code.is_none() {
-        if BEYOND.contains(&text) {
-            let message = format!("`{text}` depends on more than the policies: no case can lead to it");
-            findings.error("unknown-code", node.place, message);
-        } else {
-            let help = suggest::help(text, CODES.map(|(code, _)| code));
-            findings.error_help(
-                "unknown-code",
-                node.place,
-                format!("unknown code {}", node.describe()),
-                help,
-            );
-        }
-    }
-    let wanted = fields
-        .get("status")
-        .and_then(|node| Some((node.place, scalar::whole(node, "`status`", (400, 599), findings)?)));
-    if let (Some(code), Some((place, wanted))) = (code, wanted)
-        && wanted != u64::from(status(code))
-    {
-        let help = format!("write {}", status(code));
-        findings.error_help(
-            "contradiction",
-            place,
-            format!("`{code}` is never answered with {wanted}"),
-            help,
-        );
-    }
-    let mut name = |key: &str, check: fn(&Name, Option<&Catalog>, &mut Findings<'_>) -> bool| {
-        let node = fields.get(key)?;
-        let value = scalar::text(node, "a name", findings)?.to_owned();
-        let name = Name { value, place: node.place };
-        check(&name, catalog, findings).then_some(name.value)
-    };
-    let (meter, feature) = (name("meter", is_meter), name("feature", is_feature));
-    let window = fields.get("window").and_then(|node| {
-        let text = scalar::text(node, "a window", findings)?;
-        let found = Window::ALL.into_iter().find(|window| window.as_str() == text);
-        if found.is_none() {
-            let help = suggest::help(text, Window::ALL.map(Window::as_str));
-            findings.error_help(
-                "unknown-window",
-                node.place,
-                format!("unknown window {}", node.describe()),
-                help,
-            );
-        }
-        found
-    });
-    let status = wanted.and_then(|(_, wanted)| u16::try_from(wanted).ok());
-    Some(Expect::Deny { code: code?, status, meter, feature, window })
 }

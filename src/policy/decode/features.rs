@@ -7,7 +7,7 @@ use crate::domain::id::{FeatureId, InvalidId, LimitId, MeterId};
 use crate::policy::{
     definition::{Declarations, Declared},
     diagnostic::Findings,
-    yaml::{Node, Value},
+    tree::{Node, Value},
 };
 
 /// The most names of one kind. A tenant's rights hold a place for each.

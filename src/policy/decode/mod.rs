@@ -1,12 +1,13 @@
 //! From YAML trees to definitions, by hand: every mistake is reported, with its place, and the rest is still read.
 
 pub(super) mod case;
+mod expectation;
 pub(super) mod features;
 pub(super) mod plan;
-pub(super) mod quota;
-pub(super) mod route_text;
+mod quota;
+mod route_text;
 pub(super) mod routes;
-pub(super) mod scalar;
+mod scalar;
 
 use std::rc::Rc;
 
@@ -15,7 +16,7 @@ use super::{
     diagnostic::Findings,
     source::Place,
     suggest,
-    yaml::{Node, Value},
+    tree::{Node, Value},
 };
 
 /// Words that a later version will give a meaning to.

@@ -1,5 +1,7 @@
 //! `plans/*.yaml`: one plan a file.
 
+use std::collections::BTreeMap;
+
 use super::{Fields, named, names, quota, scalar};
 use crate::domain::{
     id::PlanId,
@@ -9,7 +11,7 @@ use crate::policy::{
     definition::{At, Name, PlanFile, TrialTerms},
     diagnostic::Findings,
     source::{FileIx, Place},
-    yaml::{Node, Value},
+    tree::{Node, Value},
 };
 
 const KEYS: [&str; 10] =
@@ -140,9 +142,11 @@ fn trial(node: &Node, findings: &mut Findings<'_>) -> Option<TrialTerms> {
 }
 
 fn contradictions(features: &[Name], without: &[Name], findings: &mut Findings<'_>) {
+    let given: BTreeMap<&str, Place> =
+        features.iter().map(|name| (name.value.as_str(), name.place)).collect();
     for name in without {
-        if let Some(given) = features.iter().find(|given| given.value == name.value) {
-            let other = findings.locate(given.place);
+        if let Some(given) = given.get(name.value.as_str()) {
+            let other = findings.locate(*given);
             let message = format!("`{}` is both given and taken away", name.value);
             let finding = findings.error_at("contradiction", name.place, message);
             findings.push(finding.related(other, "given here"));

@@ -9,7 +9,7 @@ use crate::domain::{
 use crate::policy::{
     diagnostic::Findings,
     suggest,
-    yaml::{Node, Value},
+    tree::{Node, Value},
 };
 
 /// A quota: a map, or short a number or `unlimited` for the month alone.

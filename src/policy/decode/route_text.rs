@@ -18,12 +18,16 @@ fn wrong(code: &'static str, message: impl Into<String>, help: Option<String>) -
 
 /// Bounds that keep the table's depth small; the gateway's longest request head is of this order, too.
 const MOST_PATH: usize = 2048;
+const MOST_TEXT: usize = 3072;
 const MOST_SEGMENTS: usize = 64;
 
 const METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "QUERY", "PROPFIND"];
 
 /// Reads a route.
 pub(in crate::policy) fn parse(text: &str) -> Result<(Methods, Pattern), Wrong> {
+    if text.len() > MOST_TEXT {
+        return Err(wrong("invalid-route", format!("the text is longer than {MOST_TEXT} bytes"), None));
+    }
     let parts: Vec<&str> = text.split_ascii_whitespace().take(3).collect();
     let (methods, path) = match parts.as_slice() {
         [methods, path] => (*methods, *path),
@@ -111,9 +115,6 @@ fn pattern(path: &str) -> Result<Pattern, Wrong> {
     }
     Pattern::parse(&canonical).map_err(|error| {
         let help = match &error {
-            InvalidPattern::BadSegment(segment) if segment.starts_with(':') => {
-                Some(format!("write `{{{}}}`", &segment[1..]))
-            }
             InvalidPattern::BadSegment(segment) if segment.contains('-') => {
                 Some("names are of letters, digits and `_`".to_owned())
             }

@@ -1,12 +1,15 @@
 //! `routes.yaml`: which requests there are, what they need and what they cost.
 
 use super::{Fields, list, named, names, route_text, scalar};
-use crate::domain::units::Units;
+use crate::domain::{
+    route::{Pattern, Segment},
+    units::Units,
+};
 use crate::policy::{
     definition::{At, Name, RouteTerms, RoutesFile},
     diagnostic::Findings,
     suggest,
-    yaml::Node,
+    tree::Node,
 };
 
 /// Reads the file. `None` where it is not even a map.
@@ -74,7 +77,23 @@ fn route(node: &Node, findings: &mut Findings<'_>) -> Option<RouteTerms> {
         }
     }
     let (name, methods, pattern) = parsed?;
+    warn_of_look_alikes(&name, &pattern, findings);
     Some(RouteTerms { name, methods, pattern, public, features, charge })
+}
+
+/// Notations of other routers are legal literals here, and hardly ever meant as such.
+fn warn_of_look_alikes(name: &Name, pattern: &Pattern, findings: &mut Findings<'_>) {
+    for segment in pattern.segments() {
+        let Segment::Literal(text) = segment else { continue };
+        let meant = match (text.strip_prefix(':'), text.as_str()) {
+            (Some(parameter), _) if !parameter.is_empty() => format!("{{{parameter}}}"),
+            (_, "*") => "{name}".to_owned(),
+            (_, "**") => "{*rest}".to_owned(),
+            _ => continue,
+        };
+        let message = format!("`{text}` in a path matches only itself");
+        findings.warn("literal-look-alike", name.place, message, format!("did you mean `{meant}`?"));
+    }
 }
 
 fn charge(node: &Node, findings: &mut Findings<'_>) -> Vec<(Name, Units)> {

@@ -6,7 +6,7 @@ use crate::domain::units::{Allowance, Units};
 use crate::policy::{
     diagnostic::Findings,
     suggest,
-    yaml::{Node, Value},
+    tree::{Node, Value},
 };
 
 /// A text: quoted, or plain and not one of YAML's numbers and words.
