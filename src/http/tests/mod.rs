@@ -246,5 +246,8 @@ impl Client {
 }
 
 fn statuses(text: &str) -> Vec<&str> {
-    text.match_indices("HTTP/1.").map(|(at, _)| &text[at + 9..at + 12]).filter(|s| !s.contains('/')).collect()
+    text.match_indices("HTTP/1.")
+        .filter_map(|(at, _)| text.get(at + 9..at + 12))
+        .filter(|s| s.bytes().all(|b| b.is_ascii_digit()))
+        .collect()
 }
