@@ -194,34 +194,60 @@ mod tests {
         }
     }
 
-    #[tokio::test(start_paused = true)]
+    /// A connection that was accepted so many seconds ago.
+    fn aged(seconds: u64, protocol: Protocol) -> Conversation {
+        Conversation::new(Instant::now() - Duration::from_secs(seconds), protocol)
+    }
+
+    /// Seconds until the deadline.
+    fn left(conversation: &Conversation) -> Option<f64> {
+        conversation.deadline(&limits()).map(|deadline| (deadline - Instant::now()).as_secs_f64().round())
+    }
+
+    #[tokio::test]
     async fn each_phase_has_its_own_deadline() {
-        let start = Instant::now();
-        let conversation = Conversation::new(start, Protocol::Http1);
-        let left =
-            |c: &Conversation| c.deadline(&limits()).map(|d| (d - Instant::now()).as_secs_f64().round());
-        assert_eq!(left(&conversation), Some(10.0));
-        tokio::time::advance(Duration::from_secs(4)).await;
+        let conversation = aged(4, Protocol::Http1);
+        assert_eq!(left(&conversation), Some(6.0));
         conversation.request_starts(true);
         assert_eq!(left(&conversation), None, "the forwarder watches over an answer that is waited for");
         conversation.upload_begins();
         conversation.touch();
         assert_eq!(left(&conversation), Some(30.0));
         conversation.upload_ends(true);
+        assert_eq!(left(&conversation), None);
+        conversation.half_closes();
+        assert_eq!(left(&conversation), Some(1.0));
+        conversation.half_closed.store(0, Relaxed);
         conversation.answer_begins();
         assert_eq!(left(&conversation), Some(30.0));
         conversation.answer_ends();
         assert_eq!(left(&conversation), Some(20.0));
-        tokio::time::advance(Duration::from_secs(5)).await;
         conversation.head_begins();
-        tokio::time::advance(Duration::from_secs(3)).await;
+        conversation.touch();
+        assert_eq!(left(&conversation), Some(10.0));
+        conversation.linger_begins();
+        assert_eq!(left(&conversation), Some(5.0));
+    }
+
+    #[tokio::test]
+    async fn a_head_is_timed_from_its_first_byte() {
+        let conversation = aged(30, Protocol::Http1);
+        conversation.request_starts(true);
+        conversation.answer_begins();
+        conversation.answer_ends();
+        conversation.head_began.store(27_000, Relaxed);
         conversation.head_begins();
         assert_eq!(left(&conversation), Some(7.0));
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
+    async fn http2_is_idle_from_the_start() {
+        assert_eq!(left(&aged(4, Protocol::Http2)), Some(16.0));
+    }
+
+    #[tokio::test]
     async fn only_the_named_request_is_refused() {
-        let conversation = Conversation::new(Instant::now(), Protocol::Http1);
+        let conversation = aged(0, Protocol::Http1);
         conversation.request_starts(true);
         conversation.refuse_next(HeadRefusal::TooLarge);
         assert_eq!(conversation.refusal_of(1), None);
