@@ -40,6 +40,9 @@ pub fn units(n: u64) -> Units {
     Units::new(n).unwrap()
 }
 
+/// Units used and uncertain, by meter and window.
+pub type UsedUnits = BTreeMap<(&'static str, Window), (u64, u64)>;
+
 /// Everything a test may look at or break.
 pub struct World {
     pub clock: Arc<ManualClock>,
@@ -47,7 +50,7 @@ pub struct World {
     pub keys: Mutex<Vec<ApiKey>>,
     pub log: Mutex<Vec<(Command, Origin)>>,
     pub done: Mutex<BTreeMap<String, (String, Committed)>>,
-    pub used: Mutex<BTreeMap<(&'static str, Window), (u64, u64)>>,
+    pub used: Mutex<UsedUnits>,
     pub rows: Mutex<Vec<UsageRow>>,
     pub asked_usage: Mutex<Vec<Period>>,
     pub nodes: Mutex<Vec<NodeRow>>,
