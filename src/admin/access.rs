@@ -1,11 +1,11 @@
 //! The bearer token.
 
+use aws_lc_rs::{constant_time, digest};
 use axum::{
     extract::{Request, State},
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use aws_lc_rs::{constant_time, digest};
 use http::{HeaderMap, header};
 
 use super::problem::{Code, Problem};

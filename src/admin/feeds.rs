@@ -26,7 +26,12 @@ pub(super) struct ChangeView {
 
 impl From<ChangeRow> for ChangeView {
     fn from(row: ChangeRow) -> Self {
-        Self { version: row.version.0, tenant: row.tenant.to_string(), kind: row.kind, at: row.at.to_string() }
+        Self {
+            version: row.version.0,
+            tenant: row.tenant.to_string(),
+            kind: row.kind,
+            at: row.at.to_string(),
+        }
     }
 }
 

@@ -47,7 +47,9 @@ mod tests {
         let zone = Zone::named("Europe/Berlin").unwrap();
         assert_eq!(instant("2026-11-22T00:00:00+01:00").unwrap().to_string(), "2026-11-21T23:00:00Z");
         assert_eq!(instant_or_day("2026-07-01", &zone).unwrap().to_string(), "2026-06-30T22:00:00Z");
-        for text in ["", "now", "2026-13-01", "1999-12-31", "9999-12-31", "-009999-01-01T00:00:00Z", "2026-02-30"] {
+        for text in
+            ["", "now", "2026-13-01", "1999-12-31", "9999-12-31", "-009999-01-01T00:00:00Z", "2026-02-30"]
+        {
             assert!(instant_or_day(text, &zone).is_err(), "{text}");
         }
         assert!(instant("2026-07-01").is_err());

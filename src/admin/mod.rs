@@ -95,7 +95,6 @@ impl Shared {
         let found = self.tenants.tenant(id).await?.value;
         found.ok_or_else(|| Problem::new(Code::TenantNotFound, format!("there is no tenant `{id}`")))
     }
-
 }
 
 /// The tenant's rights under a catalog.

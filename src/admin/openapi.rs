@@ -73,7 +73,9 @@ pub fn document() -> Document {
 /// What all writes share is added to each: `check` is the one POST that changes nothing.
 fn describe_writes(item: &mut PathItem) {
     let writes = [item.put.as_mut(), item.post.as_mut(), item.delete.as_mut()];
-    for write in writes.into_iter().flatten().filter(|operation| operation.responses.responses.contains_key("409")) {
+    for write in
+        writes.into_iter().flatten().filter(|operation| operation.responses.responses.contains_key("409"))
+    {
         add_parameter(
             write,
             "wait",

@@ -159,13 +159,7 @@ fn cut(text: String) -> String {
 
 impl Problem {
     pub(super) fn new(code: Code, detail: impl Into<String>) -> Self {
-        Self {
-            code,
-            detail: cut(detail.into()),
-            fields: Vec::new(),
-            headers: Vec::new(),
-            committed: None,
-        }
+        Self { code, detail: cut(detail.into()), fields: Vec::new(), headers: Vec::new(), committed: None }
     }
 
     /// A problem of one field of the body.

@@ -137,7 +137,11 @@ impl Count {
 pub(super) struct Counts(Vec<MeterUsage>);
 
 impl Counts {
-    pub(super) async fn of(shared: &Shared, rights: &Arc<Rights>, now: UnixMillis) -> Result<Self, StoreError> {
+    pub(super) async fn of(
+        shared: &Shared,
+        rights: &Arc<Rights>,
+        now: UnixMillis,
+    ) -> Result<Self, StoreError> {
         if rights.entitlement.is_none() {
             return Ok(Self(Vec::new()));
         }

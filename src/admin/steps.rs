@@ -99,7 +99,13 @@ impl DecisionView {
         self.detail = Some(detail);
     }
 
-    fn deny(&mut self, step: &'static str, denial: &Denial, operation: Option<&Operation>, catalog: &Catalog) {
+    fn deny(
+        &mut self,
+        step: &'static str,
+        denial: &Denial,
+        operation: Option<&Operation>,
+        catalog: &Catalog,
+    ) {
         if let Some(operation) = operation {
             let plans = denial.plans_that_allow(operation, catalog);
             self.plans = plans.iter().map(ToString::to_string).collect();
@@ -117,7 +123,8 @@ impl DecisionView {
     ) {
         let catalog = &rights.catalog;
         let charge = operation.map_or(&[][..], |operation| &operation.charge);
-        let charge = charge.iter().filter_map(|c| Some((catalog.meter(c.meter)?.id.to_string(), c.units.get())));
+        let charge =
+            charge.iter().filter_map(|c| Some((catalog.meter(c.meter)?.id.to_string(), c.units.get())));
         self.charge = charge.collect();
         let decision = decide(rights, operation);
         // The order of the decision: what comes before the refusing step has let the request through.

@@ -216,7 +216,12 @@ pub(super) async fn suspend_tenant(
     TenantPath(id): TenantPath,
     write: Write<Nothing>,
 ) -> Result<Response, Problem> {
-    write.ticket.commit(&shared, &id, Change::Suspend).await?.answer_tenant(&shared, &id, StatusCode::OK).await
+    write
+        .ticket
+        .commit(&shared, &id, Change::Suspend)
+        .await?
+        .answer_tenant(&shared, &id, StatusCode::OK)
+        .await
 }
 
 /// Take a suspension back.

@@ -99,7 +99,12 @@ fn span(params: &mut Params, calendar: &BillingCalendar, now: UnixMillis) -> Res
 }
 
 /// Usage is recorded by hours of UTC: an hour belongs to the bucket in which it begins.
-fn gather(rows: Vec<UsageRow>, span: Period, window: Window, calendar: &BillingCalendar) -> Vec<UsageRowView> {
+fn gather(
+    rows: Vec<UsageRow>,
+    span: Period,
+    window: Window,
+    calendar: &BillingCalendar,
+) -> Vec<UsageRowView> {
     let mut sums: BTreeMap<(String, i64), (i64, Units)> = BTreeMap::new();
     for row in rows {
         let at = row.hour.max(span.start);
@@ -125,10 +130,7 @@ fn refuse_csv(headers: &HeaderMap) -> Result<(), Problem> {
     let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("*/*");
     let takes = |types: &[&str]| types.iter().any(|kind| accept.contains(kind));
     if takes(&["text/csv"]) && !takes(&["application/json", "application/*", "*/*"]) {
-        return Err(Problem::new(
-            Code::NotAcceptable,
-            "CSV is not available yet: ask for application/json",
-        ));
+        return Err(Problem::new(Code::NotAcceptable, "CSV is not available yet: ask for application/json"));
     }
     Ok(())
 }

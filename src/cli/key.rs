@@ -73,13 +73,15 @@ impl Key {
                 create(&tenant, Value::Object(body), &write, &connection).await
             }
             Action::List { tenant, connection } => {
-                let answer = connection.call(Call::new(Method::GET, &["v1", "tenants", &tenant, "keys"])).await?;
+                let answer =
+                    connection.call(Call::new(Method::GET, &["v1", "tenants", &tenant, "keys"])).await?;
                 let items = answer.get("items").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
                 show(connection.output, &answer, &keys(items))
             }
             Action::Revoke { tenant, key, write, connection } => {
                 let path = ["v1", "tenants", &tenant, "keys", &key];
-                let answer = connection.call(Call::new(Method::DELETE, &path).write(&write, json!({}))).await?;
+                let answer =
+                    connection.call(Call::new(Method::DELETE, &path).write(&write, json!({}))).await?;
                 let mut rows = Rows::new(&["ID", "STATE"]);
                 rows.add(vec![field(&answer, "/id"), field(&answer, "/state")]);
                 show(connection.output, &answer, &rows)
@@ -102,7 +104,9 @@ async fn create(
     if answer.get("key").is_some() {
         note("the key is shown this once: keep it where secrets are kept");
     } else if answer.get("imported") != Some(&Value::Bool(true)) {
-        note("this repeats an earlier answer, so the key is not shown again: revoke it and make another if it is lost");
+        note(
+            "this repeats an earlier answer, so the key is not shown again: revoke it and make another if it is lost",
+        );
     }
     Ok(())
 }

@@ -134,7 +134,8 @@ async fn list(connection: &Connection, cursor: Option<String>, limit: u32) -> Re
 
 /// Tenants as rows.
 pub(super) fn tenants<'a>(items: impl IntoIterator<Item = &'a Value>) -> Rows {
-    let columns = ["/tenant", "/name", "/state", "/subscription/plan", "/subscription/anchor_day", "/timezone"];
+    let columns =
+        ["/tenant", "/name", "/state", "/subscription/plan", "/subscription/anchor_day", "/timezone"];
     let mut rows = Rows::new(&["TENANT", "NAME", "STATE", "PLAN", "ANCHOR", "TIMEZONE"]);
     for item in items {
         rows.add(columns.iter().map(|path| field(item, path)).collect());
@@ -161,7 +162,8 @@ pub(super) fn rights(answer: &Value) -> Rows {
     for (name, limit) in object(answer, "limits") {
         add("limit", name, [field(limit, ""), none(), none(), none()]);
     }
-    let count = |value: &Value| ["/limit", "/used", "/remaining", "/resets_at"].map(|path| field(value, path));
+    let count =
+        |value: &Value| ["/limit", "/used", "/remaining", "/resets_at"].map(|path| field(value, path));
     for (name, quota) in object(answer, "quotas") {
         for window in quota.get("windows").and_then(Value::as_array).into_iter().flatten() {
             add(&format!("quota/{}", field(window, "/per")), name, count(window));

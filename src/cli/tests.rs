@@ -1,1 +1,201 @@
-//! Tests of the commands.
+//! Tests of the commands: what they send, print and end with.
+
+use clap::{CommandFactory, Parser};
+use http::{HeaderValue, Method};
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+};
+use tokio_util::task::TaskTracker;
+
+use super::{
+    Cli, Command, Failure,
+    client::{Call, Connection, WriteOptions},
+    key, output, tenant,
+};
+
+#[derive(Debug, Parser)]
+struct Probe {
+    #[command(flatten)]
+    connection: Connection,
+    #[command(flatten)]
+    write: WriteOptions,
+}
+
+fn probe(arguments: &[&str]) -> Probe {
+    Probe::try_parse_from([&["probe"], arguments].concat()).unwrap()
+}
+
+fn token() -> HeaderValue {
+    HeaderValue::from_static("Bearer t")
+}
+
+/// Answers one request and returns it.
+async fn answering(status: &'static str, body: &'static str) -> (String, tokio::task::JoinHandle<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let served = TaskTracker::new().spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut request = Vec::new();
+        let mut chunk = [0; 4096];
+        while !whole(&request) {
+            let n = stream.read(&mut chunk).await.unwrap();
+            assert_ne!(n, 0);
+            request.extend_from_slice(&chunk[..n]);
+        }
+        let length = body.len();
+        let answer =
+            format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}");
+        stream.write_all(answer.as_bytes()).await.unwrap();
+        String::from_utf8(request).unwrap()
+    });
+    (address, served)
+}
+
+fn whole(request: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(request);
+    let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+    body.len() >= length.map_or(0, |length| length.parse().unwrap())
+}
+
+#[test]
+fn the_command_line_is_sound() {
+    Cli::command().debug_assert();
+    for good in [
+        "tenant put acme --name Acme --timezone Europe/Berlin --no-wait",
+        "tenant get acme --output json",
+        "tenant list --limit 5",
+        "tenant rights acme",
+        "subscription put acme pro --anchor-day 31 --usage reset",
+        "subscription get acme",
+        "key create acme --import -",
+        "key revoke acme k1 --idempotency-key x",
+        "usage acme --from 2026-01-01 --bucket month",
+        "completions zsh",
+    ] {
+        Cli::try_parse_from(["plangate"].into_iter().chain(good.split(' '))).unwrap();
+    }
+    for bad in [
+        "tenant put",
+        "tenant list --limit 501",
+        "subscription put acme pro --anchor-day 32",
+        "subscription put acme pro --anchor-day 1 --anchor-at 2026-01-01T00:00:00Z",
+        "usage acme --bucket week",
+        "completions dos",
+    ] {
+        let error = Cli::try_parse_from(["plangate"].into_iter().chain(bad.split(' '))).unwrap_err();
+        assert_eq!(error.exit_code(), 2, "{bad}");
+    }
+    let Command::Completions { .. } =
+        Cli::try_parse_from(["plangate", "completions", "bash"]).unwrap().command
+    else {
+        panic!()
+    };
+}
+
+#[tokio::test]
+async fn a_write_is_sent_as_the_api_takes_it() {
+    let (address, served) = answering("200 OK", r#"{"version":1}"#).await;
+    let probe = probe(&["--admin", &format!("{address}/"), "--no-wait", "--idempotency-key", "once"]);
+    let call = Call::new(Method::PUT, &["v1", "tenants", "../a b"])
+        .query("from", Some("2026-01-01T00:00:00+01:00".to_owned()))
+        .write(&probe.write, json!({"name": "x"}));
+    let answer = probe.connection.call_as(call, token()).await.unwrap();
+    assert_eq!(answer["version"], 1);
+    let request = served.await.unwrap();
+    assert!(
+        request.starts_with(
+            "PUT /v1/tenants/..%2Fa%20b?from=2026-01-01T00%3A00%3A00%2B01%3A00&wait=none HTTP/1.1\r\n"
+        ),
+        "{request}"
+    );
+    for line in ["authorization: Bearer t", "idempotency-key: once", "content-type: application/json"] {
+        assert!(request.contains(&format!("{line}\r\n")), "{request}");
+    }
+    assert!(request.ends_with(r#"{"name":"x"}"#));
+}
+
+async fn failure(status: &'static str, body: &'static str) -> Failure {
+    let (address, served) = answering(status, body).await;
+    let connection = probe(&["--admin", &address]).connection;
+    let call = Call::new(Method::GET, &["v1", "tenants", "acme"]);
+    let failure = connection.call_as(call, token()).await.unwrap_err();
+    served.await.unwrap();
+    failure
+}
+
+#[tokio::test]
+async fn a_refusal_says_what_to_do() {
+    let problem = r#"{"code":"tenant-not-found","detail":"there is no tenant `acme`","status":404}"#;
+    let refused = failure("404 Not Found", problem).await;
+    assert_eq!(refused.exit_code(), 1);
+    assert!(refused.to_string().contains("there is no tenant `acme` (404 tenant-not-found)"));
+    assert!(refused.to_string().contains("plangate tenant list"));
+    let fields = r#"{"code":"name-unknown","detail":"2 fields are not valid","errors":[{"pointer":"/a","detail":"x"},{"pointer":"/b","detail":"y"}]}"#;
+    assert!(failure("422 Unprocessable Entity", fields).await.to_string().contains("/b: y"));
+    for (status, body) in [("200 OK", "hello"), ("404 Not Found", "<html>"), ("302 Found", "{}")] {
+        let strange = failure(status, body).await;
+        assert!(strange.to_string().contains("is it the right address?"), "{strange}");
+    }
+}
+
+#[tokio::test]
+async fn nobody_there_is_exit_code_3() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    drop(listener);
+    let connection = probe(&["--admin", &address]).connection;
+    let failure = connection.call_as(Call::new(Method::GET, &["v1"]), token()).await.unwrap_err();
+    assert_eq!(failure.exit_code(), 3);
+    assert!(failure.to_string().contains("plangate serve"), "{failure}");
+}
+
+#[tokio::test]
+async fn a_bad_address_is_exit_code_2() {
+    for admin in ["127.0.0.1:8081", "ftp://x", "http://u:p@x", "http://x/path", "", "http://"] {
+        let connection = probe(&["--admin", admin]).connection;
+        let failure = connection.call_as(Call::new(Method::GET, &["v1"]), token()).await.unwrap_err();
+        assert_eq!(failure.exit_code(), 2, "{admin}: {failure}");
+    }
+}
+
+#[test]
+fn rows_for_people_and_for_programs() {
+    let tenant = json!({"tenant": "acme", "name": "A\u{1b}[2J\tB", "state": "active", "timezone": "UTC",
+        "subscription": {"plan": "pro", "anchor_day": 15}});
+    let rows = tenant::tenants([&tenant]);
+    assert_eq!(
+        rows.plain(),
+        "TENANT\tNAME\tSTATE\tPLAN\tANCHOR\tTIMEZONE\nacme\tA\u{fffd}[2J\u{fffd}B\tactive\tpro\t15\tUTC\n"
+    );
+    let plain = rows.table(false);
+    assert!(plain.contains("acme") && !plain.contains('\u{1b}'), "{plain}");
+    assert!(rows.table(true).contains('\u{1b}'));
+    let keys = key::keys(&[json!({"id": "k1", "imported": false})]);
+    assert_eq!(keys.plain().lines().nth(1), Some("k1\t-\tfalse\t-\t-"));
+    assert_eq!(output::field(&json!({"a": Value::Null}), "/a"), "-");
+}
+
+#[test]
+fn rights_as_rows() {
+    let rights = json!({"state": "active", "plan": "pro", "period": {"end": "E"}, "features": ["chat"],
+        "limits": {"seats": "unlimited"}, "rates": {"requests": {"limit": 5, "per": "1s"}},
+        "quotas": {"requests": {"limit": 9, "used": 1, "remaining": 8, "resets_at": "M",
+                   "windows": [{"per": "day", "limit": 3, "used": 1, "remaining": 2, "resets_at": "D"}]}}});
+    let text = tenant::rights(&rights).plain();
+    let lines: Vec<&str> = text.lines().skip(1).collect();
+    assert_eq!(
+        lines,
+        [
+            "state\tactive\t-\t-\t-\t-",
+            "plan\tpro\t-\t-\t-\tE",
+            "feature\tchat\t-\t-\t-\t-",
+            "limit\tseats\tunlimited\t-\t-\t-",
+            "quota/day\trequests\t3\t1\t2\tD",
+            "quota/month\trequests\t9\t1\t8\tM",
+            "rate\trequests\t5 per 1s\t-\t-\t-",
+        ]
+    );
+}

@@ -1,0 +1,321 @@
+//! Reads: tenants, rights, usage, decisions, nodes and feeds.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::{Api, fakes, problem};
+use crate::{domain::period::Window, ports::UsageRow};
+
+#[tokio::test]
+async fn tenants_are_listed_in_pages() {
+    let api = Api::new();
+    for id in ["c", "a", "b"] {
+        api.ok("PUT", &format!("/v1/tenants/{id}"), "").await;
+    }
+    let ids = |page: &Value| -> Vec<String> {
+        page["items"].as_array().unwrap().iter().map(|t| t["tenant"].as_str().unwrap().to_owned()).collect()
+    };
+    let first = api.ok("GET", "/v1/tenants?limit=2", "").await;
+    assert_eq!((ids(&first), &first["next"]), (vec!["a".into(), "b".into()], &json!("b")));
+    let last = api.ok("GET", "/v1/tenants?limit=2&cursor=b", "").await;
+    assert_eq!((ids(&last), &last["next"]), (vec!["c".into()], &Value::Null));
+    assert_eq!(api.ok("GET", "/v1/tenants/b", "").await["version"], 3);
+    for query in ["limit=0", "limit=501", "limit=x", "limit=", "cursor=A%20B", "page=2"] {
+        api.refused("GET", &format!("/v1/tenants?{query}"), "", 400, "parameter-invalid").await;
+    }
+}
+
+#[tokio::test]
+async fn rights_show_what_is_left() {
+    let api = Api::with_acme().await;
+    {
+        let mut used = api.world.used.lock().unwrap();
+        used.insert(("requests", Window::Month), (60, 30));
+        used.insert(("requests", Window::Day), (25, 0));
+    }
+    let rights = api.ok("GET", "/v1/tenants/acme/rights", "").await;
+    assert_eq!(
+        rights,
+        json!({
+            "tenant": "acme", "plan": "free", "state": "active", "version": 2,
+            "period": {"start": "2026-11-14T23:00:00Z", "end": "2026-12-14T23:00:00Z"},
+            "features": ["chat"], "limits": {"seats": 1},
+            "quotas": {"requests": {
+                "limit": 100, "used": 60, "remaining": 10, "resets_at": "2026-12-14T23:00:00Z", "uncertain": 30,
+                "windows": [{"per": "day", "limit": 20, "used": 25, "remaining": 0,
+                             "resets_at": "2026-11-22T23:00:00Z", "uncertain": 0}],
+            }},
+            "rates": {"requests": {"limit": 50, "per": "1s", "burst": 100}},
+        })
+    );
+}
+
+#[tokio::test]
+async fn rights_with_overage_without_limit_and_without_plan() {
+    let api = Api::with_acme().await;
+    api.ok("PUT", "/v1/tenants/acme/subscription", r#"{"plan":"pro"}"#).await;
+    api.ok("PUT", "/v1/tenants/acme/overrides", r#"{"quotas":{"requests":{"limit":"unlimited"}}}"#).await;
+    api.world.used.lock().unwrap().insert(("ai_tokens", Window::Month), (12, 0));
+    let quotas = api.ok("GET", "/v1/tenants/acme/rights", "").await["quotas"].clone();
+    assert_eq!(quotas["ai_tokens"]["overage"], json!({"mode": "allow", "cap": 5, "used": 2}));
+    assert_eq!(quotas["ai_tokens"]["remaining"], 0);
+    // Never used: the ledger does not know of it.
+    assert_eq!(
+        quotas["requests"],
+        json!({"limit": "unlimited", "used": 0, "remaining": "unlimited", "uncertain": 0,
+               "resets_at": "2026-12-14T23:00:00Z", "windows": []})
+    );
+    api.ok("PUT", "/v1/tenants/new", "").await;
+    let none = api.ok("GET", "/v1/tenants/new/rights", "").await;
+    assert_eq!(
+        (&none["state"], &none["plan"], &none["period"]),
+        (&json!("none"), &Value::Null, &Value::Null)
+    );
+    assert_eq!(none["quotas"], json!({}));
+    api.refused("GET", "/v1/tenants/nobody/rights", "", 404, "tenant-not-found").await;
+}
+
+#[tokio::test]
+async fn a_plan_that_the_policies_lost() {
+    let api = Api::with_acme().await;
+    api.world.tenants.lock().unwrap().get_mut("acme").unwrap().subscription.as_mut().unwrap().plan =
+        "gone".parse().unwrap();
+    api.refused("GET", "/v1/tenants/acme/rights", "", 409, "plan-missing").await;
+    let check = r#"{"tenant":"acme","method":"GET","path":"/v1/messages/1"}"#;
+    api.refused("POST", "/v1/check", check, 409, "plan-missing").await;
+}
+
+fn row(hour: &str, units: u64) -> UsageRow {
+    UsageRow { meter: "requests".parse().unwrap(), hour: fakes::at(hour), units: fakes::units(units) }
+}
+
+#[tokio::test]
+async fn usage_in_the_tenants_own_days_and_months() {
+    let api = Api::with_acme().await;
+    *api.world.rows.lock().unwrap() = vec![
+        row("2026-11-14T22:00:00Z", 1),
+        row("2026-11-14T23:00:00Z", 2),
+        row("2026-11-20T22:00:00Z", 4),
+        row("2026-11-20T23:00:00Z", 8),
+        row("2026-11-21T05:00:00Z", 0),
+    ];
+    let path = "/v1/tenants/acme/usage";
+    let usage = api.ok("GET", path, "").await;
+    assert_eq!(
+        usage,
+        json!({"tenant": "acme", "bucket": "day", "from": "2026-11-14T23:00:00Z", "to": "2026-12-14T23:00:00Z", "rows": [
+            {"meter": "requests", "start": "2026-11-14T23:00:00Z", "end": "2026-11-15T23:00:00Z", "units": 2},
+            {"meter": "requests", "start": "2026-11-19T23:00:00Z", "end": "2026-11-20T23:00:00Z", "units": 4},
+            {"meter": "requests", "start": "2026-11-20T23:00:00Z", "end": "2026-11-21T23:00:00Z", "units": 8},
+        ]})
+    );
+    let months = api.ok("GET", &format!("{path}?bucket=month&from=2026-11-01&to=2026-12-01"), "").await;
+    let units: Vec<_> = months["rows"].as_array().unwrap().iter().map(|r| r["units"].clone()).collect();
+    assert_eq!((units, &months["from"]), (vec![json!(1), json!(14)], &json!("2026-10-31T23:00:00Z")));
+    let hours = api.ok("GET", &format!("{path}?bucket=hour&to=2026-11-20T23:30:00%2B00:00"), "").await;
+    assert_eq!(hours["rows"].as_array().unwrap().len(), 3);
+    assert_eq!(hours["rows"][2]["end"], "2026-11-21T00:00:00Z");
+    let asked = *api.world.asked_usage.lock().unwrap().last().unwrap();
+    assert_eq!(
+        (asked.start, asked.end),
+        (fakes::at("2026-11-14T23:00:00Z"), fakes::at("2026-11-21T00:00:00Z"))
+    );
+}
+
+#[tokio::test]
+async fn usage_refuses_spans_that_make_no_sense() {
+    let api = Api::with_acme().await;
+    for query in [
+        "bucket=week",
+        "from=yesterday",
+        "from=2026-12-01&to=2026-12-01",
+        "from=2026-12-02&to=2026-12-01",
+        "from=2020-01-01",
+        "from=-9999-01-01T00:00:00Z",
+        "to=9999-12-31T00:00:00Z",
+        "since=2026-01-01",
+    ] {
+        api.refused("GET", &format!("/v1/tenants/acme/usage?{query}"), "", 400, "parameter-invalid").await;
+    }
+    let csv = api.send("GET", "/v1/tenants/acme/usage", &[("accept", "text/csv")], "").await;
+    problem(&csv, 406, "not-acceptable");
+    let either =
+        api.send("GET", "/v1/tenants/acme/usage", &[("accept", "text/csv, application/json")], "").await;
+    assert_eq!(either.status, 200);
+}
+
+async fn check(api: &Api, tenant: &str, request: &str) -> Value {
+    let (method, path) = request.split_once(' ').unwrap();
+    let body = json!({"tenant": tenant, "method": method, "path": path}).to_string();
+    api.ok("POST", "/v1/check", &body).await
+}
+
+fn last_step(decision: &Value) -> (&str, bool) {
+    let step = decision["steps"].as_array().unwrap().last().unwrap();
+    (step["step"].as_str().unwrap(), step["ok"].as_bool().unwrap())
+}
+
+#[tokio::test]
+async fn a_check_says_what_would_pass() {
+    let api = Api::with_acme().await;
+    let decision = check(&api, "acme", "GET /v1/messages/1?x=1").await;
+    assert_eq!(
+        (&decision["allow"], &decision["status"], decision.get("code")),
+        (&json!(true), &Value::Null, None)
+    );
+    assert_eq!((&decision["plan"], &decision["charge"]), (&json!("free"), &json!({"requests": 1})));
+    assert_eq!(decision["route"], "GET /v1/messages/{id}");
+    assert_eq!(
+        decision["quotas"],
+        json!([
+            {"meter": "requests", "window": "day", "needs": 1, "limit": 20, "used": 0, "resets_at": "2026-11-22T23:00:00Z"},
+            {"meter": "requests", "window": "month", "needs": 1, "limit": 100, "used": 0, "resets_at": "2026-12-14T23:00:00Z"},
+        ])
+    );
+    let steps: Vec<_> = decision["steps"].as_array().unwrap().iter().map(|s| s["step"].clone()).collect();
+    assert_eq!(steps, ["path", "tenant", "subscription", "route", "features", "rate", "quota"]);
+    let public = check(&api, "nobody", "GET /healthz").await;
+    assert_eq!((&public["allow"], last_step(&public)), (&json!(true), ("route", true)));
+}
+
+#[tokio::test]
+async fn a_check_says_why_not() {
+    let api = Api::with_acme().await;
+    api.ok("PUT", "/v1/tenants/new", "").await;
+    api.ok("PUT", "/v1/tenants/off", "").await;
+    api.ok("POST", "/v1/tenants/off/suspend", "").await;
+    for (tenant, request, code, status, step) in [
+        ("nobody", "GET /v1/messages/1", "tenant-unknown", 403, "tenant"),
+        ("off", "GET /v1/messages/1", "tenant-suspended", 403, "tenant"),
+        ("new", "GET /v1/nothing", "subscription-inactive", 402, "subscription"),
+        ("acme", "GET /v1/nothing", "route-not-covered", 404, "route"),
+        ("acme", "GET /v1/export", "feature-not-in-plan", 403, "features"),
+        ("acme", "POST /v1/ai", "feature-not-in-plan", 403, "features"),
+        ("acme", "POST /v1/bulk", "rate-limited", 429, "rate"),
+        ("acme", "GET /v1/../admin", "path-ambiguous", 400, "path"),
+        ("acme", "GET /v1%2fmessages/1", "path-ambiguous", 400, "path"),
+        ("acme", "GET v1", "path-ambiguous", 400, "path"),
+        ("acme", "TRACE /v1/messages/1", "request-malformed", 400, "path"),
+    ] {
+        let decision = check(&api, tenant, request).await;
+        assert_eq!(
+            (&decision["allow"], &decision["code"], &decision["status"]),
+            (&json!(false), &json!(code), &json!(status)),
+            "{tenant} {request}"
+        );
+        assert_eq!(last_step(&decision), (step, false), "{request}");
+    }
+    assert_eq!(check(&api, "acme", "GET /v1/export").await["plans"], json!(["pro"]));
+    api.world.used.lock().unwrap().insert(("requests", Window::Day), (20, 0));
+    let full = check(&api, "acme", "GET /v1/messages/1").await;
+    assert_eq!((&full["code"], last_step(&full)), (&json!("quota-exhausted"), ("quota", false)));
+    assert_eq!((&full["plans"], &full["quotas"][0]["used"]), (&json!(["pro"]), &json!(20)));
+    for body in [
+        r#"{"tenant":"A","method":"GET","path":"/"}"#,
+        r#"{"tenant":"acme","method":"G T","path":"/"}"#,
+        r#"{"tenant":"acme","method":"GET"}"#,
+    ] {
+        api.refused("POST", "/v1/check", body, 400, "field-invalid").await;
+    }
+}
+
+#[tokio::test]
+async fn nodes_and_what_differs() {
+    let api = Api::new();
+    let (young, old) = (Duration::from_millis(40), Duration::from_secs(6));
+    *api.world.nodes.lock().unwrap() = vec![fakes::node("a", 7, "d1", young), fakes::node("b", 6, "d1", old)];
+    let nodes = api.ok("GET", "/v1/nodes", "").await;
+    assert_eq!(nodes["warnings"], json!([]));
+    assert_eq!(
+        nodes["items"][0],
+        json!({"name": "a", "incarnation": "00000000-0000-0000-0000-000000000000", "applied": 7, "digest": "d1",
+               "age_ms": 40, "live": true})
+    );
+    assert_eq!(nodes["items"][1]["live"], false);
+    api.world.nodes.lock().unwrap().push(fakes::node("c", 7, "d2", young));
+    let warnings = api.ok("GET", "/v1/nodes", "").await["warnings"].clone();
+    assert_eq!(warnings, json!(["the nodes run different policies: a, b on d1; c on d2"]));
+}
+
+#[tokio::test]
+async fn changes_and_the_audit_log() {
+    let api = Api::with_acme().await;
+    api.ok("POST", "/v1/tenants/acme/suspend", "").await;
+    let page = api.ok("GET", "/v1/changes?after=1&limit=1", "").await;
+    assert_eq!(
+        page,
+        json!({"items": [{"version": 2, "tenant": "acme", "kind": "subscription.put", "at": "2026-11-22T10:00:00Z"}], "next": 2})
+    );
+    assert_eq!(api.ok("GET", "/v1/changes?after=2", "").await["next"], Value::Null);
+    let audit = api.ok("GET", "/v1/audit?cursor=2", "").await;
+    assert_eq!(
+        (&audit["items"][0]["kind"], &audit["items"][0]["actor"]),
+        (&json!("tenant.suspended"), &json!("admin"))
+    );
+    for uri in [
+        "/v1/changes?after=-1",
+        "/v1/audit?cursor=x",
+        "/v1/audit?after=1",
+        "/v1/changes?after=18446744073709551615",
+    ] {
+        api.refused("GET", uri, "", 400, "parameter-invalid").await;
+    }
+}
+
+#[tokio::test]
+async fn the_document_has_every_route_of_the_contract() {
+    let api = Api::new();
+    let document = api.ok("GET", "/openapi.json", "").await;
+    let calls = [
+        ("get", "/v1/tenants"),
+        ("put get delete", "/v1/tenants/{tenant}"),
+        ("post", "/v1/tenants/{tenant}/suspend"),
+        ("post", "/v1/tenants/{tenant}/resume"),
+        ("put", "/v1/tenants/{tenant}/subscription"),
+        ("put", "/v1/tenants/{tenant}/overrides"),
+        ("post get", "/v1/tenants/{tenant}/keys"),
+        ("delete", "/v1/tenants/{tenant}/keys/{key}"),
+        ("get", "/v1/tenants/{tenant}/rights"),
+        ("get", "/v1/tenants/{tenant}/usage"),
+        ("post", "/v1/check"),
+        ("get", "/v1/nodes"),
+        ("get", "/v1/changes"),
+        ("get", "/v1/audit"),
+        ("get", "/healthz"),
+        ("get", "/readyz"),
+        ("get", "/metrics"),
+        ("get", "/openapi.json"),
+    ];
+    assert_eq!(document["paths"].as_object().unwrap().len(), calls.len());
+    for (methods, path) in calls {
+        for method in methods.split(' ') {
+            let operation = &document["paths"][path][method];
+            assert!(operation["summary"].is_string(), "{method} {path}");
+            let responses = operation["responses"].as_object().unwrap();
+            assert!(responses.keys().any(|status| status.starts_with('2')), "{method} {path}");
+            if path.starts_with("/v1/") {
+                for status in ["400", "401", "404", "503"] {
+                    let schema = &responses[status]["content"]["application/problem+json"]["schema"]["$ref"];
+                    assert_eq!(schema, "#/components/schemas/Problem", "{method} {path} {status}");
+                }
+                let success = responses.iter().find(|(status, _)| status.starts_with('2')).unwrap().1;
+                assert!(success["content"]["application/json"]["schema"].is_object(), "{method} {path}");
+            }
+            let write = method != "get" && path != "/v1/check";
+            let parameters = operation["parameters"].to_string();
+            assert_eq!(parameters.contains("Idempotency-Key"), write, "{method} {path}");
+            if method == "put" || path == "/v1/check" {
+                assert!(operation["requestBody"].is_object(), "{method} {path}");
+            }
+        }
+    }
+    // Every reference leads somewhere.
+    let text = document.to_string();
+    for part in text.split("\"#/components/schemas/").skip(1) {
+        let name = part.split('"').next().unwrap();
+        assert!(document["components"]["schemas"][name].is_object(), "{name}");
+    }
+    assert_eq!(document["security"], json!([{"token": []}]));
+    assert_eq!(document["components"]["securitySchemes"]["token"]["scheme"], "bearer");
+}
