@@ -1,1 +1,28 @@
 //! The database: SQLite, PostgreSQL and, for tests, memory.
+//!
+//! [`connect`] opens a store by its address; [`memory::Memory`] is one that ends with its process. All implement the same
+//! ports, and one suite of tests runs over all three. What a transaction means is written once: [`execute`](self) and the
+//! ledger speak to a small session that spells a statement for either database; the rules of buckets and of changes know
+//! no database at all, and the memory store is little more than those rules.
+
+mod book;
+mod change;
+mod classify;
+mod connect;
+mod engine;
+mod execute;
+mod feed;
+mod home;
+mod ledger;
+mod listen;
+pub mod memory;
+mod migrations;
+mod nodes;
+mod postgres;
+mod rows;
+mod session;
+mod sql;
+mod sqlite;
+mod tenants;
+
+pub use connect::{ConnectError, Options, Store, connect};

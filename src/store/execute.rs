@@ -1,0 +1,288 @@
+//! Carries a change out: one transaction with one version.
+//!
+//! Locks are taken in one order: the idempotency key, the tenant, a key's hash, and the head last. Who holds the head waits
+//! for nothing, so that versions are handed out as fast as commits are, in the order in which they become visible.
+
+use super::{
+    change,
+    classify::unreadable,
+    engine::Lane,
+    rows,
+    session::{Arg, Session, Sql, signed},
+    sql::SqlStore,
+};
+use crate::{
+    domain::{
+        command::{Change, Command},
+        id::TenantId,
+        tenant::{Subscription, Tenant},
+        time::{UnixMillis, Version},
+    },
+    ports::{Committed, Effect, ExecuteError, Idempotency, Origin, StoreError},
+    wire::overrides,
+};
+
+const CLAIM: Sql = Sql::same(
+    "INSERT INTO idempotency (key, fingerprint, version, effect, at_ms) VALUES ($1, $2, 0, '', $3) \
+     ON CONFLICT (key) DO NOTHING",
+);
+const CLAIMED: Sql = Sql::same("SELECT fingerprint, version, effect FROM idempotency WHERE key = $1");
+const KEEP_OUTCOME: Sql = Sql::same("UPDATE idempotency SET version = $2, effect = $3 WHERE key = $1");
+
+const LOCK_TENANT: Sql = Sql {
+    postgres: "SELECT version FROM tenants WHERE id = $1 FOR UPDATE",
+    sqlite: "SELECT version FROM tenants WHERE id = $1",
+};
+const INSERT_TENANT: Sql = Sql::same(
+    "INSERT INTO tenants (id, zone, suspended, overrides, version, created_ms) \
+     VALUES ($1, 'UTC', 0, '{}', 0, $2) ON CONFLICT (id) DO NOTHING",
+);
+const UPDATE_TENANT: Sql = Sql::same(
+    "UPDATE tenants SET name = $2, zone = $3, suspended = $4, overrides = $5, version = $6 WHERE id = $1",
+);
+const PUT_SUBSCRIPTION: Sql = Sql::same(
+    "INSERT INTO subscriptions (tenant, plan, state, anchor_day, epoch, since_ms) \
+     VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (tenant) DO UPDATE SET \
+     plan = excluded.plan, state = excluded.state, anchor_day = excluded.anchor_day, \
+     epoch = excluded.epoch, since_ms = excluded.since_ms",
+);
+// Subscription and keys go with it.
+const DELETE_TENANT: Sql = Sql::same("DELETE FROM tenants WHERE id = $1");
+const INSERT_KEY: Sql = Sql::same(
+    "INSERT INTO keys (id, tenant, hash, name, expires_ms, imported, created_ms) \
+     VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING",
+);
+const DELETE_KEY: Sql = Sql::same("DELETE FROM keys WHERE id = $1 AND tenant = $2");
+
+const BUMP: Sql = Sql::same("UPDATE head SET version = version + 1 RETURNING version");
+const INSERT_CHANGE: Sql =
+    Sql::same("INSERT INTO changes (version, tenant, kind, at_ms) VALUES ($1, $2, $3, $4)");
+const INSERT_AUDIT: Sql = Sql::same(
+    "INSERT INTO audit (version, at_ms, actor, source, tenant, kind, detail) \
+     VALUES ($1, $2, $3, $4, $5, $6, $7)",
+);
+const NOTIFY: Sql = Sql { postgres: "SELECT pg_notify('plangate', $1)", sqlite: "SELECT $1" };
+
+// Always the oldest versions, so that what is left has no gap.
+const PRUNE_CHANGES: Sql = Sql::same(
+    "DELETE FROM changes WHERE version <= (\
+     SELECT max(o.version) FROM (SELECT version, at_ms FROM changes ORDER BY version LIMIT 5000) AS o \
+     WHERE o.version <= $1 OR o.at_ms < $2)",
+);
+const PRUNE_IDEMPOTENCY: Sql = Sql::same("DELETE FROM idempotency WHERE at_ms < $1");
+
+/// How long changes and idempotency keys are kept.
+pub(super) const KEPT_MILLIS: i64 = 7 * 86_400_000;
+/// How many changes are kept at most.
+pub(super) const KEPT_CHANGES: u64 = 1_000_000;
+const PRUNE_EVERY: u64 = 256;
+const CREATE_TRIES: u32 = 3;
+
+impl SqlStore {
+    /// See [`crate::ports::TenantStore::execute`].
+    pub(super) async fn carry_out(
+        &self,
+        command: &Command,
+        origin: &Origin,
+    ) -> Result<Committed, ExecuteError> {
+        let (mut done, end) = self.attempt(command, origin).await?;
+        match end {
+            Ok(()) => {}
+            // Whether the commit took place is not known; the idempotency key's own row tells.
+            Err(StoreError::Unavailable(_)) if origin.idempotency.is_some() => {
+                let (mut again, end) = self.attempt(command, origin).await?;
+                end?;
+                if again.version == done.version && again.effect == done.effect {
+                    again.replayed = false;
+                }
+                done = again;
+            }
+            Err(error) => return Err(error.into()),
+        }
+        if !done.replayed {
+            self.wake();
+            if done.version.0.is_multiple_of(PRUNE_EVERY) {
+                self.prune(done.version, origin.at).await;
+            }
+        }
+        Ok(done)
+    }
+
+    /// One transaction, and how its commit ended.
+    async fn attempt(
+        &self,
+        command: &Command,
+        origin: &Origin,
+    ) -> Result<(Committed, Result<(), StoreError>), ExecuteError> {
+        let mut session = self.engine.begin(Lane::Data).await?;
+        if let Some(idempotency) = &origin.idempotency
+            && let Some(earlier) = claim(&mut session, idempotency, origin.at).await?
+        {
+            return Ok((earlier, Ok(())));
+        }
+        let created = lock_tenant(&mut session, command, origin.at).await?;
+        let mut tenant = read_tenant(&mut session, &command.tenant).await?;
+        let effect = change::effect(&tenant, created, &command.change);
+        change_keys(&mut session, command, origin.at).await?;
+
+        let version = match session.first(BUMP, &[]).await? {
+            Some(row) => rows::version(&row, 0)?,
+            None => return Err(unreadable("head", "its row is missing").into()),
+        };
+        if change::apply(&mut tenant, &command.change, origin.at, version) {
+            write_tenant(&mut session, &tenant).await?;
+        }
+        record(&mut session, command, origin, version, &effect).await?;
+        if self.engine.notifies() {
+            session.run(NOTIFY, &[Arg::Text(&version.to_string())]).await?;
+        }
+        let end = session.commit().await;
+        Ok((Committed { version, effect, replayed: false }, end))
+    }
+
+    /// Forgets what is too old. A failure costs nothing but space, until the next time.
+    async fn prune(&self, version: Version, at: UnixMillis) {
+        let oldest = Arg::Int(at.0.saturating_sub(KEPT_MILLIS));
+        let last = Arg::Int(signed(version.0.saturating_sub(KEPT_CHANGES)));
+        for (sql, args) in [(PRUNE_CHANGES, &[last, oldest][..]), (PRUNE_IDEMPOTENCY, &[oldest][..])] {
+            if let Err(error) = self.engine.write(Lane::Data, sql, args).await {
+                tracing::warn!(%error, "old changes could not be pruned");
+            }
+        }
+    }
+}
+
+/// Claims an idempotency key for this transaction; answers the outcome where an earlier one has it. Of two at once the
+/// second waits here for the end of the first.
+async fn claim(
+    session: &mut Session,
+    idempotency: &Idempotency,
+    at: UnixMillis,
+) -> Result<Option<Committed>, ExecuteError> {
+    let Idempotency { key, fingerprint } = idempotency;
+    if session.run(CLAIM, &[Arg::Text(key), Arg::Text(fingerprint), Arg::Int(at.0)]).await? > 0 {
+        return Ok(None);
+    }
+    let Some(row) = session.first(CLAIMED, &[Arg::Text(key)]).await? else {
+        // Pruned in this very moment.
+        return Err(StoreError::Unavailable("the idempotency key's record has just expired".into()).into());
+    };
+    if row.text(0)? != *fingerprint {
+        return Err(ExecuteError::IdempotencyConflict);
+    }
+    let text = row.text(2)?;
+    let effect = change::decode_effect(&text)
+        .ok_or_else(|| unreadable("an idempotency record's effect", format!("`{text}`")))?;
+    Ok(Some(Committed { version: rows::version(&row, 1)?, effect, replayed: true }))
+}
+
+/// Locks the tenant's row; answers whether it was made for this.
+async fn lock_tenant(session: &mut Session, command: &Command, at: UnixMillis) -> Result<bool, ExecuteError> {
+    let id = Arg::Text(command.tenant.as_str());
+    for _ in 0..CREATE_TRIES {
+        if session.first(LOCK_TENANT, &[id]).await?.is_some() {
+            return Ok(false);
+        }
+        if !matches!(command.change, Change::PutTenant { .. }) {
+            return Err(ExecuteError::NoTenant(command.tenant.clone()));
+        }
+        if session.run(INSERT_TENANT, &[id, Arg::Int(at.0)]).await? > 0 {
+            return Ok(true);
+        }
+    }
+    Err(StoreError::Unavailable(format!("tenant `{}` is created and deleted all the time", command.tenant))
+        .into())
+}
+
+async fn read_tenant(session: &mut Session, id: &TenantId) -> Result<Tenant, StoreError> {
+    // A statement of its own: it sees what was committed while the lock was waited for.
+    let row = session.first(rows::TENANT, &[Arg::Text(id.as_str())]).await?;
+    let tenant = row.as_ref().map(rows::tenant).transpose()?.flatten();
+    tenant.ok_or_else(|| unreadable("tenants", format!("`{id}` vanished while it was locked")))
+}
+
+async fn write_tenant(session: &mut Session, tenant: &Tenant) -> Result<(), StoreError> {
+    let overrides = overrides::encode(&tenant.overrides).to_string();
+    let id = Arg::Text(tenant.id.as_str());
+    session
+        .run(
+            UPDATE_TENANT,
+            &[
+                id,
+                Arg::MaybeText(tenant.name.as_deref()),
+                Arg::Text(tenant.zone.name()),
+                Arg::Int(i64::from(tenant.suspended)),
+                Arg::Text(&overrides),
+                Arg::Int(signed(tenant.version.0)),
+            ],
+        )
+        .await?;
+    if let Some(Subscription { plan, state, anchor, epoch, since }) = &tenant.subscription {
+        session
+            .run(
+                PUT_SUBSCRIPTION,
+                &[
+                    id,
+                    Arg::Text(plan.as_str()),
+                    Arg::Text(state.as_str()),
+                    Arg::Int(anchor.get()),
+                    Arg::Int(signed(epoch.0)),
+                    Arg::Int(since.0),
+                ],
+            )
+            .await?;
+    }
+    Ok(())
+}
+
+/// What a change does besides the tenant's facts, as far as it needs no version: before the head is locked.
+async fn change_keys(session: &mut Session, command: &Command, at: UnixMillis) -> Result<(), ExecuteError> {
+    let tenant = Arg::Text(command.tenant.as_str());
+    match &command.change {
+        Change::CreateKey { id, hash, name, expires_at, imported } => {
+            let args = [
+                Arg::Text(id.as_str()),
+                tenant,
+                Arg::Bytes(&hash.0),
+                Arg::MaybeText(name.as_deref()),
+                Arg::MaybeInt(expires_at.map(|at| at.0)),
+                Arg::Int(i64::from(*imported)),
+                Arg::Int(at.0),
+            ];
+            if session.run(INSERT_KEY, &args).await? == 0 {
+                return Err(ExecuteError::KeyTaken);
+            }
+        }
+        Change::RevokeKey(id) => {
+            if session.run(DELETE_KEY, &[Arg::Text(id.as_str()), tenant]).await? == 0 {
+                return Err(ExecuteError::NoKey(command.tenant.clone(), id.clone()));
+            }
+        }
+        Change::DeleteTenant => {
+            session.run(DELETE_TENANT, &[tenant]).await?;
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// Writes the feed, the audit log and the idempotency record.
+async fn record(
+    session: &mut Session,
+    command: &Command,
+    origin: &Origin,
+    version: Version,
+    effect: &Effect,
+) -> Result<(), StoreError> {
+    let (tenant, kind) = (Arg::Text(command.tenant.as_str()), Arg::Text(command.change.kind()));
+    let (at, number) = (Arg::Int(origin.at.0), Arg::Int(signed(version.0)));
+    session.run(INSERT_CHANGE, &[number, tenant, kind, at]).await?;
+    let detail = change::detail(&command.change).to_string();
+    let (actor, source) = (Arg::Text(&origin.actor), Arg::Text(&origin.source));
+    session.run(INSERT_AUDIT, &[number, at, actor, source, tenant, kind, Arg::Text(&detail)]).await?;
+    if let Some(idempotency) = &origin.idempotency {
+        let effect = change::encode_effect(effect);
+        session.run(KEEP_OUTCOME, &[Arg::Text(&idempotency.key), number, Arg::Text(&effect)]).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,29 @@
+//! The schema's history. An entry that was released is never changed: sqlx compares checksums.
+
+use std::borrow::Cow;
+
+use sqlx::{
+    SqlSafeStr,
+    migrate::{Migration, MigrationType, Migrator},
+};
+
+const POSTGRES: &[(i64, &str, &str)] =
+    &[(1, "initial", include_str!("migrations/postgres/0001_initial.sql"))];
+const SQLITE: &[(i64, &str, &str)] = &[(1, "initial", include_str!("migrations/sqlite/0001_initial.sql"))];
+
+/// PostgreSQL's.
+pub(super) fn postgres() -> Migrator {
+    migrator(POSTGRES)
+}
+
+/// SQLite's.
+pub(super) fn sqlite() -> Migrator {
+    migrator(SQLITE)
+}
+
+fn migrator(entries: &[(i64, &'static str, &'static str)]) -> Migrator {
+    let migration = |(version, name, sql): &(i64, &'static str, &'static str)| {
+        Migration::new(*version, Cow::Borrowed(*name), MigrationType::Simple, (*sql).into_sql_str(), false)
+    };
+    Migrator::with_migrations(entries.iter().map(migration).collect())
+}

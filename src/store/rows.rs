@@ -1,0 +1,135 @@
+//! Rows of the database become domain types here, or an error that names the column.
+
+use super::{
+    classify::unreadable,
+    session::{Record, Sql},
+};
+use crate::{
+    domain::{
+        id::{KeyId, MeterId, PlanId, TenantId},
+        identity::ApiKey,
+        period::{AnchorDay, Zone},
+        tenant::{Subscription, SubscriptionState, Tenant},
+        time::{UnixMillis, Version},
+        units::Units,
+    },
+    ports::{AuditRow, ChangeRow, Incarnation, StoreError, UsageRow},
+    wire::overrides,
+};
+
+/// The columns of [`tenant`], from place 1 on; place 0 is left for a version.
+pub(super) const TENANT: Sql = Sql::same(
+    "SELECT h.version, t.id, t.name, t.zone, t.suspended, t.overrides, t.version, t.created_ms, \
+            s.plan, s.state, s.anchor_day, s.epoch, s.since_ms \
+     FROM head h LEFT JOIN tenants t ON t.id = $1 LEFT JOIN subscriptions s ON s.tenant = t.id",
+);
+
+/// The columns of [`key`], from place 1 on; place 0 is left for a version.
+pub(super) const KEY_BY_HASH: Sql = Sql::same(
+    "SELECT h.version, k.id, k.tenant, k.name, k.expires_ms, k.imported, k.created_ms \
+     FROM head h LEFT JOIN keys k ON k.hash = $1",
+);
+
+pub(super) fn version(record: &Record, place: usize) -> Result<Version, StoreError> {
+    record.count(place).map(Version)
+}
+
+pub(super) fn instant(record: &Record, place: usize) -> Result<UnixMillis, StoreError> {
+    record.int(place).map(UnixMillis)
+}
+
+pub(super) fn tenant_id(record: &Record, place: usize) -> Result<TenantId, StoreError> {
+    TenantId::parse(&record.text(place)?).map_err(|error| unreadable("a tenant's id", error))
+}
+
+pub(super) fn incarnation(record: &Record, place: usize) -> Result<Incarnation, StoreError> {
+    let text = record.text(place)?;
+    uuid::Uuid::parse_str(&text).map(Incarnation).map_err(|error| unreadable("an incarnation", error))
+}
+
+/// A tenant of a row of [`TENANT`]'s shape; `None` where the join found none.
+pub(super) fn tenant(record: &Record) -> Result<Option<Tenant>, StoreError> {
+    if record.maybe_text(1)?.is_none() {
+        return Ok(None);
+    }
+    let id = tenant_id(record, 1)?;
+    let bad = |column: &str, error: &dyn std::fmt::Display| {
+        unreadable(&format!("{column} of tenant `{id}`"), error)
+    };
+    let document: serde_json::Value =
+        serde_json::from_str(&record.text(5)?).map_err(|error| bad("overrides", &error))?;
+    let overrides = overrides::decode(&document).map_err(|errors| {
+        let text: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        bad("overrides", &text.join("; "))
+    })?;
+    let subscription = match record.maybe_text(8)? {
+        None => None,
+        Some(plan) => Some(Subscription {
+            plan: PlanId::parse(&plan).map_err(|error| bad("plan", &error))?,
+            state: match record.text(9)?.as_str() {
+                "active" => SubscriptionState::Active,
+                other => return Err(bad("state", &format!("`{other}` is not known to this version"))),
+            },
+            anchor: AnchorDay::new(record.int(10)?).map_err(|error| bad("anchor_day", &error))?,
+            epoch: version(record, 11)?,
+            since: instant(record, 12)?,
+        }),
+    };
+    Ok(Some(Tenant {
+        name: record.maybe_text(2)?,
+        zone: Zone::named(&record.text(3)?).map_err(|error| bad("zone", &error))?,
+        suspended: record.flag(4)?,
+        subscription,
+        overrides,
+        version: version(record, 6)?,
+        created_at: instant(record, 7)?,
+        id,
+    }))
+}
+
+/// A key of a row of [`KEY_BY_HASH`]'s shape; `None` where the join found none.
+pub(super) fn key(record: &Record) -> Result<Option<ApiKey>, StoreError> {
+    let Some(id) = record.maybe_text(1)? else { return Ok(None) };
+    Ok(Some(ApiKey {
+        id: KeyId::parse(&id).map_err(|error| unreadable("a key's id", error))?,
+        tenant: tenant_id(record, 2)?,
+        name: record.maybe_text(3)?,
+        expires_at: record.maybe_int(4)?.map(UnixMillis),
+        imported: record.flag(5)?,
+        created_at: instant(record, 6)?,
+    }))
+}
+
+/// A line of the feed: version, tenant, kind, instant, from `place` on.
+pub(super) fn change(record: &Record, place: usize) -> Result<ChangeRow, StoreError> {
+    Ok(ChangeRow {
+        version: version(record, place)?,
+        tenant: tenant_id(record, place + 1)?,
+        kind: record.text(place + 2)?,
+        at: instant(record, place + 3)?,
+    })
+}
+
+/// A line of the audit log.
+pub(super) fn audit(record: &Record) -> Result<AuditRow, StoreError> {
+    Ok(AuditRow {
+        cursor: record.count(0)?,
+        version: version(record, 1)?,
+        at: instant(record, 2)?,
+        actor: record.text(3)?,
+        source: record.text(4)?,
+        tenant: tenant_id(record, 5)?,
+        kind: record.text(6)?,
+        detail: serde_json::from_str(&record.text(7)?)
+            .map_err(|error| unreadable("an audit line's detail", error))?,
+    })
+}
+
+/// An hour's usage. More given back than charged in one hour shows as none.
+pub(super) fn usage(record: &Record) -> Result<UsageRow, StoreError> {
+    Ok(UsageRow {
+        meter: MeterId::parse(&record.text(0)?).map_err(|error| unreadable("a meter's id", error))?,
+        hour: instant(record, 1)?,
+        units: Units::saturating(u64::try_from(record.int(2)?).unwrap_or(0)),
+    })
+}
