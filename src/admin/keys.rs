@@ -111,7 +111,7 @@ pub(super) async fn create_key(
     let expires_at = expiry(&asked, ticket.origin.at)?;
     let imported = asked.import.is_some();
     let made = match &asked.import {
-        None => shared.keys.generate(),
+        None => shared.keys.generate().map_err(|detail| Problem::new(Code::StoreUnavailable, detail))?,
         Some(text) => shared
             .keys
             .import(text)

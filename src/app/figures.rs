@@ -108,12 +108,8 @@ impl std::fmt::Debug for LedgerFigures {
 impl Collector for LedgerFigures {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let ledger = &self.0;
-        let mut units = encoder.encode_descriptor(
-            "plangate_quota_units",
-            "Units by meter",
-            None,
-            MetricType::Counter,
-        )?;
+        let mut units =
+            encoder.encode_descriptor("plangate_quota_units", "Units by meter", None, MetricType::Counter)?;
         for (meter, counts) in ledger.units() {
             for (kind, value) in
                 [("admitted", counts.admitted), ("refunded", counts.refunded), ("overrun", counts.overrun)]

@@ -22,10 +22,7 @@ pub(super) fn data_plane(config: &Config, board: Arc<ReadinessBoard>, metrics: &
             stream_idle: timeouts.stream_idle.0,
             drain: timeouts.drain.0,
         },
-        caps: http::Caps {
-            connections: config.caps.connections,
-            request_head: config.caps.request_head.0,
-        },
+        caps: http::Caps { connections: config.caps.connections, request_head: config.caps.request_head.0 },
         trusted_proxies: config.trusted_proxies.iter().map(|cidr| cidr.0).collect(),
         probe: Some(config.probe.0.clone()).filter(|path| !path.is_empty()),
         readiness: Arc::new(move || {
@@ -92,7 +89,9 @@ fn token_keys(issuer: &super::config::Issuer) -> Result<TokenKeys, StartError> {
 
 /// Listeners share their port among this node's workers, which would hide that another process has it, too.
 pub(super) fn check_free(key: &'static str, address: SocketAddr) -> Result<(), StartError> {
-    std::net::TcpListener::bind(address)
-        .map(drop)
-        .map_err(|source| StartError::Listen { key, address, source })
+    std::net::TcpListener::bind(address).map(drop).map_err(|source| StartError::Listen {
+        key,
+        address,
+        source,
+    })
 }

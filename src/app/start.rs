@@ -235,7 +235,7 @@ impl Ground {
         };
         let plane = settings::data_plane(&self.config, Arc::clone(&self.board), &self.metrics);
         let workers = Workers::start(&self.config, plane, &gateway, &self.background)?;
-        let issuer = Issuer(credentials.hasher().clone());
+        let issuer = Issuer { hasher: credentials.hasher().clone(), clock: Arc::clone(&self.clock) as _ };
         switch.ready(self.admin(&store, &policies, &ledger, &feed, incarnation, issuer));
         self.board.serving(feed);
         Ok(Node {
@@ -320,11 +320,7 @@ impl Ground {
         Ok(Credentials::new(settings, Arc::clone(store) as _, Arc::clone(&self.freshness), secret)?)
     }
 
-    fn directory(
-        &self,
-        store: &Arc<dyn Store>,
-        policies: &InForce,
-    ) -> Result<TenantDirectory, StartError> {
+    fn directory(&self, store: &Arc<dyn Store>, policies: &InForce) -> Result<TenantDirectory, StartError> {
         let unknown = match &self.config.tenants.unknown {
             UnknownTenant::Deny => UnknownTenants::Deny,
             UnknownTenant::Plan(plan) => {

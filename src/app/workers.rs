@@ -28,16 +28,14 @@ impl Workers {
         gateway: &NodeGateway,
         background: &Background,
     ) -> Result<Self, StartError> {
-        let listen =
-            |source| StartError::Listen { key: "listen", address: config.listen, source };
+        let listen = |source| StartError::Listen { key: "listen", address: config.listen, source };
         let listeners = http::bind(config.listen, config.worker_count()).map_err(listen)?;
         let address = listeners.first().map_or(Ok(config.listen), std::net::TcpListener::local_addr);
-        let (address, settings, stop) = (address.map_err(listen)?, Arc::new(settings), CancellationToken::new());
+        let (address, settings, stop) =
+            (address.map_err(listen)?, Arc::new(settings), CancellationToken::new());
         // Each thread makes its own proxy; whether that can work at all is known here.
-        let upstream = |error: http::InvalidUpstream| StartError::Value {
-            key: "upstream",
-            detail: error.to_string(),
-        };
+        let upstream =
+            |error: http::InvalidUpstream| StartError::Value { key: "upstream", detail: error.to_string() };
         Proxy::new(&settings, &Tasks::new(&stop)).map_err(upstream)?;
         let mut threads = Vec::new();
         for (number, listener) in listeners.into_iter().enumerate() {

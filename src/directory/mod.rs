@@ -23,7 +23,7 @@ use crate::{
     },
     freshness::{Freshness, Knowledge},
     metrics::Metrics,
-    ports::{Answer, Directory, ResolveError, TenantStore},
+    ports::{Answer, BoxFuture, Directory, ResolveError, TenantStore},
 };
 use entry::Entry;
 
@@ -124,6 +124,15 @@ impl Shared {
 }
 
 impl Directory for TenantDirectory {
+    fn is_current(&self) -> bool {
+        self.0.is_fresh()
+    }
+
+    fn catch_up(&self) -> BoxFuture<Result<(), ResolveError>> {
+        let shared = Arc::clone(&self.0);
+        Box::pin(async move { shared.may_decide().await })
+    }
+
     fn resolve(&self, identity: &Identity, catalog: &Arc<Catalog>) -> Answer<Arc<Rights>, ResolveError> {
         if self.0.is_fresh()
             && let Some(entry) = self.0.known(&identity.tenant)

@@ -8,33 +8,55 @@ use super::{
 };
 use crate::{
     domain::identity::Identity,
-    ports::{Answer, Authenticator},
+    ports::{Answer, Authenticator, Directory},
 };
 
-/// Asks an [`Authenticator`] whom the request's credentials speak for.
-pub struct Identify<A>(Arc<A>);
+/// Asks an [`Authenticator`] whom the request's credentials speak for; on a node that has not heard of changes for a
+/// while, only after the [`Directory`] has caught up.
+pub struct Identify<A, D> {
+    authenticator: Arc<A>,
+    directory: Arc<D>,
+}
 
-impl<A> Clone for Identify<A> {
+impl<A, D> Clone for Identify<A, D> {
     fn clone(&self) -> Self {
-        Self(Arc::clone(&self.0))
+        Self { authenticator: Arc::clone(&self.authenticator), directory: Arc::clone(&self.directory) }
     }
 }
 
 /// The layer of this stage.
-pub fn layer<A: Authenticator>(authenticator: Arc<A>) -> StageLayer<Identify<A>> {
-    StageLayer::new(Identify(authenticator))
+pub fn layer<A: Authenticator, D: Directory>(
+    authenticator: Arc<A>,
+    directory: Arc<D>,
+) -> StageLayer<Identify<A, D>> {
+    StageLayer::new(Identify { authenticator, directory })
 }
 
-impl<A: Authenticator, B> Check<Matched<B>> for Identify<A> {
+impl<A: Authenticator, D: Directory, B> Check<Matched<B>> for Identify<A, D> {
     type Proof = Identity;
     type Next = Identified<B>;
 
     fn check(&self, request: &Matched<B>) -> Answer<Identity, Rejection> {
         let head = &request.0;
-        match self.0.identify(head.request.headers(), head.arrived) {
-            Answer::Ready(answer) => Answer::Ready(answer.map_err(Rejection::from)),
-            Answer::Pending(pending) => {
+        let (headers, now) = (head.request.headers(), head.arrived);
+        match self.authenticator.identify(headers, now) {
+            // What is no credential at all need not wait for news.
+            Answer::Ready(Err(why)) => Answer::Ready(Err(why.into())),
+            Answer::Ready(Ok(identity)) if self.directory.is_current() => Answer::Ready(Ok(identity)),
+            Answer::Pending(pending) if self.directory.is_current() => {
                 Answer::Pending(Box::pin(async move { pending.await.map_err(Rejection::from) }))
+            }
+            Answer::Ready(Ok(_)) | Answer::Pending(_) => {
+                let (authenticator, headers) = (Arc::clone(&self.authenticator), headers.clone());
+                let news = self.directory.catch_up();
+                Answer::Pending(Box::pin(async move {
+                    news.await?;
+                    let identity = match authenticator.identify(&headers, now) {
+                        Answer::Ready(identity) => identity,
+                        Answer::Pending(pending) => pending.await,
+                    };
+                    Ok(identity?)
+                }))
             }
         }
     }

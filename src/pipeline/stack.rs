@@ -61,7 +61,7 @@ impl<P, A, D, L> Clone for Gateway<P, A, D, L> {
 
 /// The stages that check, around a forwarding service.
 type Checked<A, D, L, F> =
-    Stage<Identify<A>, Stage<Resolve<D>, Stage<Decide, Stage<Meter<L, D>, Settle<A, F>>>>>;
+    Stage<Identify<A, D>, Stage<Resolve<D>, Stage<Decide, Stage<Meter<L, D>, Settle<A, F>>>>>;
 
 /// The whole stack around a forwarding service.
 pub type Stack<P, A, D, L, F> = Respond<Match<P, Observe<A, Checked<A, D, L, F>, F>, F>>;
@@ -93,7 +93,7 @@ where
                 ),
                 resolve::layer(Arc::clone(&self.directory)),
             ),
-            identify::layer(Arc::clone(&self.authenticator)),
+            identify::layer(Arc::clone(&self.authenticator), Arc::clone(&self.directory)),
         );
         let observe = Observe {
             mode: self.mode,

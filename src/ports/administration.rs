@@ -7,7 +7,10 @@ use crate::domain::{id::KeyId, identity::KeyHash, time::Version};
 /// Makes API keys, and takes those that customers bring.
 pub trait KeyIssuer: Send + Sync + 'static {
     /// A new key.
-    fn generate(&self) -> NewKey;
+    ///
+    /// # Errors
+    /// Why the system has none to give (it lacks randomness).
+    fn generate(&self) -> Result<NewKey, String>;
 
     /// A key that exists already, with an id of its own.
     ///

@@ -2,11 +2,18 @@
 
 use std::sync::Arc;
 
-use super::Answer;
+use super::{Answer, BoxFuture};
 use crate::domain::{catalog::Catalog, identity::Identity, rights::Rights};
 
 /// Finds the rights of a tenant.
 pub trait Directory: Send + Sync + 'static {
+    /// Whether this node has heard of changes so recently that it may decide on what it knows. On a node that has not,
+    /// a credential found in memory may have been revoked.
+    fn is_current(&self) -> bool;
+
+    /// Waits a bounded time for news, or says that this node may go on without.
+    fn catch_up(&self) -> BoxFuture<Result<(), ResolveError>>;
+
     /// The tenant's rights, compiled from `catalog` and no older than the newest change that this node has applied.
     fn resolve(&self, identity: &Identity, catalog: &Arc<Catalog>) -> Answer<Arc<Rights>, ResolveError>;
 

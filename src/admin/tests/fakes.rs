@@ -325,13 +325,13 @@ impl Ledger for Fake {
 }
 
 impl KeyIssuer for Fake {
-    fn generate(&self) -> NewKey {
+    fn generate(&self) -> Result<NewKey, String> {
         let n = self.0.made.fetch_add(1, Ordering::SeqCst) + 1;
-        NewKey {
+        Ok(NewKey {
             id: KeyId::parse(&format!("k{n}")).unwrap(),
             secret: format!("pgk_secret{n}"),
             hash: KeyHash([1; 32]),
-        }
+        })
     }
 
     fn import(&self, text: &str) -> Result<NewKey, String> {
