@@ -58,7 +58,7 @@ impl IncarnationFile {
         }
         let mut text = String::new();
         // A torn or foreign text is no incarnation: then nobody's place is taken.
-        let _ = file.by_ref().take(64).read_to_string(&mut text);
+        let _ = Read::by_ref(&mut file).take(64).read_to_string(&mut text);
         let previous = uuid::Uuid::try_parse(text.trim()).ok().map(Incarnation);
         Ok(Self { file, path, previous })
     }

@@ -306,7 +306,8 @@ impl Ground {
         };
         self.patiently(|| async {
             match store.register(&registration).await {
-                Ok(_) => Ok(Ok(())),
+                // Nothing is cached yet, so everything up to here is in force.
+                Ok(version) => Ok(Ok(self.freshness.set_applied(version))),
                 Err(RegisterError::Store(error)) => Err(error),
                 Err(taken) => Ok(Err(StartError::Name(taken))),
             }

@@ -11,7 +11,7 @@ use super::{
     config::Config,
     start::{NodeGateway, StartError},
 };
-use crate::http::{self, Proxy, Settings, Tasks};
+use crate::http::{self, Proxy, ServerBody, Settings, Tasks};
 
 /// The threads that serve requests.
 pub struct Workers {
@@ -36,7 +36,7 @@ impl Workers {
         // Each thread makes its own proxy; whether that can work at all is known here.
         let upstream =
             |error: http::InvalidUpstream| StartError::Value { key: "upstream", detail: error.to_string() };
-        Proxy::new(&settings, &Tasks::new(&stop)).map_err(upstream)?;
+        Proxy::<ServerBody>::new(&settings, &Tasks::new(&stop)).map_err(upstream)?;
         let mut threads = Vec::new();
         for (number, listener) in listeners.into_iter().enumerate() {
             let (settings, gateway, stop) = (Arc::clone(&settings), gateway.clone(), stop.clone());

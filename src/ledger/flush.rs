@@ -14,8 +14,10 @@ use super::{
 };
 use crate::ports::{SlotTotals, StoreError};
 
-const EVERY: Duration = Duration::from_secs(1);
-const SLOWEST: Duration = Duration::from_secs(8);
+/// How often totals are recorded.
+pub(super) const EVERY: Duration = Duration::from_secs(1);
+/// While that fails, the pause grows up to so many times.
+const SLOWEST: u32 = 8;
 const BATCH: usize = 5000;
 /// Sweeping all accounts takes so many ticks.
 const PARTS: usize = 16;
@@ -128,9 +130,9 @@ pub(super) async fn flush(shared: &Shared) -> Result<(), StoreError> {
     outcome
 }
 
-/// Flushes every second, less often while it fails, and sweeps the accounts, until `stop`.
-pub(super) async fn run(shared: &Shared, stop: CancellationToken) {
-    let mut pause = EVERY;
+/// Flushes once in `every`, less often while it fails, and sweeps the accounts, until `stop`.
+pub(super) async fn run(shared: &Shared, stop: CancellationToken, every: Duration) {
+    let mut pause = every;
     let mut part = 0;
     loop {
         tokio::select! {
@@ -138,9 +140,9 @@ pub(super) async fn run(shared: &Shared, stop: CancellationToken) {
             () = tokio::time::sleep(pause) => {}
         }
         match flush(shared).await {
-            Ok(()) => pause = EVERY,
+            Ok(()) => pause = every,
             Err(error) => {
-                pause = SLOWEST.min(pause * 2);
+                pause = (every * SLOWEST).min(pause * 2);
                 tracing::warn!(%error, waiting = shared.dirty.len(), retry_in = ?pause, "usage not recorded yet");
             }
         }

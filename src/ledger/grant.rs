@@ -189,7 +189,7 @@ impl Job {
         let shared = &self.shared;
         let sealed = self.slot.bucket.sealed();
         let freed = self.slot.bucket.freed();
-        let before = self.slot.bucket.mark();
+        let look = self.slot.bucket.mark();
         let totals = SlotTotals { sealed: false, ..self.slot.report(shared.world.clock.now()) };
         let begun = self.slot.bucket.mark();
         let own = totals.used.saturating_sub(totals.refunded);
@@ -213,7 +213,7 @@ impl Job {
             need: need.saturating_sub(unopened).max(1),
             want: ahead.max(limit.get() / 1000).max(refill.wanted).max(1),
         };
-        Asked { request, own, freed, begun, quiet: begun.follows(before) }
+        Asked { request, own, freed, begun, quiet: begun.follows(look) }
     }
 
     fn apply(&self, asked: &Asked, outcome: GrantOutcome) -> Verdict {

@@ -85,7 +85,7 @@ impl EscrowLedger {
 
     /// Records totals every second and returns what has ended, until `stop`. One task for the life of the node.
     pub async fn run(&self, stop: CancellationToken) {
-        flush::run(&self.0, stop).await;
+        flush::run(&self.0, stop, flush::EVERY).await;
     }
 
     /// Records now what is not recorded yet.

@@ -247,8 +247,8 @@ pub struct OthersUsage {
 /// The database's side of the ledger.
 ///
 /// What a slot debits to its bucket: a sealed one what it used less what was given back, an open one what it was granted
-/// or, where that is more (a quota without a limit, an overrun), what it used. A bucket's debits and a new grant together
-/// never exceed the limit. A flush may name a slot that was never granted anything, or not be the last of a sealed one.
+/// or, where that is more (a quota without a limit, an overrun), what it used. The debits of a bucket's other slots, what
+/// the asking slot was granted (its need includes what it owes) and a new grant together never exceed the limit. A flush may name a slot that was never granted anything, or not be the last of a sealed one.
 #[async_trait]
 pub trait LedgerStore: Send + Sync + 'static {
     /// Grants units, all requests in one transaction, each by itself; answers in the order of the requests.

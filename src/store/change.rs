@@ -60,6 +60,17 @@ pub(super) fn apply(tenant: &mut Tenant, change: &Change, at: UnixMillis, versio
             });
         }
         Change::SetOverrides(overrides) => tenant.overrides = overrides.clone(),
+        // One that was there before has a version of its own, and is left as it is.
+        Change::Enroll { .. } if tenant.version != Version::default() => return false,
+        Change::Enroll { plan } => {
+            tenant.subscription = Some(Subscription {
+                plan: plan.clone(),
+                state: SubscriptionState::Active,
+                anchor: AnchorDay::of(at, &tenant.zone),
+                epoch: version,
+                since: at,
+            });
+        }
         Change::DeleteTenant | Change::CreateKey { .. } | Change::RevokeKey(_) => return false,
     }
     tenant.version = version;
@@ -69,7 +80,7 @@ pub(super) fn apply(tenant: &mut Tenant, change: &Change, at: UnixMillis, versio
 /// What the change does to a tenant as it was before; `created`: the tenant was made by this very change.
 pub(super) fn effect(before: &Tenant, created: bool, change: &Change) -> Effect {
     match change {
-        Change::PutTenant { .. } if created => Effect::Created,
+        Change::PutTenant { .. } | Change::Enroll { .. } if created => Effect::Created,
         Change::Subscribe { .. } if before.subscription.is_none() => Effect::Created,
         Change::DeleteTenant | Change::RevokeKey(_) => Effect::Deleted,
         Change::CreateKey { id, .. } => Effect::KeyCreated(id.clone()),
@@ -103,6 +114,7 @@ pub(super) fn detail(change: &Change) -> Value {
         Change::PutTenant { name, zone } => {
             json!({ "name": name, "timezone": zone.as_ref().map(Zone::name) })
         }
+        Change::Enroll { plan } => json!({ "plan": plan.as_str() }),
         Change::DeleteTenant | Change::Suspend | Change::Resume => json!({}),
         Change::Subscribe { plan, anchor, usage } => json!({
             "plan": plan.as_str(),

@@ -183,7 +183,7 @@ async fn lock_tenant(session: &mut Session, command: &Command, at: UnixMillis) -
         if session.first(LOCK_TENANT, &[id]).await?.is_some() {
             return Ok(false);
         }
-        if !matches!(command.change, Change::PutTenant { .. }) {
+        if !matches!(command.change, Change::PutTenant { .. } | Change::Enroll { .. }) {
             return Err(ExecuteError::NoTenant(command.tenant.clone()));
         }
         if session.run(INSERT_TENANT, &[id, Arg::Int(at.0)]).await? > 0 {

@@ -109,7 +109,7 @@ impl State {
         }
         let known = self.tenants.get(&command.tenant).cloned();
         let created = known.is_none();
-        if created && !matches!(command.change, Change::PutTenant { .. }) {
+        if created && !matches!(command.change, Change::PutTenant { .. } | Change::Enroll { .. }) {
             return Err(ExecuteError::NoTenant(command.tenant.clone()));
         }
         let mut tenant = known.unwrap_or_else(|| change::fresh_tenant(&command.tenant, origin.at));
@@ -322,7 +322,8 @@ impl NodeStore for Memory {
         let mut state = self.state()?;
         if let Some(other) = state.nodes.get(&node.name) {
             let age = now.0.saturating_sub(other.beat.0);
-            if other.incarnation != node.incarnation && age < LIVE_MILLIS {
+            let own = other.incarnation == node.incarnation || Some(other.incarnation) == node.replaces;
+            if !own && age < LIVE_MILLIS {
                 let age = Duration::from_millis(u64::try_from(age).unwrap_or(0));
                 return Err(RegisterError::NameTaken { name: node.name.clone(), age });
             }

@@ -32,7 +32,7 @@ const REGISTER: Sql = timed!(
     " FROM head h WHERE true ON CONFLICT (name) DO UPDATE SET incarnation = excluded.incarnation, \
      applied = excluded.applied, digest = excluded.digest, beat_ms = excluded.beat_ms \
      WHERE nodes.incarnation = excluded.incarnation OR nodes.beat_ms <= excluded.beat_ms - $4 \
-     RETURNING applied"
+     OR nodes.incarnation = $5 RETURNING applied"
 );
 const NODES: Sql =
     timed!("SELECT name, incarnation, applied, digest, ", " - beat_ms FROM nodes ORDER BY name");
@@ -123,6 +123,7 @@ impl SqlStore {
 impl NodeStore for SqlStore {
     async fn register(&self, node: &Registration) -> Result<Version, RegisterError> {
         let incarnation = node.incarnation.0.to_string();
+        let replaces = node.replaces.unwrap_or(node.incarnation).0.to_string();
         self.call(async {
             self.engine.write(Lane::Steady, FORGET, &[Arg::Int(FORGOTTEN_MILLIS)]).await?;
             // Between the refusal and the look at who is there the other may have gone: then once more.
@@ -132,6 +133,7 @@ impl NodeStore for SqlStore {
                     Arg::Text(&node.name),
                     Arg::Text(&node.digest.0),
                     Arg::Int(LIVE_MILLIS),
+                    Arg::Text(&replaces),
                 ];
                 if let Some(row) = self.engine.write(Lane::Steady, REGISTER, &args).await?.first() {
                     return Ok(rows::version(row, 0)?);

@@ -1,1 +1,9 @@
-//! Tests of the ledger.
+//! Tests of the ledger, over a store in memory.
+
+mod changes;
+mod quotas;
+mod random;
+mod recording;
+mod store;
+mod threads;
+mod world;

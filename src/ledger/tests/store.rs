@@ -87,14 +87,17 @@ impl MemoryStore {
             return GrantOutcome::Refused { granted: row.granted };
         }
         if row.granted != request.granted {
-            let lenient = self.lenient.load(Ordering::SeqCst) && row.granted >= request.granted + request.need;
+            let lenient =
+                self.lenient.load(Ordering::SeqCst) && row.granted >= request.granted + request.need;
             return if lenient {
                 GrantOutcome::Granted { granted: row.granted, used }
             } else {
                 GrantOutcome::Refused { granted: row.granted }
             };
         }
-        let allocated: u64 = Self::of(slots, &slot.bucket).map(Row::debit).sum();
+        let all: u64 = Self::of(slots, &slot.bucket).map(Row::debit).sum();
+        // What the slot itself owes from an overrun is part of its need already.
+        let allocated = all - row.debit() + row.granted;
         let left = request.limit.get().saturating_sub(allocated);
         if request.need > left {
             return GrantOutcome::Exhausted { left, used };

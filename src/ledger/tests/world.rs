@@ -71,7 +71,7 @@ pub fn catalog(requests: MeterTerms, tokens: MeterTerms) -> Arc<Catalog> {
         limits: vec![],
         meters: vec![meter("ai_tokens"), meter("requests")],
         plans: BTreeMap::from([(plan.id.clone(), Arc::new(plan))]),
-        routes: RouteTable::build(vec![]).unwrap(),
+        routes: RouteTable::default(),
         unmatched: Unmatched::Deny,
     })
 }
