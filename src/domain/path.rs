@@ -264,12 +264,12 @@ impl Encoded {
             _ => return Err(AmbiguousPath::NotUtf8),
         };
         let mut character = [lead, 0, 0, 0];
-        for place in 1..length {
+        for (place, byte) in character.iter_mut().enumerate().take(length).skip(1) {
             let rest = bytes.get(3 * place..).unwrap_or_default();
             if rest.first() != Some(&b'%') {
                 return Err(AmbiguousPath::NotUtf8);
             }
-            character[place] = triple(rest).ok_or(AmbiguousPath::BadEncoding)?;
+            *byte = triple(rest).ok_or(AmbiguousPath::BadEncoding)?;
         }
         match std::str::from_utf8(&character[..length]) {
             Ok(_) => Ok(Self::Kept(length)),

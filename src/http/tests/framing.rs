@@ -1,5 +1,7 @@
 //! Where a request ends: whatever is doubtful is refused, answered by the stack, and nothing after it is served.
 
+use proptest::prelude::*;
+
 use super::*;
 
 #[test]
@@ -77,6 +79,8 @@ fn the_head_cap() {
         assert_eq!(statuses(&gateway.exchange(head(most)).await), ["200"]);
         assert_eq!(statuses(&gateway.exchange(head(most + 1)).await), ["431"]);
         assert_eq!(statuses(&gateway.exchange(head(200_000)).await), ["431"]);
+        let most = format!("GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n{}\r\n", "X: y\r\n".repeat(98));
+        assert_eq!(statuses(&gateway.exchange(most).await), ["200"]);
         let many = format!("HEAD / HTTP/1.1\r\nHost: h\r\n{}\r\n", "X: y\r\n".repeat(100));
         let text = gateway.exchange(many).await;
         assert_eq!(statuses(&text), ["431"]);
@@ -156,4 +160,64 @@ fn a_client_reads_its_refusal_though_it_is_still_sending() {
         client.send(vec![b'x'; 3_000_000]).await;
         assert_eq!(statuses(&client.until("refused").await), ["403"]);
     });
+}
+
+/// Requests with a few bytes of them replaced, doubled or lost.
+fn spoilt() -> impl Strategy<Value = Vec<u8>> {
+    let requests = prop::sample::select(vec![
+        "GET /a?b HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n",
+        "POST /a HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello",
+        "POST /a HTTP/1.1\r\nHost: h\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n5;x\r\nhello\r\n0\r\nA: b\r\n\r\n",
+        "GET /ws HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0",
+    ]);
+    let byte = prop_oneof![prop::sample::select(b"\r\n :;,/%0\0".to_vec()), any::<u8>()];
+    let change = (any::<prop::sample::Index>(), 0..3_u8, byte);
+    (requests, prop::collection::vec(change, 0..4)).prop_map(|(request, changes)| {
+        let mut bytes = request.as_bytes().to_vec();
+        for (place, kind, byte) in changes {
+            let place = place.index(bytes.len());
+            match kind {
+                0 => bytes[place] = byte,
+                1 => bytes.insert(place, byte),
+                _ => drop(bytes.remove(place)),
+            }
+        }
+        bytes
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(24) })]
+
+    #[test]
+    fn whatever_comes_there_is_an_answer_or_an_end(requests in prop::collection::vec(spoilt(), 12)) {
+        run(async {
+            let upstream = Upstream::echo().await;
+            let gateway = Gateway::with(upstream.address, |s| {
+                s.timeouts.request_head = Duration::from_millis(30);
+                s.timeouts.stream_idle = Duration::from_millis(30);
+                s.timeouts.idle = Duration::from_millis(30);
+            });
+            let all = requests.iter().map(async |request| {
+                let mut client = gateway.connect().await;
+                client.send(request).await;
+                let mut answer = Vec::new();
+                let reading = client.stream.read_to_end(&mut answer);
+                let _ = tokio::time::timeout(PATIENCE, reading).await.expect("an end");
+                if answer.starts_with(b"HTTP/1.") {
+                    let text = String::from_utf8_lossy(&answer).into_owned();
+                    assert!(["200", "400", "431", "502"].contains(&&text[9..12]), "{request:?}: {text}");
+                }
+            });
+            futures_util::future::join_all(all).await;
+            for seen in upstream.seen() {
+                let head = seen.split_once("\r\n\r\n").unwrap().0;
+                assert_eq!(head.matches("\r\nhost: ").count(), 1, "{seen}");
+                assert!(!(head.contains("\r\ncontent-length:") && head.contains("\r\ntransfer-encoding:")), "{seen}");
+            }
+            let good = gateway.exchange("GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").await;
+            assert_eq!(statuses(&good), ["200"]);
+        });
+    }
 }

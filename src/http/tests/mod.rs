@@ -26,7 +26,7 @@ use tokio::{
     task::LocalSet,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tower::{Service, ServiceExt};
+use tower::ServiceExt;
 
 use super::{Proxy, ProxyBody, ServerBody, Settings, Tasks, bind, serve};
 use crate::pipeline::request::{ForwardError, Forwardable, HeadRefusal, Inbound};
