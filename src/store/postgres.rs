@@ -50,7 +50,7 @@ pub(super) async fn open(server: PgConnectOptions) -> Result<Opened, ConnectErro
         )));
     }
     // sqlx holds an advisory lock meanwhile: of several nodes that start together, one migrates and the others wait.
-    migrations::postgres().run(&mut connection).await?;
+    migrations::postgres().run_direct(None, &mut connection, false).await?;
     connection.close().await?;
 
     // A lock is never held by a node that has stopped moving; what is acknowledged is on disk.

@@ -42,7 +42,7 @@ pub(super) async fn open(path: &str) -> Result<Opened, ConnectError> {
     let mut connection = SqliteConnection::connect_with(&file).await?;
     // The migrator takes no lock of its own here; inside a write transaction a second process waits.
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-    migrations::sqlite().run(&mut *transaction).await?;
+    migrations::sqlite().run_direct(None, &mut *transaction, false).await?;
     transaction.commit().await?;
     connection.close().await?;
     Ok(Opened {

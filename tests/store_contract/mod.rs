@@ -1,0 +1,116 @@
+//! The contract, by port.
+
+mod ledger;
+mod model;
+mod nodes;
+mod opening;
+mod tenants;
+
+use plangate::{
+    domain::{
+        command::{Change, Command, UsageRule},
+        id::{KeyId, MeterId, PlanId, TenantId},
+        identity::KeyHash,
+        period::Window,
+        time::{UnixMillis, Version},
+        units::Units,
+    },
+    ports::{BucketKey, Committed, GrantRequest, Idempotency, Incarnation, Origin, SlotKey, SlotTotals},
+    store::Store,
+};
+
+use crate::START;
+
+/// Makes one test a store of each function.
+macro_rules! on_every_store {
+    ($($name:ident),+ $(,)?) => {
+        mod in_memory { $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() { super::$name(&crate::Fixture::memory()).await; }
+        )+ }
+        mod on_sqlite { $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() { super::$name(&crate::Fixture::sqlite().await).await; }
+        )+ }
+        mod on_postgres { $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() { super::$name(&crate::Fixture::postgres().await).await; }
+        )+ }
+    };
+}
+pub(crate) use on_every_store;
+
+pub fn tenant(id: &str) -> TenantId {
+    TenantId::parse(id).unwrap()
+}
+
+pub fn put(id: &str) -> Command {
+    Command { tenant: tenant(id), change: Change::PutTenant { name: None, zone: None } }
+}
+
+pub fn change(id: &str, change: Change) -> Command {
+    Command { tenant: tenant(id), change }
+}
+
+pub fn subscribe(id: &str, plan: &str, usage: UsageRule) -> Command {
+    let plan = PlanId::parse(plan).unwrap();
+    change(id, Change::Subscribe { plan, anchor: None, usage })
+}
+
+pub fn key(id: &str, key: &str, hash: u8) -> Command {
+    let change = Change::CreateKey {
+        id: KeyId::parse(key).unwrap(),
+        hash: KeyHash([hash; 32]),
+        name: Some("ci".into()),
+        expires_at: Some(UnixMillis(77)),
+        imported: true,
+    };
+    Command { tenant: tenant(id), change }
+}
+
+pub fn origin() -> Origin {
+    Origin { at: START, actor: "admin".into(), source: "127.0.0.1".into(), idempotency: None }
+}
+
+pub fn once(key: &str, fingerprint: &str) -> Origin {
+    let idempotency = Idempotency { key: key.into(), fingerprint: fingerprint.into() };
+    Origin { idempotency: Some(idempotency), ..origin() }
+}
+
+pub async fn done(store: &dyn Store, command: &Command) -> Committed {
+    store.execute(command, &origin()).await.unwrap()
+}
+
+pub fn node(number: u128) -> Incarnation {
+    Incarnation(uuid::Uuid::from_u128(number))
+}
+
+pub fn bucket(id: &str, epoch: u64) -> BucketKey {
+    BucketKey {
+        tenant: tenant(id),
+        meter: MeterId::parse("requests").unwrap(),
+        window: Window::Month,
+        start: START,
+        epoch: Version(epoch),
+    }
+}
+
+pub fn totals(bucket: &BucketKey, of: u128, used: u64, refunded: u64) -> SlotTotals {
+    SlotTotals {
+        slot: SlotKey { bucket: bucket.clone(), incarnation: node(of), seq: 0 },
+        end: UnixMillis(START.0 + 1_000_000),
+        used,
+        refunded,
+        at: START,
+        sealed: false,
+    }
+}
+
+pub fn sealed(totals: SlotTotals) -> SlotTotals {
+    SlotTotals { sealed: true, ..totals }
+}
+
+/// Asks for `need` units of a limit of 100.
+pub fn ask(totals: SlotTotals, version: Version, granted: u64, need: u64) -> GrantRequest {
+    GrantRequest { totals, limit: Units::saturating(100), version, granted, need, want: 0 }
+}

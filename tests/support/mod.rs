@@ -1,0 +1,5 @@
+//! What several integration tests share.
+#![allow(dead_code, reason = "each test binary compiles this for itself and uses its part of it")]
+#![allow(clippy::unwrap_used, reason = "a failed set-up fails the test")]
+
+pub mod postgres;
