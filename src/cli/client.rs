@@ -70,6 +70,12 @@ impl<'a> Call<'a> {
         self.query("wait", options.no_wait.then(|| "none".to_owned()))
     }
 
+    /// With a body, without the options of a command.
+    pub(super) fn body(mut self, body: Value) -> Self {
+        self.body = Some(body);
+        self
+    }
+
     fn target(&self) -> String {
         let pairs = self.query.iter().map(|(name, value)| format!("{name}={}", encode(value)));
         let query = pairs.collect::<Vec<_>>().join("&");
@@ -113,6 +119,11 @@ fn http_client() -> HttpClient<HttpsConnector<HttpConnector>, Full<Bytes>> {
 }
 
 impl Connection {
+    /// To an admin API on this machine.
+    pub(super) fn to(address: std::net::SocketAddr) -> Self {
+        Self { admin: format!("http://{address}"), output: None }
+    }
+
     fn base(&self) -> Result<&str, Failure> {
         let wrong = || {
             Failure::Usage(format!(

@@ -3,8 +3,11 @@
 //! Exit codes: 0 done, 1 refused or failed, 2 bad usage or configuration, 3 the server could not be reached.
 
 mod client;
+mod demo;
 mod key;
 mod output;
+mod policy;
+mod serve;
 mod subscription;
 mod tenant;
 #[cfg(test)]
@@ -27,6 +30,12 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Run the gateway
+    Serve(serve::Serve),
+    /// Run the gateway in front of a sample product, with sample tenants, and print what to try
+    Demo(demo::Demo),
+    /// Check and test policy files
+    Policy(policy::Policy),
     /// Make, change, read and remove tenants
     Tenant(tenant::Tenant),
     /// Put a tenant on a plan
@@ -92,6 +101,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 /// [`Failure`] says why not, and what to do next.
 pub fn execute(command: Command) -> Result<(), Failure> {
     match command {
+        Command::Serve(command) => command.run(),
+        Command::Demo(command) => command.run(),
+        Command::Policy(command) => command.run(),
         Command::Tenant(command) => calling(command.run()),
         Command::Subscription(command) => calling(command.run()),
         Command::Key(command) => calling(command.run()),

@@ -114,7 +114,7 @@ pub(super) fn show(asked: Option<Format>, answer: &Value, rows: &Rows) -> Result
 }
 
 /// Colour only on a terminal, and not where <https://no-color.org> asks for none.
-fn coloured(terminal: bool) -> bool {
+pub(super) fn coloured(terminal: bool) -> bool {
     terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 

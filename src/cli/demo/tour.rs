@@ -1,0 +1,61 @@
+//! The tour that the demo prints: lines to copy, and what each will say.
+
+use super::{Failure, scene::Scene};
+use crate::cli::output;
+
+/// Prints the tour.
+pub(super) fn print(scene: &Scene) -> Result<(), Failure> {
+    output::write(text(scene).as_bytes())
+}
+
+fn text(scene: &Scene) -> String {
+    let (gateway, admin) = (scene.node.data_address, scene.node.admin_address);
+    let (big, small, token) = (&scene.big, &scene.small, &scene.admin_token);
+    format!(
+        r#"
+Plangate is running in front of a small chat service.
+
+  gateway    http://{gateway}
+  admin API  http://{admin}
+  tenants    {big_name} (plan {big_plan}), {small_name} (plan {small_plan}, one request left this month)
+
+Copy these into another terminal, one after the other.
+
+1. A request that passes: {big_name} reads its messages. Note the RateLimit headers.
+
+   curl -i http://{gateway}/v1/messages -H 'x-api-key: {big_key}'
+
+2. A feature that the plan lacks: 403, and the plans that have it. It costs {small_name} nothing.
+
+   curl -i http://{gateway}/v1/export/all -H 'x-api-key: {small_key}'
+
+3. The quota runs out: the first request still passes, the second is refused with 429.
+
+   curl -i http://{gateway}/v1/messages -H 'x-api-key: {small_key}'
+   curl -i http://{gateway}/v1/messages -H 'x-api-key: {small_key}'
+
+4. The upgrade: {small_name} moves to the plan basic.
+
+   curl -i -X PUT http://{admin}/v1/tenants/{small_name}/subscription -H 'authorization: Bearer {token}' -d '{{"plan":"basic"}}'
+
+5. The same request passes at once.
+
+   curl -i http://{gateway}/v1/messages -H 'x-api-key: {small_key}'
+
+More: an event stream, what {small_name} may do and has used, and why a request would be refused.
+
+   curl -N http://{gateway}/v1/events -H 'x-api-key: {big_key}'
+   curl http://{admin}/v1/tenants/{small_name}/rights -H 'authorization: Bearer {token}'
+   curl http://{admin}/v1/check -H 'authorization: Bearer {token}' -d '{{"tenant":"{small_name}","method":"POST","path":"/v1/ai/chat"}}'
+
+A WebSocket that echoes is at ws://{gateway}/v1/ws. Edit a file in policies/ and the gateway follows.
+Ctrl-C stops everything.
+"#,
+        big_name = big.name,
+        big_plan = big.plan,
+        big_key = big.key,
+        small_name = small.name,
+        small_plan = small.plan,
+        small_key = small.key,
+    )
+}
