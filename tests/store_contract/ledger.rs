@@ -159,7 +159,7 @@ async fn totals_are_recorded_in_their_hour(on: &Fixture) {
 async fn others_are_seen_and_the_lost_are_uncertain(on: &Fixture) {
     let (bucket, version) = acme(on).await;
     let digest = plangate::domain::catalog::Digest("d".into());
-    let registration = Registration { name: "a".into(), incarnation: node(1), digest };
+    let registration = Registration { name: "a".into(), incarnation: node(1), replaces: None, digest };
     on.store.register(&registration).await.unwrap();
     for (of, used) in [(1, 4), (2, 5), (3, 6)] {
         grant(on, ask(totals(&bucket, of, 0, 0), version, 0, 10)).await;

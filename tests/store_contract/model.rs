@@ -282,7 +282,7 @@ fn the_databases_answer_as_the_memory_does() {
         runtime.block_on(async { (Fixture::memory(), Fixture::sqlite().await, Fixture::postgres().await) });
     let all = [&memory, &sqlite, &postgres];
     let digest = plangate::domain::catalog::Digest("d".into());
-    let registration = Registration { name: "a".into(), incarnation: node(2), digest };
+    let registration = Registration { name: "a".into(), incarnation: node(2), replaces: None, digest };
     for one in all {
         runtime.block_on(one.store.register(&registration)).unwrap();
     }

@@ -18,7 +18,7 @@ on_every_store!(
 );
 
 fn registration(name: &str, of: u128) -> Registration {
-    Registration { name: name.into(), incarnation: node(of), digest: Digest("d1".into()) }
+    Registration { name: name.into(), incarnation: node(of), replaces: None, digest: Digest("d1".into()) }
 }
 
 fn beat(of: u128, applied: u64) -> Heartbeat {

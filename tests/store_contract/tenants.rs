@@ -258,6 +258,7 @@ async fn versions_have_no_gap_under_many_writers(on: &Fixture) {
     let node = Registration {
         name: "a".into(),
         incarnation: node(1),
+        replaces: None,
         digest: plangate::domain::catalog::Digest("d".into()),
     };
     let mut applied = on.store.register(&node).await.unwrap();

@@ -3,3 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a failed set-up fails the test")]
 
 pub mod postgres;
+
+pub mod admin;
+pub mod client;
+pub mod process;
+pub mod upstream;
