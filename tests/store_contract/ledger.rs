@@ -93,7 +93,7 @@ async fn sealing_returns_the_rest(on: &Fixture) {
     let (bucket, version) = acme(on).await;
     grant(on, ask(totals(&bucket, 1, 0, 0), version, 0, 80)).await;
     let end = sealed(totals(&bucket, 1, 30, 0));
-    on.store.flush(&[end.clone()]).await.unwrap();
+    on.store.flush(std::slice::from_ref(&end)).await.unwrap();
     on.store.flush(&[end.clone(), totals(&bucket, 1, 10, 0)]).await.unwrap();
     assert_eq!(
         grant(on, ask(totals(&bucket, 1, 30, 0), version, 80, 1)).await,
