@@ -254,7 +254,8 @@ async fn change_keys(session: &mut Session, command: &Command, at: UnixMillis) -
             }
         }
         Change::RevokeKey(id) => {
-            if session.run(DELETE_KEY, &[Arg::Text(id.as_str()), tenant]).await? == 0 {
+            let removed = session.run(DELETE_KEY, &[Arg::Text(id.as_str()), tenant]).await?;
+            if removed == 0 {
                 return Err(ExecuteError::NoKey(command.tenant.clone(), id.clone()));
             }
         }

@@ -1,7 +1,8 @@
 //! A store in memory: for tests, benches and embedding, with the same rules as the others and nothing on disk.
 
+mod state;
+
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -10,24 +11,16 @@ use async_trait::async_trait;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use super::{
-    book::{Book, Setting},
-    change,
-    connect::Store,
-    execute::{KEPT_CHANGES, KEPT_MILLIS},
-    feed,
-    nodes::LIVE_MILLIS,
-};
+use super::{book::Setting, connect::Store, feed, nodes::LIVE_MILLIS};
 use crate::{
     clock::{Clock, SystemClock},
     domain::{
-        catalog::Digest,
-        command::{Change, Command},
-        id::{KeyId, TenantId},
+        command::Command,
+        id::TenantId,
         identity::{ApiKey, KeyHash},
         period::Period,
         tenant::Tenant,
-        time::{UnixMillis, Version},
+        time::Version,
         units::Units,
     },
     ports::{
@@ -36,6 +29,7 @@ use crate::{
         RegisterError, Registration, SlotTotals, Snapshot, StoreError, TenantStore, UsageRow,
     },
 };
+use state::{Node, State};
 
 /// A store in memory.
 pub struct Memory {
@@ -44,27 +38,6 @@ pub struct Memory {
     woken: Notify,
     installation: Uuid,
     key_secret: [u8; 32],
-}
-
-#[derive(Default)]
-struct State {
-    version: Version,
-    tenants: BTreeMap<TenantId, Tenant>,
-    keys: BTreeMap<KeyId, (KeyHash, ApiKey)>,
-    by_hash: HashMap<KeyHash, KeyId>,
-    changes: VecDeque<ChangeRow>,
-    audit: Vec<AuditRow>,
-    idempotency: HashMap<String, (String, Committed)>,
-    nodes: BTreeMap<String, Node>,
-    book: Book,
-    closed: bool,
-}
-
-struct Node {
-    incarnation: Incarnation,
-    applied: Version,
-    digest: Digest,
-    beat: UnixMillis,
 }
 
 impl Memory {
@@ -97,6 +70,7 @@ impl Memory {
     }
 }
 
+<<<<<<< HEAD
 impl State {
     fn carry_out(&mut self, command: &Command, origin: &Origin) -> Result<Committed, ExecuteError> {
         if let Some(idempotency) = &origin.idempotency
@@ -209,6 +183,8 @@ impl State {
     }
 }
 
+=======
+>>>>>>> w/store
 fn take<T>(limit: u32, rows: impl Iterator<Item = T>) -> Vec<T> {
     rows.take(usize::try_from(limit).unwrap_or(usize::MAX)).collect()
 }

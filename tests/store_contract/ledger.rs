@@ -19,6 +19,7 @@ on_every_store!(
     others_are_seen_and_the_lost_are_uncertain,
     a_batch_answers_in_its_own_order,
     absurd_numbers_neither_wrap_nor_fail,
+    many_thousand_totals_at_once,
     competitors_get_exactly_the_limit,
     crossing_batches_do_not_lock_each_other_out,
 );
@@ -93,7 +94,7 @@ async fn sealing_returns_the_rest(on: &Fixture) {
     let (bucket, version) = acme(on).await;
     grant(on, ask(totals(&bucket, 1, 0, 0), version, 0, 80)).await;
     let end = sealed(totals(&bucket, 1, 30, 0));
-    on.store.flush(&[end.clone()]).await.unwrap();
+    on.store.flush(std::slice::from_ref(&end)).await.unwrap();
     on.store.flush(&[end.clone(), totals(&bucket, 1, 10, 0)]).await.unwrap();
     assert_eq!(
         grant(on, ask(totals(&bucket, 1, 30, 0), version, 80, 1)).await,
@@ -227,6 +228,22 @@ async fn absurd_numbers_neither_wrap_nor_fail(on: &Fixture) {
     };
     assert!(matches!(grant(on, greedy).await, GrantOutcome::Exhausted { left: 0, .. }));
     on.store.others(node(1), &[bucket]).await.unwrap();
+}
+
+async fn many_thousand_totals_at_once(on: &Fixture) {
+    let (bucket, version) = acme(on).await;
+    let of_day = |day: i64| BucketKey { start: UnixMillis(START.0 + day * 86_400_000), ..bucket.clone() };
+    for used in [1, 3] {
+        let all: Vec<SlotTotals> = (0..6_000).map(|day| totals(&of_day(day), 1, used, 0)).collect();
+        on.store.flush(&all).await.unwrap();
+    }
+    let requests: Vec<GrantRequest> =
+        (0..500).map(|day| ask(totals(&of_day(day), 1, 3, 0), version, 0, 1)).collect();
+    let granted = on.store.grant(&requests).await.unwrap();
+    assert!(granted.iter().all(|one| *one == GrantOutcome::Granted { granted: 1, used: 3 }), "{granted:?}");
+    let hour = START.0.div_euclid(3_600_000) * 3_600_000;
+    let span = Period { start: UnixMillis(hour), end: UnixMillis(hour + 1) };
+    assert_eq!(on.store.usage(&tenant("acme"), span).await.unwrap()[0].units.get(), 18_000);
 }
 
 async fn competitors_get_exactly_the_limit(on: &Fixture) {

@@ -1,10 +1,21 @@
 //! Opening, starting together, and a database that goes away.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use plangate::{
-    ports::StoreError,
+    ports::{Effect, ExecuteError, GrantOutcome, StoreError},
     store::{self, ConnectError, Options, Store},
+};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
 };
 
 use super::*;
@@ -58,7 +69,7 @@ async fn what_was_stored_is_there_after_a_restart() {
         assert_eq!((second.key_secret().await.unwrap(), second.installation()), (secret, installation));
         assert_eq!(second.tenant(&tenant("acme")).await.unwrap().version, version);
         let left = second.grant(&[ask(totals(&bucket, 2, 0, 0), version, 0, 41)]).await.unwrap();
-        assert_eq!(left, [plangate::ports::GrantOutcome::Exhausted { left: 40, used: 0 }]);
+        assert_eq!(left, [GrantOutcome::Exhausted { left: 40, used: 0 }]);
         second.close().await;
     }
 }
@@ -144,4 +155,104 @@ fn a_store_serves_other_runtimes_and_outlives_them() {
     }
     assert_eq!(home.block_on(store.tenant(&tenant("acme"))).unwrap().version, Version(3));
     home.block_on(store.close());
+}
+
+/// Stands between a store and its server; when armed, it swallows the answer to the next COMMIT and hangs up.
+struct Cutter {
+    port: u16,
+    armed: Arc<AtomicBool>,
+}
+
+impl Cutter {
+    async fn before(server: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let armed = Arc::new(AtomicBool::new(false));
+        let switch = armed.clone();
+        let mut lines = tokio::task::JoinSet::new();
+        let accepting = async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let server = TcpStream::connect(("127.0.0.1", server)).await.unwrap();
+                lines.spawn(Self::carry(client, server, switch.clone()));
+            }
+        };
+        tokio_util::task::TaskTracker::new().spawn(accepting);
+        Self { port, armed }
+    }
+
+    async fn carry(mut client: TcpStream, mut server: TcpStream, armed: Arc<AtomicBool>) {
+        let (mut up, mut down) = (vec![0; 65_536], vec![0; 65_536]);
+        loop {
+            tokio::select! {
+                read = client.read(&mut up) => {
+                    let Ok(length @ 1..) = read else { return };
+                    if server.write_all(&up[..length]).await.is_err() {
+                        return;
+                    }
+                    let commits = up[..length].windows(7).any(|word| word == b"COMMIT\0");
+                    if commits && armed.swap(false, Ordering::SeqCst) {
+                        // The server's answer proves that it is done; nobody else learns of it.
+                        let _ = server.read(&mut down).await;
+                        return;
+                    }
+                }
+                read = server.read(&mut down) => {
+                    let Ok(length @ 1..) = read else { return };
+                    if client.write_all(&down[..length]).await.is_err() {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_whose_answer_is_lost_happens_once() {
+    let server = Postgres::shared();
+    let cutter = Cutter::before(server.port()).await;
+    let url = server.url().replace(&format!(":{}/", server.port()), &format!(":{}/", cutter.port));
+    let store = open(&url).await;
+    done(&*store, &put("acme")).await;
+
+    cutter.armed.store(true, Ordering::SeqCst);
+    let made = store.execute(&key("acme", "k1", 1), &once("x", "f")).await.unwrap();
+    assert!(!cutter.armed.load(Ordering::SeqCst), "the line was cut");
+    let expected = (Version(2), Effect::KeyCreated(KeyId::parse("k1").unwrap()), false);
+    assert_eq!((made.version, made.effect, made.replayed), expected, "it was this call that made the key");
+
+    cutter.armed.store(true, Ordering::SeqCst);
+    let unknown = store.execute(&put("acme"), &origin()).await;
+    assert!(matches!(unknown, Err(ExecuteError::Store(StoreError::Unavailable(_)))), "{unknown:?}");
+    assert_eq!(store.changes(Version(0), 10).await.unwrap().len(), 3);
+
+    // A grant's end is found out by asking again.
+    let bucket = bucket("acme", 1);
+    let request = ask(totals(&bucket, 1, 0, 0), Version(3), 0, 60);
+    cutter.armed.store(true, Ordering::SeqCst);
+    let unknown = store.grant(std::slice::from_ref(&request)).await;
+    assert!(matches!(unknown, Err(StoreError::Unavailable(_))), "{unknown:?}");
+    assert_eq!(store.grant(&[request]).await.unwrap(), [GrantOutcome::Refused { granted: 60 }]);
+    store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_grant_waits_for_a_change_that_is_being_made() {
+    let url = Postgres::shared().url();
+    let store = open(&url).await;
+    let version = done(&*store, &put("acme")).await.version;
+    let pool = sqlx::PgPool::connect(&url).await.unwrap();
+    let mut change = pool.begin().await.unwrap();
+    sqlx::query("UPDATE tenants SET version = 2 WHERE id = 'acme'").execute(&mut *change).await.unwrap();
+
+    let bucket = bucket("acme", 1);
+    let requests = [ask(totals(&bucket, 1, 0, 0), version, 0, 1)];
+    let grant = store.grant(&requests);
+    tokio::pin!(grant);
+    let early = tokio::time::timeout(Duration::from_millis(300), &mut grant).await;
+    assert!(early.is_err(), "{early:?}");
+    change.commit().await.unwrap();
+    assert_eq!(grant.await.unwrap(), [GrantOutcome::Stale]);
+    pool.close().await;
+    store.close().await;
 }

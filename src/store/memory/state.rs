@@ -1,0 +1,159 @@
+//! What the memory store holds, and how a change alters it.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use crate::{
+    domain::{
+        catalog::Digest,
+        command::{Change, Command},
+        id::{KeyId, TenantId},
+        identity::{ApiKey, KeyHash},
+        tenant::Tenant,
+        time::{UnixMillis, Version},
+        units::Units,
+    },
+    ports::{AuditRow, BucketKey, ChangeRow, Committed, ExecuteError, Incarnation, Origin, OthersUsage},
+    store::{
+        book::Book,
+        change,
+        execute::{KEPT_CHANGES, KEPT_MILLIS},
+        nodes::LIVE_MILLIS,
+    },
+};
+
+#[derive(Default)]
+pub(super) struct State {
+    pub(super) version: Version,
+    pub(super) tenants: BTreeMap<TenantId, Tenant>,
+    pub(super) keys: BTreeMap<KeyId, (KeyHash, ApiKey)>,
+    pub(super) by_hash: HashMap<KeyHash, KeyId>,
+    pub(super) changes: VecDeque<ChangeRow>,
+    pub(super) audit: Vec<AuditRow>,
+    pub(super) idempotency: HashMap<String, (String, Committed)>,
+    pub(super) nodes: BTreeMap<String, Node>,
+    pub(super) book: Book,
+    pub(super) closed: bool,
+}
+
+pub(super) struct Node {
+    pub(super) incarnation: Incarnation,
+    pub(super) applied: Version,
+    pub(super) digest: Digest,
+    pub(super) beat: UnixMillis,
+}
+
+impl State {
+    pub(super) fn carry_out(
+        &mut self,
+        command: &Command,
+        origin: &Origin,
+    ) -> Result<Committed, ExecuteError> {
+        if let Some(idempotency) = &origin.idempotency
+            && let Some((fingerprint, earlier)) = self.idempotency.get(&idempotency.key)
+        {
+            if *fingerprint != idempotency.fingerprint {
+                return Err(ExecuteError::IdempotencyConflict);
+            }
+            return Ok(Committed { replayed: true, ..earlier.clone() });
+        }
+        let known = self.tenants.get(&command.tenant).cloned();
+        let created = known.is_none();
+        if created && !matches!(command.change, Change::PutTenant { .. }) {
+            return Err(ExecuteError::NoTenant(command.tenant.clone()));
+        }
+        let mut tenant = known.unwrap_or_else(|| change::fresh_tenant(&command.tenant, origin.at));
+        let effect = change::effect(&tenant, created, &command.change);
+        self.change_keys(command, origin.at)?;
+
+        let version = Version(self.version.0 + 1);
+        self.version = version;
+        if change::apply(&mut tenant, &command.change, origin.at, version) {
+            self.tenants.insert(command.tenant.clone(), tenant);
+        }
+        let done = Committed { version, effect, replayed: false };
+        self.record(command, origin, &done);
+        Ok(done)
+    }
+
+    fn change_keys(&mut self, command: &Command, at: UnixMillis) -> Result<(), ExecuteError> {
+        match &command.change {
+            Change::CreateKey { id, hash, name, expires_at, imported } => {
+                if self.by_hash.contains_key(hash) || self.keys.contains_key(id) {
+                    return Err(ExecuteError::KeyTaken);
+                }
+                let key = ApiKey {
+                    id: id.clone(),
+                    tenant: command.tenant.clone(),
+                    name: name.clone(),
+                    expires_at: *expires_at,
+                    imported: *imported,
+                    created_at: at,
+                };
+                self.by_hash.insert(*hash, id.clone());
+                self.keys.insert(id.clone(), (*hash, key));
+            }
+            Change::RevokeKey(id) => match self.keys.get(id) {
+                Some((hash, key)) if key.tenant == command.tenant => {
+                    self.by_hash.remove(hash);
+                    self.keys.remove(id);
+                }
+                _ => return Err(ExecuteError::NoKey(command.tenant.clone(), id.clone())),
+            },
+            Change::DeleteTenant => {
+                self.tenants.remove(&command.tenant);
+                self.keys.retain(|_, (_, key)| key.tenant != command.tenant);
+                let keys = &self.keys;
+                self.by_hash.retain(|_, id| keys.contains_key(id));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn record(&mut self, command: &Command, origin: &Origin, done: &Committed) {
+        let (tenant, kind) = (command.tenant.clone(), command.change.kind().to_owned());
+        self.changes.push_back(ChangeRow {
+            version: done.version,
+            tenant: tenant.clone(),
+            kind: kind.clone(),
+            at: origin.at,
+        });
+        let last = done.version.0.saturating_sub(KEPT_CHANGES);
+        let oldest = origin.at.0.saturating_sub(KEPT_MILLIS);
+        while self.changes.front().is_some_and(|row| row.version.0 <= last || row.at.0 < oldest) {
+            self.changes.pop_front();
+        }
+        self.audit.push(AuditRow {
+            cursor: self.audit.len() as u64 + 1,
+            version: done.version,
+            at: origin.at,
+            actor: origin.actor.clone(),
+            source: origin.source.clone(),
+            tenant,
+            kind,
+            detail: change::detail(&command.change),
+        });
+        if let Some(idempotency) = &origin.idempotency {
+            let entry = (idempotency.fingerprint.clone(), done.clone());
+            self.idempotency.insert(idempotency.key.clone(), entry);
+        }
+    }
+
+    pub(super) fn live(&self, now: UnixMillis) -> u32 {
+        let live = self.nodes.values().filter(|node| now.0.saturating_sub(node.beat.0) < LIVE_MILLIS).count();
+        u32::try_from(live).unwrap_or(u32::MAX)
+    }
+
+    pub(super) fn others_of(&self, incarnation: Incarnation, bucket: &BucketKey) -> OthersUsage {
+        let (mut used, mut uncertain) = (0u64, 0u64);
+        for (key, slot) in &self.book.slots {
+            if key.bucket == *bucket && key.incarnation != incarnation {
+                used = used.saturating_add(slot.net());
+                if !self.nodes.values().any(|node| node.incarnation == key.incarnation) {
+                    uncertain = uncertain.saturating_add(slot.open());
+                }
+            }
+        }
+        OthersUsage { used: Units::saturating(used), uncertain: Units::saturating(uncertain) }
+    }
+}
