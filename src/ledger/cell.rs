@@ -224,8 +224,9 @@ impl Cell {
 /// Seals a slot that is not charged any more, and has its last totals recorded.
 fn retire(shared: &Shared, slot: &Arc<Slot>) {
     slot.word.seal();
+    // Also an unused one: a request may still settle above the nothing that it reserved.
+    slot.bucket.keep_sealed(slot);
     if slot.concerns_database() {
-        slot.bucket.keep_sealed(slot);
         shared.soil(slot);
     }
 }
