@@ -8,8 +8,9 @@ use std::{
 use arc_swap::ArcSwapOption;
 
 use super::{
+    bucket::{Bucket, Mark},
     shared::{Shared, lock},
-    slot::{Bucket, Mark, Slot, SlotTerms},
+    slot::{Slot, SlotTerms},
 };
 use crate::{
     domain::{
