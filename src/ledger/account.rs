@@ -92,10 +92,14 @@ impl Account {
     /// Returns what has ended or is idle. Whether nothing is left that a new account would not have.
     pub fn sweep(&self, shared: &Shared, now: UnixMillis, monotonic: Monotonic) -> bool {
         let meters = self.meters.read().unwrap_or_else(PoisonError::into_inner);
-        meters.iter().fold(true, |empty, meter| {
-            let cells = meter.cells.iter().fold(true, |all, cell| cell.sweep(shared, now, monotonic) && all);
-            empty && cells && meter.rate.is_idle(monotonic)
-        })
+        let mut empty = true;
+        for meter in meters.iter() {
+            for cell in &meter.cells {
+                empty &= cell.sweep(shared, now, monotonic);
+            }
+            empty &= meter.rate.is_idle(monotonic);
+        }
+        empty
     }
 }
 

@@ -8,8 +8,9 @@ use std::{
 use arc_swap::ArcSwapOption;
 
 use super::{
+    bucket::{Bucket, Mark},
     shared::{Shared, lock},
-    slot::{Bucket, Mark, Slot, SlotTerms},
+    slot::{Slot, SlotTerms},
 };
 use crate::{
     domain::{
@@ -224,8 +225,9 @@ impl Cell {
 /// Seals a slot that is not charged any more, and has its last totals recorded.
 fn retire(shared: &Shared, slot: &Arc<Slot>) {
     slot.word.seal();
+    // Also an unused one: a request may still settle above the nothing that it reserved.
+    slot.bucket.keep_sealed(slot);
     if slot.concerns_database() {
-        slot.bucket.keep_sealed(slot);
         shared.soil(slot);
     }
 }

@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use super::{
     account::Desk,
     cell::Wish,
-    grant::{self, Verdict},
     hold::{Entry, Line, Lines, TakenRate},
+    refill::{self, Verdict},
     shared::Shared,
     slot::Slot,
     word::Spend,
@@ -209,7 +209,7 @@ async fn gather(
 ) -> Result<(), ChargeError> {
     let mut answers = Vec::with_capacity(short.len());
     for (slot, need) in short {
-        let hear = grant::join(shared, &slot, need).ok_or(ChargeError::Unavailable)?;
+        let hear = refill::join(shared, &slot, need).ok_or(ChargeError::Unavailable)?;
         answers.push((slot, hear));
     }
     for (slot, hear) in answers {

@@ -117,12 +117,16 @@ pub(super) async fn flush(shared: &Shared) -> Result<(), StoreError> {
     while budget > 0 {
         let most = size.min(budget);
         budget -= most;
-        match ship(shared, shared.dirty.take(most)).await {
+        let batch = shared.dirty.take(most);
+        let rows = batch.len();
+        match ship(shared, batch).await {
             Ok(()) => size = BATCH.min(size * 2),
             Err(away @ StoreError::Unavailable(_)) => return Err(away),
-            // A row that the database refuses must not keep the others: smaller and smaller batches leave it alone.
+            // A row that the database refuses must not keep the others: they are queued again, and smaller and smaller
+            // batches leave it alone.
             Err(error) => {
-                size = (most / 2).max(1);
+                size = (rows / 2).max(1);
+                budget += if rows > 1 { most } else { 0 };
                 outcome = Err(error);
             }
         }

@@ -1,183 +1,44 @@
-//! Asks the database for units: one request in flight per slot, many slots in one statement, off the requests' threads.
+//! Asks the database for units and opens what it grants: many slots in one statement.
 
 use std::{
-    collections::VecDeque,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
-use tokio::sync::oneshot;
-
 use super::{
+    bucket::Mark,
     flush::{self, PATIENCE},
+    refill::Verdict,
     shared::{Shared, lock},
-    slot::{Mark, Slot},
+    slot::Slot,
 };
 use crate::{
     domain::time::Monotonic,
     ports::{GrantOutcome, GrantRequest, SlotTotals, StoreError},
 };
 
-/// Requests that may wait for units of one slot.
-const WAITERS: usize = 256;
-/// Requests for grants in one statement, and statements at a time.
-const BATCH: usize = 256;
-const WORKERS: usize = 4;
 /// A grant is to last so long.
 const HORIZON_SECONDS: u64 = 60;
 
-/// What those who waited for a grant are told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
-    /// Look again: units came, or it is known now that there are none.
-    Again,
-    /// The limit was compiled from facts that are not the current ones.
-    Stale,
-    /// The database cannot say now.
-    Unavailable,
-}
-
-/// The state of a slot's requests for units.
-#[derive(Debug)]
-pub(super) struct Refill {
-    in_flight: bool,
-    /// What the database has granted so far, as far as it has said; the word may have opened less.
-    believed: u64,
-    need: u64,
-    wanted: u64,
-    waiters: Vec<oneshot::Sender<Verdict>>,
-    rate_from: (Monotonic, u64),
-    last: u64,
-}
-
-impl Refill {
-    pub fn since(now: Monotonic) -> Self {
-        Self {
-            in_flight: false,
-            believed: 0,
-            need: u64::MAX,
-            wanted: 0,
-            waiters: Vec::new(),
-            rate_from: (now, 0),
-            last: 0,
-        }
-    }
-}
-
-/// Slots that want units.
-#[derive(Debug, Default)]
-pub(super) struct GrantQueue(Mutex<Queue>);
-
-#[derive(Debug, Default)]
-struct Queue {
-    slots: VecDeque<Arc<Slot>>,
-    workers: usize,
-}
-
-/// Asks for at least `need` more units, unless that is under way. The receiver hears when to look again; `None`: too many
-/// wait already.
-pub(super) fn join(shared: &Arc<Shared>, slot: &Arc<Slot>, need: u64) -> Option<oneshot::Receiver<Verdict>> {
-    let (tell, hear) = oneshot::channel();
-    let start = {
-        let mut refill = lock(&slot.refill);
-        if refill.waiters.len() >= WAITERS {
-            return None;
-        }
-        refill.waiters.push(tell);
-        refill.need = refill.need.min(need);
-        refill.wanted = refill.wanted.saturating_add(need);
-        !std::mem::replace(&mut refill.in_flight, true)
-    };
-    if start {
-        enqueue(shared, slot);
-    }
-    Some(hear)
-}
-
-/// Asks for more units in the background, as few are left.
-pub(super) fn prefetch(shared: &Arc<Shared>, slot: &Arc<Slot>) {
-    if shared.outage.is_on(shared.monotonic()) || slot.low_water.swap(0, Ordering::Relaxed) == 0 {
-        return;
-    }
-    let start = !std::mem::replace(&mut lock(&slot.refill).in_flight, true);
-    if start {
-        enqueue(shared, slot);
-    }
-}
-
-fn enqueue(shared: &Arc<Shared>, slot: &Arc<Slot>) {
-    let hire = {
-        let mut queue = lock(&shared.grants.0);
-        queue.slots.push_back(Arc::clone(slot));
-        let hire = queue.workers < WORKERS;
-        queue.workers += usize::from(hire);
-        hire
-    };
-    if hire {
-        let worker = Worker { shared: Arc::clone(shared), counted: true };
-        shared.world.tracker.spawn_on(worker.run(), &shared.world.runtime);
-    }
-}
-
-/// A task that asks until nothing is queued. Counted for as long as it works, however it ends.
-struct Worker {
-    shared: Arc<Shared>,
-    counted: bool,
-}
-
-impl Worker {
-    async fn run(mut self) {
-        while let Some(jobs) = self.next() {
-            grant(&self.shared, jobs).await;
-        }
-    }
-
-    /// The next jobs. With none it leaves, under the same lock, so that whoever queues next sees that it must hire.
-    fn next(&mut self) -> Option<Vec<Job>> {
-        let mut queue = lock(&self.shared.grants.0);
-        let most = queue.slots.len().min(BATCH);
-        if most == 0 {
-            queue.workers -= 1;
-            self.counted = false;
-            return None;
-        }
-        let job = |slot| Job { shared: Arc::clone(&self.shared), slot, concluded: false };
-        Some(queue.slots.drain(..most).map(job).collect())
-    }
-}
-
-impl Drop for Worker {
-    fn drop(&mut self) {
-        if self.counted {
-            lock(&self.shared.grants.0).workers -= 1;
-        }
-    }
-}
-
 /// One slot's turn. Dropped before it is concluded, those who wait hear that the database is not available.
-struct Job {
+pub(super) struct Job {
     shared: Arc<Shared>,
     slot: Arc<Slot>,
     concluded: bool,
 }
 
 impl Job {
+    pub fn new(shared: &Arc<Shared>, slot: Arc<Slot>) -> Self {
+        Self { shared: Arc::clone(shared), slot, concluded: false }
+    }
+
     fn conclude(mut self, verdict: Verdict) {
         self.concluded = true;
         self.tell(verdict);
     }
 
     fn tell(&self, verdict: Verdict) {
-        let waiters = {
-            let mut refill = lock(&self.slot.refill);
-            refill.in_flight = false;
-            refill.need = u64::MAX;
-            refill.wanted = 0;
-            std::mem::take(&mut refill.waiters)
-        };
+        let waiters = lock(&self.slot.refill).conclude();
         for waiter in waiters {
             // Who went away meanwhile needs no answer.
             let _ = waiter.send(verdict);
@@ -309,7 +170,8 @@ impl Drop for Reported<'_> {
     }
 }
 
-async fn grant(shared: &Arc<Shared>, jobs: Vec<Job>) {
+/// Asks for the units of all jobs, and tells those who wait.
+pub(super) async fn grant(shared: &Arc<Shared>, jobs: Vec<Job>) {
     // One that was sealed meanwhile has a successor to look at.
     let (jobs, sealed): (Vec<Job>, Vec<Job>) = jobs.into_iter().partition(|job| job.slot.ask());
     sealed.into_iter().for_each(|job| job.conclude(Verdict::Again));
@@ -361,9 +223,4 @@ async fn ask(shared: &Arc<Shared>, jobs: &[Job]) -> Result<Vec<Verdict>, StoreEr
 
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
-}
-
-/// Whether granted units are so few that more should be asked for.
-pub(super) fn is_low(low_water: &AtomicU64, left: u64) -> bool {
-    left < low_water.load(Ordering::Relaxed)
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{account::MeterAccount, grant, metrics::Kind, shared::Shared, slot::Slot, word::Spend};
+use super::{account::MeterAccount, metrics::Kind, refill, shared::Shared, slot::Slot, word::Spend};
 use crate::{
     domain::{period::Window, plan::MeterIx, rate::Rate, route::Charge, time::UnixMillis, units::Units},
     ports::{HoldEntry, Standing},
@@ -87,8 +87,8 @@ impl Lines {
                 let Some(slot) = &line.slots[window as usize] else { continue };
                 match slot.word.spend(line.units.get(), slot.is_bounded()) {
                     Spend::Taken { left } => {
-                        if grant::is_low(&slot.low_water, left) {
-                            grant::prefetch(shared, slot);
+                        if refill::is_low(&slot.low_water, left) {
+                            refill::prefetch(shared, slot);
                         }
                     }
                     Spend::Short { .. } | Spend::Sealed | Spend::Full => {

@@ -14,6 +14,7 @@ mod account;
 mod atomic {
     pub use std::sync::atomic::{AtomicU64, Ordering};
 }
+mod bucket;
 mod cell;
 mod charge;
 mod flush;
@@ -21,6 +22,7 @@ mod grant;
 mod hold;
 mod metrics;
 mod rate_cell;
+mod refill;
 mod shared;
 mod slot;
 #[cfg(test)]

@@ -12,7 +12,7 @@ use arc_swap::ArcSwapOption;
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
-use super::{account::Accounts, flush::DirtyQueue, grant::GrantQueue, metrics::LedgerMetrics, slot::Slot};
+use super::{account::Accounts, flush::DirtyQueue, metrics::LedgerMetrics, refill::GrantQueue, slot::Slot};
 use crate::{
     clock::Clock,
     domain::{catalog::Catalog, time::Monotonic},

@@ -1,14 +1,13 @@
-//! A slot: this node's share of one bucket under one version of the limit, and what is known of the bucket around it.
+//! A slot: this node's share of one bucket, a word under one version of the limit.
 
 use std::sync::{
     Arc, Mutex,
     atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
-use arc_swap::{ArcSwap, ArcSwapOption};
-
 use super::{
-    grant::Refill,
+    bucket::Bucket,
+    refill::Refill,
     word::{Totals, Word},
 };
 use crate::{
@@ -17,162 +16,8 @@ use crate::{
         time::{Monotonic, UnixMillis, Version},
         units::Units,
     },
-    ports::{BucketKey, SlotKey, SlotTotals},
+    ports::{SlotKey, SlotTotals},
 };
-
-/// Why and until when the database need not be asked again for units of a bucket.
-#[derive(Debug)]
-struct Exhausted {
-    seq: u64,
-    freed: u64,
-    left: u64,
-    until: Monotonic,
-}
-
-/// Units of a bucket outside of its open slot.
-#[derive(Debug, Default)]
-struct Tally {
-    /// By other incarnations, and by slots of this one that are settled and forgotten.
-    elsewhere: u64,
-    known: bool,
-    /// Sealed slots of this incarnation that are not settled yet.
-    sealed: Vec<Arc<Slot>>,
-}
-
-/// What this node knows of one bucket, over all slots that it had of it.
-#[derive(Debug)]
-pub(super) struct Bucket {
-    pub key: BucketKey,
-    tally: ArcSwap<Tally>,
-    exhausted: ArcSwapOption<Exhausted>,
-    freed: AtomicU64,
-    begun: AtomicU64,
-    ended: AtomicU64,
-}
-
-/// Tells whether anything was recorded of a bucket between two looks: equal ones without anything under way say no.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Mark {
-    begun: u64,
-    ended: u64,
-}
-
-impl Mark {
-    /// Nothing is under way.
-    pub fn is_quiet(self) -> bool {
-        self.begun == self.ended
-    }
-
-    /// Only one thing has begun since `before`, when nothing was under way.
-    pub fn follows(self, before: Self) -> bool {
-        before.is_quiet() && self.begun == before.begun + 1
-    }
-}
-
-impl Bucket {
-    pub fn new(key: BucketKey) -> Arc<Self> {
-        Arc::new(Self {
-            key,
-            tally: ArcSwap::default(),
-            exhausted: ArcSwapOption::empty(),
-            freed: AtomicU64::new(0),
-            begun: AtomicU64::new(0),
-            ended: AtomicU64::new(0),
-        })
-    }
-
-    pub fn mark(&self) -> Mark {
-        let ended = self.ended.load(Ordering::SeqCst);
-        Mark { begun: self.begun.load(Ordering::SeqCst), ended }
-    }
-
-    fn begin(&self) {
-        self.begun.fetch_add(1, Ordering::SeqCst);
-    }
-
-    fn end(&self) {
-        self.ended.fetch_add(1, Ordering::SeqCst);
-    }
-
-    /// Units came back to the database that it did not have when it last said that there are none.
-    pub fn free(&self) {
-        self.freed.fetch_add(1, Ordering::SeqCst);
-    }
-
-    /// How often units came back; see [`Bucket::exhaust`].
-    pub fn freed(&self) -> u64 {
-        self.freed.load(Ordering::SeqCst)
-    }
-
-    /// The database had only `left` units for the slot `seq` when `freed` was noted.
-    pub fn exhaust(&self, seq: u64, freed: u64, left: u64, until: Monotonic) {
-        self.exhausted.store(Some(Arc::new(Exhausted { seq, freed, left, until })));
-    }
-
-    /// Whether it is known that the database would refuse the slot `seq` another `need` units.
-    pub fn is_exhausted(&self, seq: u64, need: u64, now: Monotonic) -> bool {
-        self.exhausted.load().as_deref().is_some_and(|known| {
-            known.seq == seq && known.freed == self.freed() && now < known.until && need > known.left
-        })
-    }
-
-    /// Sealed slots of this incarnation that are not settled yet.
-    pub fn sealed(&self) -> Vec<Arc<Slot>> {
-        self.tally.load().sealed.clone()
-    }
-
-    /// Keeps a sealed slot until it is settled.
-    pub fn keep_sealed(&self, slot: &Arc<Slot>) {
-        self.tally.rcu(|tally| {
-            let mut sealed = tally.sealed.clone();
-            sealed.push(Arc::clone(slot));
-            Tally { elsewhere: tally.elsewhere, known: tally.known, sealed }
-        });
-    }
-
-    /// Learns what the database knows as used elsewhere.
-    pub fn learn_elsewhere(&self, elsewhere: u64, sure: bool) {
-        self.tally.rcu(|tally| {
-            let learn = sure || !tally.known;
-            Tally {
-                elsewhere: if learn { elsewhere } else { tally.elsewhere },
-                known: true,
-                sealed: tally.sealed.clone(),
-            }
-        });
-    }
-
-    /// Forgets sealed slots to which nothing can happen any more. Whether there are none left.
-    pub fn fold(&self) -> bool {
-        let tally = self.tally.load_full();
-        // With no other owner nobody holds a charge on the slot, and nobody can come to hold one: it is sealed.
-        let done: Vec<u64> = tally
-            .sealed
-            .iter()
-            .filter(|slot| Arc::strong_count(slot) == 1 && slot.is_settled())
-            .map(|slot| slot.key.seq)
-            .collect();
-        if done.is_empty() {
-            return tally.sealed.is_empty();
-        }
-        drop(tally);
-        self.begin();
-        self.tally.rcu(|tally| {
-            let (gone, sealed): (Vec<_>, Vec<_>) =
-                tally.sealed.iter().cloned().partition(|slot| done.contains(&slot.key.seq));
-            let net: u64 = gone.iter().map(|slot| slot.word.totals().net()).sum();
-            Tally { elsewhere: tally.elsewhere.saturating_add(net), known: tally.known, sealed }
-        });
-        self.end();
-        self.tally.load().sealed.is_empty()
-    }
-
-    /// Units used outside of its open slot, as far as known here.
-    fn beside(&self) -> u64 {
-        let tally = self.tally.load();
-        tally.sealed.iter().fold(tally.elsewhere, |sum, slot| sum.saturating_add(slot.word.totals().net()))
-    }
-}
 
 /// One word with its name, its limit, and what became of its totals.
 #[derive(Debug)]

@@ -93,6 +93,8 @@ struct Model {
     version: u64,
     epoch: u64,
     used: HashMap<BucketKey, u64>,
+    /// How much of that was above a reserve: no promise of the limit, but counted against what comes after.
+    overrun: HashMap<BucketKey, u64>,
     open: Vec<(Hold, UnixMillis, Arc<Rights>, [Charge; 2])>,
 }
 
@@ -103,7 +105,15 @@ impl Model {
     fn new() -> Self {
         let world = World::new();
         let rights = rights(1, &catalog(terms(monthly(40)), terms(monthly(40))));
-        Self { world, rights, version: 1, epoch: 1, used: HashMap::new(), open: vec![] }
+        Self {
+            world,
+            rights,
+            version: 1,
+            epoch: 1,
+            used: HashMap::new(),
+            overrun: HashMap::new(),
+            open: vec![],
+        }
     }
 
     fn keys(rights: &Rights, ix: MeterIx, now: UnixMillis) -> Vec<(Window, BucketKey, Option<u64>)> {
@@ -129,18 +139,19 @@ impl Model {
         let now = self.world.now();
         let charges = [charge(REQUESTS, requests), charge(TOKENS, tokens)];
         let rights = self.rights.clone();
-        let over = |used: &HashMap<BucketKey, u64>| {
+        let over = |owed: &HashMap<BucketKey, u64>| {
             charges.iter().any(|charge| {
                 Self::keys(&rights, charge.meter, now).iter().any(|(_, key, limit)| {
-                    let used = used.get(key).copied().unwrap_or(0);
+                    let of = |counts: &HashMap<BucketKey, u64>| counts.get(key).copied().unwrap_or(0);
+                    let used = of(&self.used) - of(owed);
                     charge.units.get() > 0 && limit.is_some_and(|limit| used + charge.units.get() > limit)
                 })
             })
         };
-        let over = over(&self.used);
+        let (over_limit, over_with_overrun) = (over(&self.overrun), over(&HashMap::new()));
         match self.world.charge(&rights, &charges).await {
             Ok(hold) => {
-                assert!(!over, "over-admitted");
+                assert!(!over_limit, "over-admitted");
                 for charge in &charges {
                     self.add(&rights, charge.meter, now, i64::try_from(charge.units.get()).unwrap());
                 }
@@ -148,7 +159,9 @@ impl Model {
                 let last = self.open.len() - 1;
                 self.end(last, end);
             }
-            Err(ChargeError::Denied(Denial::QuotaExhausted { .. })) => assert!(over, "units remain"),
+            Err(ChargeError::Denied(Denial::QuotaExhausted { .. })) => {
+                assert!(over_with_overrun, "units remain")
+            }
             Err(error) => {
                 let failing = self.world.store.away.load(Ordering::SeqCst);
                 assert!(failing && error == ChargeError::Unavailable, "{error:?}");
@@ -175,6 +188,9 @@ impl Model {
                 let taken = i64::try_from(charges[1].units.get()).unwrap();
                 let actual = i64::try_from(actual).unwrap();
                 self.add(&rights, TOKENS, at, actual - taken);
+                for (_, key, _) in Self::keys(&rights, TOKENS, at) {
+                    *self.overrun.entry(key).or_default() += u64::try_from(actual - taken).unwrap_or(0);
+                }
             }
         }
     }

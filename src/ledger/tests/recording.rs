@@ -90,6 +90,24 @@ async fn more_slots_than_a_batch_are_all_recorded() {
 }
 
 #[tokio::test]
+async fn a_row_that_the_database_refuses_does_not_keep_the_others() {
+    let world = World::new();
+    let catalog = catalog(terms(unlimited()), terms(unlimited()));
+    for n in 0..50 {
+        let rights = Arc::new(
+            crate::domain::rights::Rights::compile(&tenant(&format!("t{n}"), 1, 1), &catalog).unwrap(),
+        );
+        at_once(&world, &rights, &[charge(REQUESTS, 1)]).unwrap().keep();
+    }
+    *world.store.poison.lock().unwrap() = Some(TenantId::parse("t17").unwrap());
+    world.ledger.flush().await.unwrap_err();
+    assert_eq!(world.store.rows().len(), 49);
+    *world.store.poison.lock().unwrap() = None;
+    world.ledger.flush().await.unwrap();
+    assert_eq!(world.store.rows().len(), 50);
+}
+
+#[tokio::test]
 async fn holds_end_once_and_give_back_no_more_than_was_taken() {
     let world = World::new();
     let rights = rights(1, &catalog(terms(monthly(100)), terms(monthly(100))));

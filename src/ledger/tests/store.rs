@@ -49,6 +49,8 @@ pub struct MemoryStore {
     pub lenient: AtomicBool,
     /// Grants wait at this gate while it is shut.
     pub gate: Mutex<Option<std::sync::Arc<Semaphore>>>,
+    /// Rows of this tenant are not taken.
+    pub poison: Mutex<Option<TenantId>>,
     pub grants: AtomicU64,
     pub flushes: AtomicU64,
     pub nodes: AtomicU32,
@@ -147,6 +149,10 @@ impl LedgerStore for MemoryStore {
     async fn flush(&self, totals: &[SlotTotals]) -> Result<(), StoreError> {
         self.flushes.fetch_add(1, Ordering::SeqCst);
         self.check()?;
+        let poison = self.poison.lock().unwrap().clone();
+        if totals.iter().any(|totals| Some(&totals.slot.bucket.tenant) == poison.as_ref()) {
+            return Err(StoreError::Corrupt("poison".into()));
+        }
         let mut slots = self.slots.lock().unwrap();
         totals.iter().for_each(|totals| Self::record(&mut slots, totals));
         Ok(())
