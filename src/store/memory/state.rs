@@ -58,7 +58,7 @@ impl State {
         }
         let known = self.tenants.get(&command.tenant).cloned();
         let created = known.is_none();
-        if created && !matches!(command.change, Change::PutTenant { .. }) {
+        if created && !matches!(command.change, Change::PutTenant { .. } | Change::Enroll { .. }) {
             return Err(ExecuteError::NoTenant(command.tenant.clone()));
         }
         let mut tenant = known.unwrap_or_else(|| change::fresh_tenant(&command.tenant, origin.at));
