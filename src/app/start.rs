@@ -307,7 +307,10 @@ impl Ground {
         self.patiently(|| async {
             match store.register(&registration).await {
                 // Nothing is cached yet, so everything up to here is in force.
-                Ok(version) => Ok(Ok(self.freshness.set_applied(version))),
+                Ok(version) => {
+                    self.freshness.set_applied(version);
+                    Ok(Ok(()))
+                }
                 Err(RegisterError::Store(error)) => Err(error),
                 Err(taken) => Ok(Err(StartError::Name(taken))),
             }

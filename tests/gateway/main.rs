@@ -1,4 +1,5 @@
 //! The gateway as its users meet it: the real binary, real sockets, a real upstream that counts, real databases.
+#![allow(clippy::unwrap_used, reason = "a failed set-up fails the test")]
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -153,7 +153,7 @@ fn change(
     tenant.version = version;
     let mut keys = world.keys.lock().unwrap();
     match &command.change {
-        Change::PutTenant { .. } => {}
+        Change::PutTenant { .. } | Change::Enroll { .. } => {}
         Change::DeleteTenant => {
             tenants.remove(id);
             return Ok(Effect::Deleted);
@@ -339,7 +339,7 @@ impl KeyIssuer for Fake {
             return Err("the key is too short: expected at least 128 random bits".into());
         }
         let hash = if text.starts_with("taken") { [9; 32] } else { [2; 32] };
-        Ok(NewKey { secret: text.to_owned(), hash: KeyHash(hash), ..self.generate() })
+        Ok(NewKey { secret: text.to_owned(), hash: KeyHash(hash), ..self.generate()? })
     }
 }
 
