@@ -137,9 +137,7 @@ impl Book {
         if slot.sealed || slot.granted != request.granted {
             return GrantOutcome::Refused { granted: slot.granted };
         }
-        // What the asking slot used beyond its grants is part of what it needs, so it does not count twice.
-        let allocated = (bucket.allocated + slot.granted).saturating_sub(slot.held());
-        let left = request.limit.get().saturating_sub(allocated);
+        let left = request.limit.get().saturating_sub(bucket.allocated);
         let need = request.need.max(1);
         if left < need {
             bucket.wanted_until = Some(UnixMillis(setting.now.0.saturating_add(WANTED_MILLIS)));
