@@ -25,14 +25,7 @@ pub(super) fn data_plane(config: &Config, board: Arc<ReadinessBoard>, metrics: &
         caps: http::Caps { connections: config.caps.connections, request_head: config.caps.request_head.0 },
         trusted_proxies: config.trusted_proxies.iter().map(|cidr| cidr.0).collect(),
         probe: Some(config.probe.0.clone()).filter(|path| !path.is_empty()),
-        readiness: Arc::new(move || {
-            let readiness = board.read();
-            if readiness.ready {
-                http::Readiness::Ready
-            } else {
-                http::Readiness::NotReady(readiness.reasons.join("; "))
-            }
-        }),
+        readiness: Arc::new(move || board.read()),
         connections: Arc::clone(&metrics.connections),
     }
 }
