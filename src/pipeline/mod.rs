@@ -1,5 +1,6 @@
 //! The stages of one request, each a tower layer and service over the form the stage before it proves.
 
+pub mod conceal;
 pub mod cors;
 pub mod decide;
 pub mod identify;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tower::{Layer, layer::util::Stack as Pair};
 
 use super::{
+    conceal::Conceal,
     cors::Cors,
     decide::{self, Decide},
     identify::{self, Identify},
@@ -61,10 +62,13 @@ impl<P, A, D, L> Clone for Gateway<P, A, D, L> {
 
 /// The stages that check, around a forwarding service.
 type Checked<A, D, L, F> =
-    Stage<Identify<A, D>, Stage<Resolve<D>, Stage<Decide, Stage<Meter<L, D>, Settle<A, F>>>>>;
+    Stage<Identify<A, D>, Stage<Resolve<D>, Stage<Decide, Stage<Meter<L, D>, Settle<F>>>>>;
 
 /// The whole stack around a forwarding service.
-pub type Stack<P, A, D, L, F> = Respond<Match<P, Observe<A, Checked<A, D, L, F>, F>, F>>;
+pub type Stack<P, A, D, L, F> = Concealed<P, A, D, L, Conceal<A, F>>;
+
+/// The stages around what forwards without showing a key.
+type Concealed<P, A, D, L, F> = Respond<Match<P, Observe<Checked<A, D, L, F>, F>, F>>;
 
 impl<P, A, D, L, F> Layer<F> for Gateway<P, A, D, L>
 where
@@ -77,11 +81,8 @@ where
     type Service = Stack<P, A, D, L, F>;
 
     fn layer(&self, forward: F) -> Self::Service {
-        let settling = Settling {
-            authenticator: Arc::clone(&self.authenticator),
-            clock: Arc::clone(&self.clock),
-            metrics: Arc::clone(&self.metrics),
-        };
+        let forward = Conceal::new(Arc::clone(&self.authenticator), forward);
+        let settling = Settling { clock: Arc::clone(&self.clock), metrics: Arc::clone(&self.metrics) };
         let checks = Pair::new(
             Pair::new(
                 Pair::new(
@@ -97,7 +98,6 @@ where
         );
         let observe = Observe {
             mode: self.mode,
-            authenticator: Arc::clone(&self.authenticator),
             metrics: Arc::clone(&self.metrics),
             checked: checks.layer(forward.clone()),
             forward: forward.clone(),
