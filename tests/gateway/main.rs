@@ -7,3 +7,4 @@ mod support;
 mod codes;
 mod first_steps;
 mod hostile;
+mod proxying;
