@@ -6,3 +6,5 @@ mod support;
 
 mod codes;
 mod first_steps;
+mod hostile;
+mod proxying;
