@@ -5,3 +5,4 @@
 mod support;
 
 mod first_steps;
+mod quotas;
