@@ -5,4 +5,5 @@
 mod support;
 
 mod first_steps;
+mod nodes;
 mod quotas;
