@@ -6,4 +6,5 @@ mod support;
 
 mod first_steps;
 mod nodes;
+mod outages;
 mod quotas;
