@@ -5,6 +5,7 @@
 mod support;
 
 mod first_steps;
+mod lifecycle;
 mod nodes;
 mod outages;
 mod quotas;
