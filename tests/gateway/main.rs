@@ -7,4 +7,8 @@ mod support;
 mod codes;
 mod first_steps;
 mod hostile;
+mod lifecycle;
+mod nodes;
+mod outages;
 mod proxying;
+mod quotas;
