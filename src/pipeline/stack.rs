@@ -64,7 +64,7 @@ type Checked<A, D, L, F> =
     Stage<Identify<A, D>, Stage<Resolve<D>, Stage<Decide, Stage<Meter<L, D>, Settle<A, F>>>>>;
 
 /// The whole stack around a forwarding service.
-pub type Stack<P, A, D, L, F> = Respond<Match<P, Observe<A, Checked<A, D, L, F>, F>, F>>;
+pub type Stack<P, A, D, L, F> = Respond<Match<P, A, Observe<A, Checked<A, D, L, F>, F>, F>>;
 
 impl<P, A, D, L, F> Layer<F> for Gateway<P, A, D, L>
 where
@@ -103,7 +103,13 @@ where
             forward: forward.clone(),
         };
         Respond {
-            inner: Match::new(Arc::clone(&self.policies), Arc::clone(&self.clock), observe, forward),
+            inner: Match::new(
+                Arc::clone(&self.policies),
+                Arc::clone(&self.authenticator),
+                Arc::clone(&self.clock),
+                observe,
+                forward,
+            ),
             clock: Arc::clone(&self.clock),
             cors: Arc::clone(&self.cors),
             metrics: Arc::clone(&self.metrics),
