@@ -19,7 +19,7 @@ use super::{
 use crate::{
     clock::Clock,
     domain::{catalog::Unmatched, path::canonicalise},
-    ports::{Authenticator, Policies},
+    ports::Policies,
 };
 
 /// Paths below this are the gateway's own: never forwarded, never covered by a route.
@@ -32,19 +32,17 @@ pub struct Named<B> {
 }
 
 /// The stage: `protected` is the rest of the stack, `open` forwards what needs no identity.
-pub struct Match<P, A, S, F> {
+pub struct Match<P, S, F> {
     policies: Arc<P>,
-    authenticator: Arc<A>,
     clock: Arc<dyn Clock>,
     protected: S,
     open: F,
 }
 
-impl<P, A, S: Clone, F: Clone> Clone for Match<P, A, S, F> {
+impl<P, S: Clone, F: Clone> Clone for Match<P, S, F> {
     fn clone(&self) -> Self {
         Self {
             policies: Arc::clone(&self.policies),
-            authenticator: Arc::clone(&self.authenticator),
             clock: Arc::clone(&self.clock),
             protected: self.protected.clone(),
             open: self.open.clone(),
@@ -52,23 +50,16 @@ impl<P, A, S: Clone, F: Clone> Clone for Match<P, A, S, F> {
     }
 }
 
-impl<P, A, S, F> Match<P, A, S, F> {
-    /// Matches by `policies`; `authenticator` takes the keys off what goes on without identity.
-    pub fn new(
-        policies: Arc<P>,
-        authenticator: Arc<A>,
-        clock: Arc<dyn Clock>,
-        protected: S,
-        open: F,
-    ) -> Self {
-        Self { policies, authenticator, clock, protected, open }
+impl<P, S, F> Match<P, S, F> {
+    /// Matches by `policies`.
+    pub fn new(policies: Arc<P>, clock: Arc<dyn Clock>, protected: S, open: F) -> Self {
+        Self { policies, clock, protected, open }
     }
 }
 
-impl<P, A, S, F, B, R> Service<Named<B>> for Match<P, A, S, F>
+impl<P, S, F, B, R> Service<Named<B>> for Match<P, S, F>
 where
     P: Policies,
-    A: Authenticator,
     S: Service<Matched<B>, Response = Answered<SettledBody<R>>, Error = Refused<B>>,
     F: Service<Forwardable<B>, Response = http::Response<R>, Error = ForwardError>,
 {
@@ -92,8 +83,6 @@ where
                 MatchFutureState::Refused { refused: Some(head.refuse(Rejection::Head(refusal), None)) }
             }
             Ok(Passage::Open) => {
-                // A client library sends its key everywhere; it is the gateway's business alone.
-                self.authenticator.strip(head.request.headers_mut());
                 let context = head.context(None);
                 MatchFutureState::Open {
                     forwarding: self.open.call(head.forwardable(None)),
@@ -108,7 +97,7 @@ where
     }
 }
 
-impl<P: Policies, A, S, F> Match<P, A, S, F> {
+impl<P: Policies, S, F> Match<P, S, F> {
     fn head<B>(&self, named: Named<B>) -> Head<B> {
         Head {
             request: named.inbound.request,
