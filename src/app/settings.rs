@@ -2,9 +2,15 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use super::{config::Config, readiness::ReadinessBoard, start::StartError};
+use super::{
+    config::{Config, UnknownTenant},
+    readiness::ReadinessBoard,
+    start::StartError,
+};
 use crate::{
     credentials::{self, Algorithm, IssuerSettings, TokenKeys},
+    directory::UnknownTenants,
+    domain::{catalog::Catalog, id::PlanId},
     http,
     metrics::Metrics,
 };
@@ -66,6 +72,17 @@ pub(super) fn identity(config: &Config) -> Result<credentials::Settings, StartEr
         issuers,
         cached: config.caps.tenants_cached,
     })
+}
+
+/// What the directory is told of tenants that nobody has made.
+pub(super) fn unknown_tenants(config: &Config, catalog: &Catalog) -> Result<UnknownTenants, StartError> {
+    let UnknownTenant::Plan(plan) = &config.tenants.unknown else { return Ok(UnknownTenants::Deny) };
+    let plan = PlanId::parse(plan)?;
+    if catalog.plan(plan.as_str()).is_none() {
+        let detail = format!("`{plan}`: expected a plan that the policies have");
+        return Err(StartError::Value { key: "tenants.unknown.plan", detail });
+    }
+    Ok(UnknownTenants::Enroll(plan))
 }
 
 fn token_keys(issuer: &super::config::Issuer) -> Result<TokenKeys, StartError> {

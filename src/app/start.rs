@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     background::Background,
-    config::{Config, ModeWord, UnknownTenant},
+    config::{Config, ModeWord},
     figures::{FigureSources, Figures},
     in_force::InForce,
     incarnation::{DataDirError, IncarnationFile},
@@ -23,8 +23,8 @@ use crate::{
     admin::{self, AdminState},
     clock::{Clock, SystemClock},
     credentials::{self, Credentials, SettingsError},
-    directory::{self, TenantDirectory, UnknownTenants},
-    domain::id::{InvalidId, PlanId},
+    directory::{self, TenantDirectory},
+    domain::id::InvalidId,
     freshness::Freshness,
     ledger::{EscrowLedger, LedgerParts},
     metrics::Metrics,
@@ -42,7 +42,7 @@ pub enum StartError {
     #[error("the policies have errors:\n{}", .0.render(false))]
     Policies(Report),
     /// The data folder cannot be used.
-    #[error(transparent)]
+    #[error("data_dir: {0}")]
     DataDir(#[from] DataDirError),
     /// An address cannot be listened on.
     #[error("{key}: `{address}`: {source}")]
@@ -90,6 +90,23 @@ pub enum StartError {
     /// The system refused threads or files.
     #[error("the system refused: {0}")]
     System(#[from] std::io::Error),
+}
+
+impl StartError {
+    /// The configuration's key that it is about, where it is about one.
+    #[must_use]
+    pub const fn key(&self) -> Option<&'static str> {
+        match self {
+            Self::Listen { key, .. } | Self::File { key, .. } | Self::Value { key, .. } => Some(key),
+            Self::DataDir(_) => Some("data_dir"),
+            Self::Database(_) => Some("database"),
+            Self::Name(_) => Some("node"),
+            Self::Identity(_) => Some("identity"),
+            Self::Plan(_) => Some("tenants.unknown"),
+            // Policies have files, lines and columns of their own.
+            Self::Policies(_) | Self::Stopped | Self::System(_) => None,
+        }
+    }
 }
 
 /// The stack's concrete types.
@@ -142,13 +159,17 @@ pub async fn start(config: Config, stop: CancellationToken) -> Result<Node, Star
     let policies = config.policies.clone();
     let opened = tokio::task::spawn_blocking(move || Watched::open(policies)).await;
     let watched = opened.map_err(std::io::Error::other)?.map_err(StartError::Policies)?;
+    settings::identity(&config)?.check()?;
+    settings::unknown_tenants(&config, &watched.catalog())?;
     let lock = IncarnationFile::lock(&config.data_dir)?;
     settings::check_free("listen", config.listen)?;
-    let ground = Ground::new(config, background, watched);
+    let ground = Ground::new(config, background.clone(), watched);
     let switch = Switch::starting(Arc::clone(&ground.board));
     let (admin_address, admin_stop) = ground.serve_admin(&switch).await?;
     let started = ground.start(lock, &switch, admin_address, admin_stop.clone()).await;
     if started.is_err() {
+        // What ends now ends in time.
+        background.end.cancel();
         admin_stop.cancel();
     }
     started
@@ -198,10 +219,11 @@ impl Ground {
         admin_stop: CancellationToken,
     ) -> Result<Node, StartError> {
         let store = self.open_store().await?;
+        // The last that a person may have to mend comes before the others hear of this node.
+        let credentials = Arc::new(self.credentials(&store).await?);
         let incarnation = Incarnation(uuid::Uuid::now_v7());
         self.register(&store, incarnation, &lock).await?;
         lock.record(incarnation)?;
-        let credentials = Arc::new(self.credentials(&store).await?);
         let policies = Arc::new(InForce::new(self.watched.catalog()));
         let ledger = EscrowLedger::new(LedgerParts {
             store: Arc::clone(&store) as _,
@@ -259,17 +281,7 @@ impl Ground {
     }
 
     fn directory(&self, store: &Arc<dyn Store>, policies: &InForce) -> Result<TenantDirectory, StartError> {
-        let unknown = match &self.config.tenants.unknown {
-            UnknownTenant::Deny => UnknownTenants::Deny,
-            UnknownTenant::Plan(plan) => {
-                let plan = PlanId::parse(plan)?;
-                if policies.catalog().plan(plan.as_str()).is_none() {
-                    let detail = format!("`{plan}`: expected a plan that the policies have");
-                    return Err(StartError::Value { key: "tenants.unknown.plan", detail });
-                }
-                UnknownTenants::Enroll(plan)
-            }
-        };
+        let unknown = settings::unknown_tenants(&self.config, &policies.catalog())?;
         Ok(TenantDirectory::new(
             Arc::clone(store) as _,
             Arc::clone(&self.freshness),
