@@ -5,4 +5,5 @@
 mod support;
 
 mod between;
+mod codes;
 mod first_steps;
