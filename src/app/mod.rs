@@ -2,6 +2,8 @@
 
 mod background;
 pub mod config;
+pub mod embed;
+mod engine;
 pub mod environment;
 mod figures;
 mod in_force;

@@ -7,3 +7,5 @@ mod support;
 mod between;
 mod codes;
 mod first_steps;
+mod hostile;
+mod proxying;
