@@ -9,11 +9,7 @@ use super::{
 };
 use crate::{
     credentials::{self, Algorithm, IssuerSettings, TokenKeys},
-<<<<<<< HEAD
-    directory::UnknownTenants,
-=======
     directory::{self, UnknownTenants},
->>>>>>> main
     domain::{catalog::Catalog, id::PlanId},
     http,
     metrics::Metrics,
@@ -86,17 +82,6 @@ pub(super) fn identity(config: &Config) -> Result<credentials::Settings, StartEr
         issuers,
         cached: config.caps.tenants_cached,
     })
-}
-
-/// What the directory is told of tenants that nobody has made.
-pub(super) fn unknown_tenants(config: &Config, catalog: &Catalog) -> Result<UnknownTenants, StartError> {
-    let UnknownTenant::Plan(plan) = &config.tenants.unknown else { return Ok(UnknownTenants::Deny) };
-    let plan = PlanId::parse(plan)?;
-    if catalog.plan(plan.as_str()).is_none() {
-        let detail = format!("`{plan}`: expected a plan that the policies have");
-        return Err(StartError::Value { key: "tenants.unknown.plan", detail });
-    }
-    Ok(UnknownTenants::Enroll(plan))
 }
 
 fn token_keys(issuer: &super::config::Issuer) -> Result<TokenKeys, StartError> {

@@ -8,10 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     background::Background,
     config::{Config, ModeWord},
-<<<<<<< HEAD
-=======
     engine::{Engine, EngineParts},
->>>>>>> main
     figures::{FigureSources, Figures},
     in_force::InForce,
     incarnation::{DataDirError, IncarnationFile},
@@ -24,13 +21,8 @@ use super::{
 use crate::{
     admin::{self, AdminState},
     clock::{Clock, SystemClock},
-<<<<<<< HEAD
-    credentials::{self, Credentials, SettingsError},
-    directory::{self, TenantDirectory},
-=======
     credentials::{self, SettingsError},
     directory::TenantDirectory,
->>>>>>> main
     domain::id::InvalidId,
     freshness::Freshness,
     ledger::EscrowLedger,
@@ -99,7 +91,6 @@ pub enum StartError {
     System(#[from] std::io::Error),
 }
 
-<<<<<<< HEAD
 impl StartError {
     /// The configuration's key that it is about, where it is about one.
     #[must_use]
@@ -117,11 +108,6 @@ impl StartError {
     }
 }
 
-/// The stack's concrete types.
-pub(super) type NodeGateway = Gateway<InForce, Credentials, TenantDirectory, EscrowLedger>;
-
-=======
->>>>>>> main
 /// A running node.
 pub struct Node {
     /// Where clients connect.
@@ -170,7 +156,7 @@ pub async fn start(config: Config, stop: CancellationToken) -> Result<Node, Star
     let opened = tokio::task::spawn_blocking(move || Watched::open(policies)).await;
     let watched = opened.map_err(std::io::Error::other)?.map_err(StartError::Policies)?;
     settings::identity(&config)?.check()?;
-    settings::unknown_tenants(&config, &watched.catalog())?;
+    settings::directory(&config, &watched.catalog())?;
     let lock = IncarnationFile::lock(&config.data_dir)?;
     settings::check_free("listen", config.listen)?;
     let ground = Ground::new(config, background.clone(), watched);
@@ -229,40 +215,11 @@ impl Ground {
         admin_stop: CancellationToken,
     ) -> Result<Node, StartError> {
         let store = self.open_store().await?;
-        // The last that a person may have to mend comes before the others hear of this node.
-        let credentials = Arc::new(self.credentials(&store).await?);
         let incarnation = Incarnation(uuid::Uuid::now_v7());
+        // The last that a person may have to mend comes before the others hear of this node.
+        let engine = self.engine(&store, incarnation).await?;
         self.register(&store, incarnation, &lock).await?;
         lock.record(incarnation)?;
-<<<<<<< HEAD
-        let policies = Arc::new(InForce::new(self.watched.catalog()));
-        let ledger = EscrowLedger::new(LedgerParts {
-            store: Arc::clone(&store) as _,
-            clock: Arc::clone(&self.clock) as _,
-            freshness: Arc::clone(&self.freshness),
-            incarnation,
-            runtime: Handle::current(),
-            tracker: self.background.tracker().clone(),
-        });
-        self.figures.add_ledger(ledger.metrics());
-        let directory = self.directory(&store, &policies)?;
-        let feed = self.feed(&store, &policies, &ledger, incarnation);
-        self.until_fresh(&feed).await?;
-        self.spawn_background(&feed, &policies, &ledger, &credentials);
-        let gateway = Gateway {
-            policies: Arc::clone(&policies),
-            authenticator: Arc::clone(&credentials),
-            directory: Arc::new(directory.clone()),
-            ledger: Arc::new(ledger.clone()),
-            clock: Arc::clone(&self.clock) as _,
-            metrics: Arc::clone(&self.metrics),
-            cors: Arc::new(Cors::new(self.config.cors.origins.iter().map(|o| o.0.clone()).collect())),
-            mode: match self.config.mode {
-                ModeWord::Enforce => Mode::Enforce,
-                ModeWord::Observe => Mode::Observe,
-            },
-=======
-        let engine = self.engine(&store, incarnation).await?;
         self.figures.add_ledger(engine.ledger.metrics());
         self.until_fresh(&engine.feed).await?;
         engine.run(&self.watched);
@@ -270,7 +227,6 @@ impl Ground {
         let mode = match self.config.mode {
             ModeWord::Enforce => Mode::Enforce,
             ModeWord::Observe => Mode::Observe,
->>>>>>> main
         };
         let gateway = engine.gateway(cors, mode);
         let plane = settings::data_plane(&self.config, Arc::clone(&self.board), &self.metrics);
@@ -296,44 +252,11 @@ impl Ground {
         })
     }
 
-<<<<<<< HEAD
-    async fn credentials(&self, store: &Arc<dyn Store>) -> Result<Credentials, StartError> {
-        let secret = self.patiently(|| async { store.key_secret().await.map(Ok) }).await?;
-        let settings = settings::identity(&self.config)?;
-        Ok(Credentials::new(settings, Arc::clone(store) as _, Arc::clone(&self.freshness), secret)?)
-    }
-
-    fn directory(&self, store: &Arc<dyn Store>, policies: &InForce) -> Result<TenantDirectory, StartError> {
-        let unknown = settings::unknown_tenants(&self.config, &policies.catalog())?;
-        Ok(TenantDirectory::new(
-            Arc::clone(store) as _,
-            Arc::clone(&self.freshness),
-            Arc::clone(&self.clock) as _,
-            Arc::clone(&self.metrics),
-            directory::Settings {
-                capacity: self.config.caps.tenants_cached,
-                serve_stale: self.config.serve_stale.0,
-                unknown,
-            },
-        ))
-    }
-
-    fn feed(
-        &self,
-        store: &Arc<dyn Store>,
-        policies: &Arc<InForce>,
-        ledger: &EscrowLedger,
-        incarnation: Incarnation,
-    ) -> Arc<Feed> {
-        Arc::new(Feed::new(FeedParts {
-            store: Arc::clone(store) as Arc<dyn NodeStore>,
-=======
     async fn engine(&self, store: &Arc<dyn Store>, incarnation: Incarnation) -> Result<Engine, StartError> {
         let key_secret = self.patiently(|| async { store.key_secret().await.map(Ok) }).await?;
         let catalog = self.watched.catalog();
         Ok(Engine::new(EngineParts {
             store: Arc::clone(store),
->>>>>>> main
             freshness: Arc::clone(&self.freshness),
             clock: Arc::clone(&self.clock),
             metrics: Arc::clone(&self.metrics),
