@@ -65,3 +65,28 @@ async fn a_variable_is_named_where_its_value_is_found_bad_late() {
     assert_eq!(output.status.code(), Some(2), "{said}");
     assert!(said.contains(&format!("error: PLANGATE_ADMIN_LISTEN: admin.listen: `{address}`: ")), "{said}");
 }
+
+#[tokio::test]
+async fn no_plan_is_offered_that_the_tenants_own_overrides_would_defeat() {
+    let upstream = Upstream::start().await;
+    let setup = Setup::before(&upstream);
+    let gateway = setup.start().await;
+    let key = gateway.admin.tenant("acme", "small").await;
+    let overrides =
+        serde_json::json!({ "features": { "export": false }, "quotas": { "requests": { "limit": 1 } } });
+    gateway.admin.overrides("acme", overrides).await;
+    assert_eq!(get("/v1/messages").key(&key).send(gateway.data).await.status, 200);
+    for (method, path, code) in
+        [("GET", "/v1/messages", "quota-exhausted"), ("GET", "/v1/export/all", "feature-not-in-plan")]
+    {
+        let refused = ask(method, path).key(&key).send(gateway.data).await;
+        assert_eq!((refused.code().as_str(), &refused.json()["plans"]), (code, &serde_json::json!([])));
+        let question = serde_json::json!({ "tenant": "acme", "method": method, "path": path });
+        let check = gateway.admin.ok("POST", "/v1/check", question).await;
+        assert_eq!(check["code"], code);
+        assert!(check["plans"].as_array().is_none_or(Vec::is_empty), "{check}");
+    }
+    gateway.admin.overrides("acme", serde_json::json!({ "features": { "chat": false } })).await;
+    let refused = get("/v1/export/all").key(&key).send(gateway.data).await;
+    assert_eq!(refused.json()["plans"], serde_json::json!(["big", "open"]), "other overrides do not matter");
+}
