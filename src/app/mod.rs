@@ -2,6 +2,7 @@
 
 mod background;
 pub mod config;
+mod descriptors;
 pub mod environment;
 mod figures;
 mod in_force;
