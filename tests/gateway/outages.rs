@@ -12,7 +12,7 @@ use crate::support::{
     client::{Ask, Reply, ask, get},
     load::{Load, volley},
     postgres::Postgres,
-    process::{Gateway, Setup, eventually},
+    process::{Gateway, Setup, eventually, through_shell},
     upstream::Upstream,
 };
 
@@ -221,10 +221,7 @@ async fn a_full_disk_refuses_what_cannot_be_recorded_and_keeps_what_was() {
     let upstream = Upstream::start().await;
     let setup = Setup::before(&upstream);
     // By default the signal that tells of the limit ends the process; a full disk sends none.
-    let inner = setup.command();
-    let mut command = Command::new("sh");
-    command.args(["-c", "trap '' XFSZ; exec \"$@\"", "sh"]).arg(inner.get_program()).args(inner.get_args());
-    command.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let command = through_shell(&setup.command(), "trap '' XFSZ");
     let gateway = setup.spawn(command).serving().await;
     let (admin, node) = (gateway.admin, [gateway.data]);
     let key = admin.tenant("acme", "small").await;
