@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering},
+    sync::atomic::{AtomicU64, AtomicUsize, Ordering},
     time::Duration,
 };
 
@@ -65,7 +65,7 @@ impl EncodeMetric for DurationHistogram {
         let buckets: Vec<(f64, u64)> = BOUNDS
             .iter()
             .map(|bound| seconds(*bound))
-            .chain(std::iter::once(f64::MAX))
+            .chain(std::iter::once(f64::INFINITY))
             .zip(self.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed)))
             .collect();
         let count = buckets.iter().map(|(_, count)| count).sum();
@@ -117,8 +117,6 @@ pub struct Metrics {
     pub rights_hits: Counter,
     /// Rights that had to be read.
     pub rights_misses: Counter,
-    /// Age of the last good poll, in milliseconds; set at scrape.
-    pub rights_age_millis: AtomicI64,
     /// Connections open on the data listener.
     pub connections: std::sync::Arc<AtomicUsize>,
 }
@@ -132,7 +130,6 @@ impl Default for Metrics {
             change_applied: std::sync::Arc::default(),
             rights_hits: Counter::default(),
             rights_misses: Counter::default(),
-            rights_age_millis: AtomicI64::new(0),
             connections: std::sync::Arc::default(),
         }
     }
