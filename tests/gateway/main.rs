@@ -4,4 +4,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod administration;
+mod figures;
 mod first_steps;
+mod policies;
+mod shell;
