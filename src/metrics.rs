@@ -200,3 +200,24 @@ impl Metrics {
         self.requests.get_or_create(&labels).inc();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_histogram_ends_with_infinity_and_counts_everything() {
+        let mut registry = Registry::default();
+        let histogram = std::sync::Arc::new(DurationHistogram::default());
+        for nanos in [1, 500, 501, 20_000_000_000] {
+            histogram.observe(Duration::from_nanos(nanos));
+        }
+        registry.register("h_seconds", "h", Shared(histogram));
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        assert!(text.contains("h_seconds_bucket{le=\"5e-7\"} 2\n"), "{text}");
+        assert!(text.contains("h_seconds_bucket{le=\"0.000001\"} 3\n"), "{text}");
+        assert!(text.contains("h_seconds_bucket{le=\"+Inf\"} 4\n"), "{text}");
+        assert!(text.contains("h_seconds_count 4\n"), "{text}");
+    }
+}

@@ -8,6 +8,7 @@ mod in_force;
 mod incarnation;
 mod issuer;
 mod obedience;
+mod patience;
 mod readiness;
 pub mod serve;
 mod settings;

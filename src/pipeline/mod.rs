@@ -14,5 +14,6 @@ pub mod respond;
 pub mod settle;
 pub mod stack;
 pub mod stage;
+pub mod strip;
 
 pub use stack::{Gateway, Stack};

@@ -5,6 +5,7 @@
 mod support;
 
 mod administration;
+mod codes;
 mod figures;
 mod first_steps;
 mod policies;

@@ -203,7 +203,7 @@ async fn exit_codes_say_what_kind_of_failure_it_was() {
         ("subscription put nobody small", "there is no tenant `nobody`"),
         ("subscription put nobody gold", "no plan `gold`"),
         ("key revoke nobody key_1", "nobody"),
-        ("usage nobody --from yesterday", "yesterday"),
+        ("usage nobody --from yesterday", "there is no tenant"),
     ] {
         let refused = run(&gateway, words).await;
         assert_eq!(refused.code, 1, "{words}: {}", refused.err);

@@ -6,5 +6,6 @@ pub mod postgres;
 
 pub mod admin;
 pub mod client;
+pub mod origin;
 pub mod process;
 pub mod upstream;

@@ -21,7 +21,7 @@ use super::{
 
 const START: Duration = Duration::from_secs(30);
 
-/// A running gateway.
+/// A running gateway. Its [`Setup`] must live as long: it owns the folder.
 pub struct Gateway {
     pub data: SocketAddr,
     pub admin: Admin,
