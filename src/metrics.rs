@@ -104,6 +104,7 @@ pub struct RequestLabels {
 }
 
 /// Everything that the request path writes. Gauges that are read from elsewhere are registered by the application.
+#[derive(Default)]
 pub struct Metrics {
     /// Requests by outcome.
     pub requests: Family<RequestLabels, Counter>,
@@ -119,20 +120,6 @@ pub struct Metrics {
     pub rights_misses: Counter,
     /// Connections open on the data listener.
     pub connections: std::sync::Arc<AtomicUsize>,
-}
-
-impl Default for Metrics {
-    fn default() -> Self {
-        Self {
-            requests: Family::default(),
-            decision: std::sync::Arc::default(),
-            upstream: std::sync::Arc::default(),
-            change_applied: std::sync::Arc::default(),
-            rights_hits: Counter::default(),
-            rights_misses: Counter::default(),
-            connections: std::sync::Arc::default(),
-        }
-    }
 }
 
 /// A metric that is computed when it is scraped.

@@ -118,3 +118,9 @@ pub fn outcome(reply: &Reply) -> (u16, String) {
 pub fn is_instant(value: &Value) -> bool {
     value.as_str().is_some_and(|text| text.ends_with('Z') && text.parse::<jiff::Timestamp>().is_ok())
 }
+
+/// What the clock says; the gateway under test has the same.
+#[allow(clippy::disallowed_methods, reason = "the gateway is another process: there is no clock to inject")]
+pub fn now() -> jiff::Timestamp {
+    jiff::Timestamp::now()
+}

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Place, is_instant};
+use super::{Place, is_instant, now};
 
 on_both_databases!(made_listed_and_revoked, imported, expiring);
 
@@ -77,7 +77,7 @@ async fn imported(place: Place) {
 
 async fn expiring(place: Place) {
     place.gateway.admin.tenant("acme", "small").await;
-    let soon = jiff::Timestamp::now() + jiff::SignedDuration::from_millis(1500);
+    let soon = now() + jiff::SignedDuration::from_millis(1500);
     let made = place.done("POST", KEYS, json!({ "expires_at": soon.to_string() }), 201).await;
     let key = made["key"].as_str().unwrap();
     assert_eq!(place.answer("GET", "/v1/messages", key).await.0, 200);
@@ -85,7 +85,7 @@ async fn expiring(place: Place) {
         place.answer("GET", "/v1/me", key).await == (401, "credential-expired".into())
     })
     .await;
-    assert!(jiff::Timestamp::now() >= soon, "not before its time");
+    assert!(now() >= soon, "not before its time");
     let past = r#"{"expires_at":"2020-01-01T00:00:00Z"}"#;
     assert_eq!(place.refused("POST", KEYS, past, 422, "value-impossible").await["pointer"], "/expires_at");
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Place, is_instant};
+use super::{Place, is_instant, now};
 use crate::support::process::eventually;
 
 on_both_databases!(rights, usage, feeds, nodes_and_the_description);
@@ -124,7 +124,7 @@ async fn usage(place: Place) {
     let before = admin.get(&format!("{path}?from=2020-01-01&to=2020-02-01")).await;
     assert_eq!(before["rows"], json!([]));
     assert_eq!(before["from"], "2019-12-31T18:15:00Z", "a date is the start of the day where the tenant is");
-    let now = jiff::Timestamp::now();
+    let now = now();
     let (from, to) = (now - jiff::SignedDuration::from_hours(2), now + jiff::SignedDuration::from_hours(1));
     let near = admin.get(&format!("{path}?from={from}&to={to}&bucket=hour")).await;
     assert_eq!(sum(&near, "requests"), 16);
