@@ -108,7 +108,9 @@ impl DecisionView {
     ) {
         if let Some(operation) = operation {
             let plans = denial.plans_that_allow(operation, catalog);
-            self.plans = plans.iter().map(ToString::to_string).collect();
+            // As in the gateway's refusal: a tenant's own plan is no advice, even where only an override refuses.
+            let plans = plans.iter().map(ToString::to_string);
+            self.plans = plans.filter(|plan| self.plan.as_ref() != Some(plan)).collect();
         }
         self.refuse(step, denial.code(), status(denial), denial.to_string());
     }
