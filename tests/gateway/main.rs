@@ -4,8 +4,16 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod administration;
 mod between;
 mod codes;
+mod figures;
 mod first_steps;
 mod hostile;
+mod lifecycle;
+mod nodes;
+mod outages;
+mod policies;
 mod proxying;
+mod quotas;
+mod shell;
