@@ -5,7 +5,10 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use http::Uri;
 use serde::Deserialize;
 
-use super::values::{ByteSize, Cidr, HeaderText, Origin, Probe, Span, UpstreamUri};
+use super::{
+    places::Places,
+    values::{ByteSize, Cidr, HeaderText, Origin, Probe, Span, UpstreamUri},
+};
 
 /// Everything that can be configured.
 #[derive(Debug, Clone, Deserialize)]
@@ -61,6 +64,9 @@ pub struct Config {
     /// How long a node that hears nothing goes on with what it knows.
     #[serde(default = "defaults::serve_stale")]
     pub serve_stale: Span,
+    /// Where it was read.
+    #[serde(skip)]
+    pub places: Places,
 }
 
 /// `mode`.

@@ -30,7 +30,7 @@ pub(super) struct EngineParts {
     pub(super) clock: Arc<SystemClock>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) background: Background,
-    /// This run, registered.
+    /// This run; to be registered before the engine runs.
     pub(super) incarnation: Incarnation,
     /// The catalog to begin with.
     pub(super) catalog: Arc<Catalog>,

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
-use super::config::Config;
+use super::{config::Config, places::Places};
 
 /// The file that is read where none is named.
 pub const DEFAULT_FILE: &str = "plangate.yaml";
@@ -95,24 +95,25 @@ pub fn load(
     variables: impl Iterator<Item = (String, String)>,
 ) -> Result<Config, ConfigError> {
     let path = file.map_or_else(|| PathBuf::from(DEFAULT_FILE), Path::to_path_buf);
+    let mut places = Places::default();
     let mut document = match std::fs::read_to_string(&path) {
         Ok(text) => parse(&path, &text)?,
         Err(error) if file.is_none() && error.kind() == std::io::ErrorKind::NotFound => Map::new(),
         Err(source) => return Err(ConfigError::Unreadable { file: path, source }),
     };
-    let mut places = Vec::new();
+    places.file = Some(path);
     let mut variables: Vec<(String, String)> =
         variables.filter(|(name, _)| name.starts_with("PLANGATE_")).collect();
     // A variable for a whole map comes before those for its parts.
     variables.sort();
     for (name, value) in variables {
         if let Some(key) = overlay(&mut document, &name, &value)? {
-            places.push((key, name));
+            places.variables.push((key, name));
         } else if !OTHERS.contains(&name.as_str()) {
             tracing::warn!(variable = name, "no configuration key has this variable");
         }
     }
-    decode(Value::Object(document), &path, &places)
+    decode(Value::Object(document), places)
 }
 
 fn parse(file: &Path, text: &str) -> Result<Map<String, Value>, ConfigError> {
@@ -126,7 +127,10 @@ fn parse(file: &Path, text: &str) -> Result<Map<String, Value>, ConfigError> {
         Ok(_) => Err(syntax("expected a map of keys, such as `listen: 127.0.0.1:8080`".to_owned())),
         Err(error) => {
             let text = error.to_string();
-            Err(syntax(text.lines().next().unwrap_or("not YAML").to_owned()))
+            let line = text.lines().next().unwrap_or("not YAML");
+            let line = line.strip_prefix("error: ").unwrap_or(line);
+            // What follows is advice to programmers.
+            Err(syntax(line.split(", set ").next().unwrap_or(line).to_owned()))
         }
     }
 }
@@ -163,24 +167,37 @@ fn overlay(document: &mut Map<String, Value>, name: &str, text: &str) -> Result<
     Ok(Some(key.to_owned()))
 }
 
-fn decode(document: Value, file: &Path, places: &[(String, String)]) -> Result<Config, ConfigError> {
-    let error = |key: &str, detail: String| {
-        let from_variable = places.iter().find(|(known, _)| key.starts_with(known.as_str()));
-        let place = from_variable.map_or_else(|| file.display().to_string(), |(_, name)| name.clone());
-        ConfigError::Value { place, key: key.to_owned(), detail }
-    };
+fn decode(document: Value, places: Places) -> Result<Config, ConfigError> {
+    let error =
+        |key: &str, detail: String| ConfigError::Value { place: places.of(key), key: key.to_owned(), detail };
     let config: Config = serde_path_to_error::deserialize(&document).map_err(|wrong| {
         let path = wrong.path().to_string();
-        let mut detail = wrong.into_inner().to_string();
+        let mut detail = in_plain_words(&wrong.into_inner().to_string());
         let value = document.pointer(&pointer(&path)).filter(|_| path != "." && path != "admin.token");
         if let Some(value) = value.filter(|_| !detail.contains('`')) {
             detail = format!("`{value}`: {detail}");
+        }
+        if path == "admin.token" {
+            // Whatever it is, it is a secret.
+            detail = "expected a text".to_owned();
         }
         let key = if path == "." { "(top level)".to_owned() } else { path };
         error(&key, detail)
     })?;
     check(&config).map_err(|(key, detail)| error(key, detail))?;
-    Ok(config)
+    Ok(Config { places, ..config })
+}
+
+/// What serde says, without its names of types.
+fn in_plain_words(text: &str) -> String {
+    ["usize", "u64", "u32"]
+        .iter()
+        .fold(text.to_owned(), |text, name| {
+            text.replace(&format!("expected {name}"), "expected a whole number")
+        })
+        .replace("expected a sequence", "expected a list")
+        .replace("unknown field", "unknown key")
+        .replace("missing field", "missing key")
 }
 
 /// A path such as `identity.jwt[0].issuer` as a JSON pointer.
@@ -302,6 +319,14 @@ mod tests {
     }
 
     #[test]
+    fn a_key_comes_from_its_variable_or_from_the_file() {
+        let config = with(LEAST, &[("PLANGATE_TIMEOUTS", "{}"), ("PLANGATE_TIMEOUTS_IDLE", "1s")]).unwrap();
+        assert_eq!(config.places.of("timeouts.idle"), "PLANGATE_TIMEOUTS_IDLE");
+        assert_eq!(config.places.of("timeouts.drain"), "PLANGATE_TIMEOUTS");
+        assert_eq!(config.places.of("listen"), config.places.file.as_ref().unwrap().display().to_string());
+    }
+
+    #[test]
     fn errors_name_file_key_value_and_what_was_expected() {
         for (text, words) in [
             ("upstream: ftp://x", vec!["upstream", "`ftp://x`", "http://"]),
@@ -310,8 +335,13 @@ mod tests {
             ("upstream: http://x\nworkers: 0", vec!["workers", "`0`", "1 to 1024"]),
             ("upstream: http://x\ntimeouts: { idle: 5 minutes }", vec!["timeouts.idle", "5 minutes", "30s"]),
             ("upstream: http://x\ncaps: { request_head: big }", vec!["caps.request_head", "`big`", "KiB"]),
-            ("upstream: http://x\nlisen: 1", vec!["lisen"]),
-            ("listen: 127.0.0.1:1", vec!["upstream"]),
+            ("upstream: http://x\nlisen: 1", vec!["lisen", "unknown key"]),
+            ("listen: 127.0.0.1:1", vec!["upstream", "missing key"]),
+            ("upstream: http://x\nlisten: a\nlisten: b", vec!["line 3", "duplicate", "listen"]),
+            ("upstream: http://x\ntimeouts: { idle: 5 }", vec!["timeouts.idle", "`5`", "30s"]),
+            ("upstream: http://x\ncaps: { connections: 1.5 }", vec!["caps.connections", "a whole number"]),
+            ("upstream: http://x\ntrusted_proxies: 10.0.0.0/8", vec!["trusted_proxies", "a list"]),
+            ("upstream: http://x\nadmin: { token: [secret] }", vec!["admin.token", "a text"]),
             ("upstream: http://x\ndatabase: mysql://u:secret@h/d", vec!["database", "mysql", "sqlite://"]),
             ("upstream: http://x\nmode: audit", vec!["mode", "audit", "observe"]),
             ("upstream: http://x\ntrusted_proxies: [nope]", vec!["trusted_proxies", "nope", "10.0.0.0/8"]),
@@ -320,11 +350,13 @@ mod tests {
         ] {
             let error = with(text, &[]).unwrap_err().to_string();
             assert!(!error.contains('\n'), "{error}");
-            assert!(!error.contains("secret"), "{error}");
+            assert!(!["secret", "usize", "Policy"].iter().any(|word| error.contains(word)), "{error}");
             for word in words {
                 assert!(error.contains(word), "{error:?} lacks {word:?}");
             }
         }
+        let config = with("upstream: http://x\nserve_stale: 0", &[]).unwrap();
+        assert!(config.serve_stale.0.is_zero());
         let error = with(LEAST, &[("PLANGATE_WORKERS", "many")]).unwrap_err().to_string();
         assert!(error.contains("PLANGATE_WORKERS") && error.contains("many"), "{error}");
     }

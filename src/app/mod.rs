@@ -12,6 +12,7 @@ mod incarnation;
 mod issuer;
 mod obedience;
 mod patience;
+pub mod places;
 mod readiness;
 pub mod serve;
 mod settings;

@@ -41,7 +41,7 @@ pub enum StartError {
     #[error("the policies have errors:\n{}", .0.render(false))]
     Policies(Report),
     /// The data folder cannot be used.
-    #[error(transparent)]
+    #[error("data_dir: {0}")]
     DataDir(#[from] DataDirError),
     /// An address cannot be listened on.
     #[error("{key}: `{address}`: {source}")]
@@ -91,6 +91,23 @@ pub enum StartError {
     System(#[from] std::io::Error),
 }
 
+impl StartError {
+    /// The configuration's key that it is about, where it is about one.
+    #[must_use]
+    pub const fn key(&self) -> Option<&'static str> {
+        match self {
+            Self::Listen { key, .. } | Self::File { key, .. } | Self::Value { key, .. } => Some(key),
+            Self::DataDir(_) => Some("data_dir"),
+            Self::Database(_) => Some("database"),
+            Self::Name(_) => Some("node"),
+            Self::Identity(_) => Some("identity"),
+            Self::Plan(_) => Some("tenants.unknown"),
+            // Policies have files, lines and columns of their own.
+            Self::Policies(_) | Self::Stopped | Self::System(_) => None,
+        }
+    }
+}
+
 /// A running node.
 pub struct Node {
     /// Where clients connect.
@@ -138,13 +155,17 @@ pub async fn start(config: Config, stop: CancellationToken) -> Result<Node, Star
     let policies = config.policies.clone();
     let opened = tokio::task::spawn_blocking(move || Watched::open(policies)).await;
     let watched = opened.map_err(std::io::Error::other)?.map_err(StartError::Policies)?;
+    settings::identity(&config)?.check()?;
+    settings::directory(&config, &watched.catalog())?;
     let lock = IncarnationFile::lock(&config.data_dir)?;
     settings::check_free("listen", config.listen)?;
-    let ground = Ground::new(config, background, watched);
+    let ground = Ground::new(config, background.clone(), watched);
     let switch = Switch::starting(Arc::clone(&ground.board));
     let (admin_address, admin_stop) = ground.serve_admin(&switch).await?;
     let started = ground.start(lock, &switch, admin_address, admin_stop.clone()).await;
     if started.is_err() {
+        // What ends now ends in time.
+        background.end.cancel();
         admin_stop.cancel();
     }
     started
@@ -195,9 +216,10 @@ impl Ground {
     ) -> Result<Node, StartError> {
         let store = self.open_store().await?;
         let incarnation = Incarnation(uuid::Uuid::now_v7());
+        // The last that a person may have to mend comes before the others hear of this node.
+        let engine = self.engine(&store, incarnation).await?;
         self.register(&store, incarnation, &lock).await?;
         lock.record(incarnation)?;
-        let engine = self.engine(&store, incarnation).await?;
         self.figures.add_ledger(engine.ledger.metrics());
         self.until_fresh(&engine.feed).await?;
         engine.run(&self.watched);

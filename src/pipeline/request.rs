@@ -15,6 +15,7 @@ use crate::domain::{
     identity::Identity,
     rights::Rights,
     route::{Operation, OperationIx},
+    tenant::Overrides,
     time::{Monotonic, UnixMillis},
 };
 use crate::ports::Hold;
@@ -226,6 +227,8 @@ pub(crate) struct Context {
     pub(crate) subject: Option<Subject>,
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) route: Route,
+    /// Of the tenant, as far as its rights were known.
+    pub(crate) overrides: Option<Arc<Overrides>>,
 }
 
 impl Context {
@@ -247,7 +250,14 @@ impl<B> Head<B> {
             subject,
             catalog: Arc::clone(&self.catalog),
             route: self.route,
+            overrides: None,
         }
+    }
+
+    fn refuse_by(self, why: Rejection, rights: &Rights) -> Refused<B> {
+        let mut refused = self.refuse(why, Some(Subject::of(rights)));
+        refused.context.overrides.clone_from(&rights.overrides);
+        refused
     }
 
     pub(crate) fn refuse(self, why: Rejection, subject: Option<Subject>) -> Refused<B> {
@@ -284,15 +294,13 @@ impl<B> Refuse<B> for Identified<B> {
 
 impl<B> Refuse<B> for Entitled<B> {
     fn refuse(self, why: Rejection) -> Refused<B> {
-        let subject = Subject::of(&self.rights);
-        self.head.refuse(why, Some(subject))
+        self.head.refuse_by(why, &self.rights)
     }
 }
 
 impl<B> Refuse<B> for Granted<B> {
     fn refuse(self, why: Rejection) -> Refused<B> {
-        let subject = Subject::of(&self.rights);
-        self.head.refuse(why, Some(subject))
+        self.head.refuse_by(why, &self.rights)
     }
 }
 

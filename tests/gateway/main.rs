@@ -5,6 +5,7 @@
 mod support;
 
 mod administration;
+mod between;
 mod codes;
 mod figures;
 mod first_steps;
