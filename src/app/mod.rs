@@ -3,12 +3,15 @@
 mod background;
 pub mod config;
 mod descriptors;
+pub mod embed;
+mod engine;
 pub mod environment;
 mod figures;
 mod in_force;
 mod incarnation;
 mod issuer;
 mod obedience;
+mod patience;
 mod readiness;
 pub mod serve;
 mod settings;

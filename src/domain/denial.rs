@@ -110,7 +110,10 @@ impl Denial {
             }),
             Self::QuotaExhausted { meter, window, used, .. } => needs(meter).is_some_and(|(terms, units)| {
                 terms.quota.is_some_and(|quota| {
-                    quota.hard_limit(*window).is_none_or(|limit| used.saturating_add(units) <= limit)
+                    let fits = |limit| used.saturating_add(units) <= limit;
+                    // What is used of a window is used of each that it lies in, too.
+                    let mut around = Window::ALL.into_iter().filter(|other| window.lies_in(*other));
+                    around.all(|window| quota.hard_limit(window).is_none_or(fits))
                 })
             }),
         }

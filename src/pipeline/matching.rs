@@ -146,8 +146,11 @@ fn find<B>(head: &mut Head<B>) -> Result<Passage, HeadRefusal> {
 }
 
 fn is_covered<B>(head: &Head<B>) -> bool {
-    !matches!(head.route, Route::Uncovered | Route::Own)
-        || head.catalog.routes.covers(head.request.uri().path())
+    match head.route {
+        Route::Operation(_) | Route::Unmatched => true,
+        Route::Uncovered => head.catalog.routes.covers(head.request.uri().path()),
+        Route::Own => false,
+    }
 }
 
 /// A browser's question before a cross-origin request (Fetch standard, section 4.8).
@@ -211,7 +214,7 @@ where
                 let Some(context) = context.take() else { return Poll::Pending };
                 Poll::Ready(match answer {
                     Ok(response) => Ok(Answered { response: response.map(SettledBody::unmetered), context }),
-                    Err(error) => Err(Refused { why: Rejection::Forward(error), request: None, context }),
+                    Err(error) => Err(Refused::unanswered(error, context)),
                 })
             }
         }

@@ -2,9 +2,11 @@
 
 pub mod cors;
 pub mod decide;
+pub mod embed;
 pub mod identify;
 pub mod matching;
 pub mod meter;
+pub mod names;
 pub mod observe;
 pub mod problem;
 pub mod ratelimit;
@@ -14,5 +16,6 @@ pub mod respond;
 pub mod settle;
 pub mod stack;
 pub mod stage;
+pub mod strip;
 
 pub use stack::{Gateway, Stack};

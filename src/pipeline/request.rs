@@ -7,6 +7,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use http::{HeaderValue, Request};
 
+use super::ratelimit::Fields;
 use crate::domain::{
     catalog::{Catalog, Unmatched},
     denial::Denial,
@@ -198,7 +199,16 @@ impl ForwardError {
 pub struct Refused<B> {
     pub(crate) why: Rejection,
     pub(crate) request: Option<Request<B>>,
+    /// How the tenant stands, where the request was charged all the same.
+    pub(crate) limits: Option<Fields>,
     pub(crate) context: Context,
+}
+
+impl<B> Refused<B> {
+    /// A request without a charge that the upstream did not answer.
+    pub(crate) fn unanswered(error: ForwardError, context: Context) -> Self {
+        Self { why: Rejection::Forward(error), request: None, limits: None, context }
+    }
 }
 
 /// An answer of the upstream, with what the outermost stage needs to know of its request.
@@ -242,7 +252,7 @@ impl<B> Head<B> {
 
     pub(crate) fn refuse(self, why: Rejection, subject: Option<Subject>) -> Refused<B> {
         let context = self.context(subject);
-        Refused { why, request: Some(self.request), context }
+        Refused { why, request: Some(self.request), limits: None, context }
     }
 
     pub(crate) fn forwardable(self, subject: Option<Subject>) -> Forwardable<B> {

@@ -17,6 +17,7 @@ use super::{
     respond::Respond,
     settle::{Settle, SettleLayer, Settling},
     stage::Stage,
+    strip::Strip,
 };
 use crate::{
     clock::Clock,
@@ -61,10 +62,11 @@ impl<P, A, D, L> Clone for Gateway<P, A, D, L> {
 
 /// The stages that check, around a forwarding service.
 type Checked<A, D, L, F> =
-    Stage<Identify<A, D>, Stage<Resolve<D>, Stage<Decide, Stage<Meter<L, D>, Settle<A, F>>>>>;
+    Stage<Identify<A, D>, Stage<Resolve<D>, Stage<Decide, Stage<Meter<L, D>, Settle<F>>>>>;
 
 /// The whole stack around a forwarding service.
-pub type Stack<P, A, D, L, F> = Respond<Match<P, Observe<A, Checked<A, D, L, F>, F>, F>>;
+pub type Stack<P, A, D, L, F> =
+    Respond<Match<P, Observe<Checked<A, D, L, Strip<A, F>>, Strip<A, F>>, Strip<A, F>>>;
 
 impl<P, A, D, L, F> Layer<F> for Gateway<P, A, D, L>
 where
@@ -77,11 +79,8 @@ where
     type Service = Stack<P, A, D, L, F>;
 
     fn layer(&self, forward: F) -> Self::Service {
-        let settling = Settling {
-            authenticator: Arc::clone(&self.authenticator),
-            clock: Arc::clone(&self.clock),
-            metrics: Arc::clone(&self.metrics),
-        };
+        let forward = Strip::new(Arc::clone(&self.authenticator), forward);
+        let settling = Settling { clock: Arc::clone(&self.clock), metrics: Arc::clone(&self.metrics) };
         let checks = Pair::new(
             Pair::new(
                 Pair::new(
@@ -97,7 +96,6 @@ where
         );
         let observe = Observe {
             mode: self.mode,
-            authenticator: Arc::clone(&self.authenticator),
             metrics: Arc::clone(&self.metrics),
             checked: checks.layer(forward.clone()),
             forward: forward.clone(),

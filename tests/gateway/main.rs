@@ -4,8 +4,11 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod codes;
 mod first_steps;
+mod hostile;
 mod lifecycle;
 mod nodes;
 mod outages;
+mod proxying;
 mod quotas;

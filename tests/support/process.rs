@@ -21,17 +21,19 @@ use super::{
 
 const START: Duration = Duration::from_secs(30);
 
-/// A running gateway.
+/// A running gateway. Its [`Setup`] must live as long: it owns the folder.
 pub struct Gateway {
     pub data: SocketAddr,
     pub admin: Admin,
     child: Child,
     log: Arc<Mutex<Vec<String>>>,
+    // Stays as long as anybody uses it, also where the set-up was a temporary value.
+    _folder: Arc<TempDir>,
 }
 
 /// What a gateway is started from. Everything it keeps is in `folder`, so it can be started again on the same.
 pub struct Setup {
-    folder: TempDir,
+    folder: Arc<TempDir>,
     pub config: Value,
     pub environment: Vec<(String, String)>,
 }
@@ -78,7 +80,7 @@ impl Setup {
     }
 
     pub fn at(upstream: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = Arc::new(tempfile::tempdir().unwrap());
         let policies = folder.path().join("policies");
         for (name, text) in POLICIES {
             let path = policies.join(name);
@@ -159,7 +161,9 @@ impl Setup {
             }
         });
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
-        Starting { gateway: Gateway { data: nowhere, admin: Admin(nowhere), child, log }, served }
+        let gateway =
+            Gateway { data: nowhere, admin: Admin(nowhere), child, log, _folder: Arc::clone(&self.folder) };
+        Starting { gateway, served }
     }
 }
 
