@@ -2,6 +2,9 @@
 
 mod background;
 pub mod config;
+mod descriptors;
+pub mod embed;
+mod engine;
 pub mod environment;
 mod figures;
 mod in_force;

@@ -2,9 +2,15 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use super::{config::Config, readiness::ReadinessBoard, start::StartError};
+use super::{
+    config::{Config, UnknownTenant},
+    readiness::ReadinessBoard,
+    start::StartError,
+};
 use crate::{
     credentials::{self, Algorithm, IssuerSettings, TokenKeys},
+    directory::{self, UnknownTenants},
+    domain::{catalog::Catalog, id::PlanId},
     http,
     metrics::Metrics,
 };
@@ -25,16 +31,26 @@ pub(super) fn data_plane(config: &Config, board: Arc<ReadinessBoard>, metrics: &
         caps: http::Caps { connections: config.caps.connections, request_head: config.caps.request_head.0 },
         trusted_proxies: config.trusted_proxies.iter().map(|cidr| cidr.0).collect(),
         probe: Some(config.probe.0.clone()).filter(|path| !path.is_empty()),
-        readiness: Arc::new(move || {
-            let readiness = board.read();
-            if readiness.ready {
-                http::Readiness::Ready
-            } else {
-                http::Readiness::NotReady(readiness.reasons.join("; "))
-            }
-        }),
+        readiness: Arc::new(move || board.read()),
         connections: Arc::clone(&metrics.connections),
     }
+}
+
+/// What the directory is told.
+pub(super) fn directory(config: &Config, catalog: &Catalog) -> Result<directory::Settings, StartError> {
+    let unknown = match &config.tenants.unknown {
+        UnknownTenant::Deny => UnknownTenants::Deny,
+        UnknownTenant::Plan(plan) => {
+            let plan = PlanId::parse(plan)?;
+            if catalog.plan(plan.as_str()).is_none() {
+                let detail = format!("`{plan}`: expected a plan that the policies have");
+                return Err(StartError::Value { key: "tenants.unknown.plan", detail });
+            }
+            UnknownTenants::Enroll(plan)
+        }
+    };
+    let (capacity, serve_stale) = (config.caps.tenants_cached, config.serve_stale.0);
+    Ok(directory::Settings { capacity, serve_stale, unknown })
 }
 
 /// What the authenticator is told.

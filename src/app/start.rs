@@ -3,17 +3,16 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::Router;
-use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     background::Background,
-    config::{Config, ModeWord, UnknownTenant},
+    config::{Config, ModeWord},
+    engine::{Engine, EngineParts},
     figures::{FigureSources, Figures},
     in_force::InForce,
     incarnation::{DataDirError, IncarnationFile},
     issuer::Issuer,
-    obedience::LedgerObeys,
     readiness::ReadinessBoard,
     settings,
     switch::Switch,
@@ -22,17 +21,17 @@ use super::{
 use crate::{
     admin::{self, AdminState},
     clock::{Clock, SystemClock},
-    credentials::{self, Credentials, SettingsError},
-    directory::{self, TenantDirectory, UnknownTenants},
-    domain::id::{InvalidId, PlanId},
+    credentials::{self, SettingsError},
+    directory::TenantDirectory,
+    domain::id::InvalidId,
     freshness::Freshness,
-    ledger::{EscrowLedger, LedgerParts},
+    ledger::EscrowLedger,
     metrics::Metrics,
-    pipeline::{Gateway, cors::Cors, observe::Mode},
+    pipeline::{cors::Cors, observe::Mode},
     policy::{Report, Watched},
-    ports::{Incarnation, NodeStore, Policies, RegisterError},
+    ports::{Incarnation, Policies, RegisterError},
     store::{ConnectError, Store},
-    sync::{Feed, FeedParts, WaitForNodes},
+    sync::WaitForNodes,
 };
 
 /// Why a node did not start.
@@ -91,9 +90,6 @@ pub enum StartError {
     #[error("the system refused: {0}")]
     System(#[from] std::io::Error),
 }
-
-/// The stack's concrete types.
-pub(super) type NodeGateway = Gateway<InForce, Credentials, TenantDirectory, EscrowLedger>;
 
 /// A running node.
 pub struct Node {
@@ -201,38 +197,20 @@ impl Ground {
         let incarnation = Incarnation(uuid::Uuid::now_v7());
         self.register(&store, incarnation, &lock).await?;
         lock.record(incarnation)?;
-        let credentials = Arc::new(self.credentials(&store).await?);
-        let policies = Arc::new(InForce::new(self.watched.catalog()));
-        let ledger = EscrowLedger::new(LedgerParts {
-            store: Arc::clone(&store) as _,
-            clock: Arc::clone(&self.clock) as _,
-            freshness: Arc::clone(&self.freshness),
-            incarnation,
-            runtime: Handle::current(),
-            tracker: self.background.tracker().clone(),
-        });
-        self.figures.add_ledger(ledger.metrics());
-        let directory = self.directory(&store, &policies)?;
-        let feed = self.feed(&store, &policies, &ledger, incarnation);
-        self.until_fresh(&feed).await?;
-        self.spawn_background(&feed, &policies, &ledger, &credentials);
-        let gateway = Gateway {
-            policies: Arc::clone(&policies),
-            authenticator: Arc::clone(&credentials),
-            directory: Arc::new(directory.clone()),
-            ledger: Arc::new(ledger.clone()),
-            clock: Arc::clone(&self.clock) as _,
-            metrics: Arc::clone(&self.metrics),
-            cors: Arc::new(Cors::new(self.config.cors.origins.iter().map(|o| o.0.clone()).collect())),
-            mode: match self.config.mode {
-                ModeWord::Enforce => Mode::Enforce,
-                ModeWord::Observe => Mode::Observe,
-            },
+        let engine = self.engine(&store, incarnation).await?;
+        self.figures.add_ledger(engine.ledger.metrics());
+        self.until_fresh(&engine.feed).await?;
+        engine.run(&self.watched);
+        let cors = Cors::new(self.config.cors.origins.iter().map(|o| o.0.clone()).collect());
+        let mode = match self.config.mode {
+            ModeWord::Enforce => Mode::Enforce,
+            ModeWord::Observe => Mode::Observe,
         };
+        let gateway = engine.gateway(cors, mode);
         let plane = settings::data_plane(&self.config, Arc::clone(&self.board), &self.metrics);
         let workers = Workers::start(&self.config, plane, &gateway, &self.background)?;
-        let issuer = Issuer { hasher: credentials.hasher().clone(), clock: Arc::clone(&self.clock) as _ };
-        switch.ready(self.admin(&store, &policies, &ledger, &feed, incarnation, issuer));
+        switch.ready(self.admin(&store, &engine, incarnation));
+        let Engine { policies, directory, ledger, feed, .. } = engine;
         self.board.serving(feed);
         Ok(Node {
             data_address: workers.address,
@@ -252,97 +230,40 @@ impl Ground {
         })
     }
 
-    async fn credentials(&self, store: &Arc<dyn Store>) -> Result<Credentials, StartError> {
-        let secret = self.patiently(|| async { store.key_secret().await.map(Ok) }).await?;
-        let settings = settings::identity(&self.config)?;
-        Ok(Credentials::new(settings, Arc::clone(store) as _, Arc::clone(&self.freshness), secret)?)
-    }
-
-    fn directory(&self, store: &Arc<dyn Store>, policies: &InForce) -> Result<TenantDirectory, StartError> {
-        let unknown = match &self.config.tenants.unknown {
-            UnknownTenant::Deny => UnknownTenants::Deny,
-            UnknownTenant::Plan(plan) => {
-                let plan = PlanId::parse(plan)?;
-                if policies.catalog().plan(plan.as_str()).is_none() {
-                    let detail = format!("`{plan}`: expected a plan that the policies have");
-                    return Err(StartError::Value { key: "tenants.unknown.plan", detail });
-                }
-                UnknownTenants::Enroll(plan)
-            }
-        };
-        Ok(TenantDirectory::new(
-            Arc::clone(store) as _,
-            Arc::clone(&self.freshness),
-            Arc::clone(&self.clock) as _,
-            Arc::clone(&self.metrics),
-            directory::Settings {
-                capacity: self.config.caps.tenants_cached,
-                serve_stale: self.config.serve_stale.0,
-                unknown,
-            },
-        ))
-    }
-
-    fn feed(
-        &self,
-        store: &Arc<dyn Store>,
-        policies: &Arc<InForce>,
-        ledger: &EscrowLedger,
-        incarnation: Incarnation,
-    ) -> Arc<Feed> {
-        Arc::new(Feed::new(FeedParts {
-            store: Arc::clone(store) as Arc<dyn NodeStore>,
+    async fn engine(&self, store: &Arc<dyn Store>, incarnation: Incarnation) -> Result<Engine, StartError> {
+        let key_secret = self.patiently(|| async { store.key_secret().await.map(Ok) }).await?;
+        let catalog = self.watched.catalog();
+        Ok(Engine::new(EngineParts {
+            store: Arc::clone(store),
             freshness: Arc::clone(&self.freshness),
             clock: Arc::clone(&self.clock),
             metrics: Arc::clone(&self.metrics),
-            policies: Arc::clone(policies) as _,
+            background: self.background.clone(),
             incarnation,
-            subscribers: vec![Arc::new(LedgerObeys(ledger.clone()))],
-        }))
+            key_secret,
+            identity: settings::identity(&self.config)?,
+            directory: settings::directory(&self.config, &catalog)?,
+            catalog,
+        })?)
     }
 
-    fn spawn_background(
-        &self,
-        feed: &Arc<Feed>,
-        policies: &Arc<InForce>,
-        ledger: &EscrowLedger,
-        credentials: &Arc<Credentials>,
-    ) {
-        let background = &self.background;
-        let end = || background.end.clone();
-        background.spawn("change feed", Arc::clone(feed).run(end()));
-        background.spawn("policy watch", Arc::clone(&self.watched).watch(end()));
-        let catalogs = self.watched.subscribe();
-        background.spawn("policies", Arc::clone(policies).follow(catalogs, ledger.clone(), end()));
-        background.spawn("token keys", Arc::clone(credentials).run(end()));
-        let (ledger, stop) = (ledger.clone(), end());
-        background.spawn("ledger flush", async move { ledger.run(stop).await });
-    }
-
-    fn admin(
-        &self,
-        store: &Arc<dyn Store>,
-        policies: &Arc<InForce>,
-        ledger: &EscrowLedger,
-        feed: &Arc<Feed>,
-        incarnation: Incarnation,
-        issuer: Issuer,
-    ) -> Router {
+    fn admin(&self, store: &Arc<dyn Store>, engine: &Engine, incarnation: Incarnation) -> Router {
         let barrier = WaitForNodes {
-            feed: Arc::clone(feed),
+            feed: Arc::clone(&engine.feed),
             freshness: Arc::clone(&self.freshness),
             store: Arc::clone(store) as _,
             clock: Arc::clone(&self.clock) as _,
             incarnation,
             serve_stale: self.config.serve_stale.0,
         };
+        let hasher = engine.credentials.hasher().clone();
         let (figures, board) = (self.figures.clone(), Arc::clone(&self.board));
         admin::router(AdminState {
             tenants: Arc::clone(store) as _,
             nodes: Arc::clone(store) as _,
-            policies: Arc::clone(policies) as _,
-            ledger: Arc::new(ledger.clone()),
-            keys: Arc::new(issuer),
+            policies: Arc::clone(&engine.policies) as _,
+            ledger: Arc::new(engine.ledger.clone()),
+            keys: Arc::new(Issuer { hasher, clock: Arc::clone(&self.clock) as _ }),
             barrier: Arc::new(barrier),
             clock: Arc::clone(&self.clock) as _,
             metrics: Arc::new(move || figures.render()),

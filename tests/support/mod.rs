@@ -6,6 +6,8 @@ pub mod postgres;
 
 pub mod admin;
 pub mod client;
+pub mod load;
 pub mod origin;
 pub mod process;
+pub mod slow;
 pub mod upstream;
