@@ -11,6 +11,7 @@ pub mod observe;
 pub mod problem;
 pub mod ratelimit;
 pub mod request;
+mod request_id;
 pub mod resolve;
 pub mod respond;
 pub mod settle;

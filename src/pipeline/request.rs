@@ -235,6 +235,10 @@ impl Context {
     pub(crate) fn operation(&self) -> Option<&Operation> {
         self.route.operation(&self.catalog)
     }
+
+    pub(crate) fn plan(&self) -> Option<&PlanId> {
+        self.subject.as_ref()?.plan.as_ref()
+    }
 }
 
 /// A stage's form that can be refused.
