@@ -103,6 +103,10 @@ impl Authenticator for Credentials {
     fn strip(&self, headers: &mut HeaderMap) {
         self.presentation.strip(headers);
     }
+
+    fn strip_own(&self, headers: &mut HeaderMap) {
+        self.presentation.strip_own(headers);
+    }
 }
 
 impl fmt::Debug for Credentials {

@@ -3,6 +3,7 @@
 pub mod cors;
 pub mod decide;
 pub mod identify;
+pub mod keyless;
 pub mod matching;
 pub mod meter;
 pub mod observe;

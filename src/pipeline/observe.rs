@@ -13,7 +13,7 @@ use super::{
     request::{Answered, ForwardError, Forwardable, Matched, Refused, Rejection, Route},
     settle::SettledBody,
 };
-use crate::{metrics::Metrics, ports::Authenticator};
+use crate::{metrics::Metrics, ports::CredentialError};
 
 /// Whether refusals are carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -26,19 +26,17 @@ pub enum Mode {
 }
 
 /// The stage around the checking ones.
-pub struct Observe<A, S, F> {
+pub struct Observe<S, F> {
     pub(super) mode: Mode,
-    pub(super) authenticator: Arc<A>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) checked: S,
     pub(super) forward: F,
 }
 
-impl<A, S: Clone, F: Clone> Clone for Observe<A, S, F> {
+impl<S: Clone, F: Clone> Clone for Observe<S, F> {
     fn clone(&self) -> Self {
         Self {
             mode: self.mode,
-            authenticator: Arc::clone(&self.authenticator),
             metrics: Arc::clone(&self.metrics),
             checked: self.checked.clone(),
             forward: self.forward.clone(),
@@ -46,15 +44,14 @@ impl<A, S: Clone, F: Clone> Clone for Observe<A, S, F> {
     }
 }
 
-impl<A, S, F, B, R> Service<Matched<B>> for Observe<A, S, F>
+impl<S, F, B, R> Service<Matched<B>> for Observe<S, F>
 where
-    A: Authenticator,
     S: Service<Matched<B>, Response = Answered<SettledBody<R>>, Error = Refused<B>>,
     F: Service<Forwardable<B>, Response = http::Response<R>, Error = ForwardError> + Clone,
 {
     type Response = Answered<SettledBody<R>>;
     type Error = Refused<B>;
-    type Future = ObserveFuture<A, S::Future, F, F::Future>;
+    type Future = ObserveFuture<S::Future, F, F::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Refused<B>>> {
         self.checked.poll_ready(cx)
@@ -62,7 +59,6 @@ where
 
     fn call(&mut self, request: Matched<B>) -> Self::Future {
         let observer = (self.mode == Mode::Observe).then(|| Observer {
-            authenticator: Arc::clone(&self.authenticator),
             metrics: Arc::clone(&self.metrics),
             forward: self.forward.clone(),
         });
@@ -73,27 +69,26 @@ where
 }
 
 /// What lets a refused request pass.
-pub struct Observer<A, F> {
-    authenticator: Arc<A>,
+pub struct Observer<F> {
     metrics: Arc<Metrics>,
     forward: F,
 }
 
 pin_project_lite::pin_project! {
     /// The future of [`Observe`].
-    pub struct ObserveFuture<A, S, F, FF> {
+    pub struct ObserveFuture<S, F, FF> {
         #[pin]
-        state: ObserveFutureState<A, S, F, FF>,
+        state: ObserveFutureState<S, F, FF>,
     }
 }
 
 pin_project_lite::pin_project! {
     #[project = ObserveProjection]
-    enum ObserveFutureState<A, S, F, FF> {
+    enum ObserveFutureState<S, F, FF> {
         Checking {
             #[pin]
             checking: S,
-            observer: Option<Observer<A, F>>,
+            observer: Option<Observer<F>>,
         },
         Passing {
             #[pin]
@@ -103,9 +98,8 @@ pin_project_lite::pin_project! {
     }
 }
 
-impl<A, S, F, B, R> Future for ObserveFuture<A, S, F, F::Future>
+impl<S, F, B, R> Future for ObserveFuture<S, F, F::Future>
 where
-    A: Authenticator,
     S: Future<Output = Result<Answered<SettledBody<R>>, Refused<B>>>,
     F: Service<Forwardable<B>, Response = http::Response<R>, Error = ForwardError>,
 {
@@ -122,14 +116,18 @@ where
                     };
                     let Refused { why, request, context } = refused;
                     match (observer.take(), request) {
-                        (Some(mut observer), Some(mut request)) if context.route != Route::Own => {
+                        (Some(mut observer), Some(request)) if context.route != Route::Own => {
                             observer.note(&why, &context);
-                            observer.authenticator.strip(request.headers_mut());
                             let forwardable = Forwardable {
                                 request,
                                 request_id: context.request_id.clone(),
                                 client: context.client,
                                 subject: context.subject.clone(),
+                                // Customers' keys that were not imported yet work on while Plangate only watches.
+                                foreign_key: matches!(
+                                    why,
+                                    Rejection::Credential(CredentialError::Invalid { .. })
+                                ),
                             };
                             ObserveFutureState::Passing {
                                 forwarding: observer.forward.call(forwardable),
@@ -155,7 +153,7 @@ where
     }
 }
 
-impl<A, F> Observer<A, F> {
+impl<F> Observer<F> {
     fn note(&self, why: &Rejection, context: &super::request::Context) {
         let code = problem::code(why);
         let subject = context.subject.as_ref();

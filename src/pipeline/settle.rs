@@ -18,62 +18,45 @@ use crate::{
     clock::Clock,
     domain::time::{Monotonic, UnixMillis},
     metrics::Metrics,
-    ports::{Authenticator, Hold},
+    ports::Hold,
 };
 
 /// What the stage needs beside the request.
-pub struct Settling<A> {
-    /// Takes the tenant's key off the request.
-    pub authenticator: Arc<A>,
+#[derive(Clone)]
+pub struct Settling {
     /// Measures.
     pub clock: Arc<dyn Clock>,
     /// Counts.
     pub metrics: Arc<Metrics>,
 }
 
-impl<A> Clone for Settling<A> {
-    fn clone(&self) -> Self {
-        Self {
-            authenticator: Arc::clone(&self.authenticator),
-            clock: Arc::clone(&self.clock),
-            metrics: Arc::clone(&self.metrics),
-        }
-    }
-}
-
 /// The layer of this stage.
-pub struct SettleLayer<A>(Settling<A>);
+pub struct SettleLayer(Settling);
 
-impl<A> SettleLayer<A> {
+impl SettleLayer {
     /// A layer that settles with these parts.
-    pub const fn new(parts: Settling<A>) -> Self {
+    pub const fn new(parts: Settling) -> Self {
         Self(parts)
     }
 }
 
-impl<A, F> Layer<F> for SettleLayer<A> {
-    type Service = Settle<A, F>;
+impl<F> Layer<F> for SettleLayer {
+    type Service = Settle<F>;
 
-    fn layer(&self, forward: F) -> Settle<A, F> {
+    fn layer(&self, forward: F) -> Settle<F> {
         Settle { parts: self.0.clone(), forward }
     }
 }
 
 /// The stage around a forwarding service.
-pub struct Settle<A, F> {
-    parts: Settling<A>,
+#[derive(Clone)]
+pub struct Settle<F> {
+    parts: Settling,
     forward: F,
 }
 
-impl<A, F: Clone> Clone for Settle<A, F> {
-    fn clone(&self) -> Self {
-        Self { parts: self.parts.clone(), forward: self.forward.clone() }
-    }
-}
-
-impl<A, F, B, R> Service<Metered<B>> for Settle<A, F>
+impl<F, B, R> Service<Metered<B>> for Settle<F>
 where
-    A: Authenticator,
     F: Service<Forwardable<B>, Response = http::Response<R>, Error = ForwardError>,
 {
     type Response = Answered<SettledBody<R>>;
@@ -86,10 +69,9 @@ where
     }
 
     fn call(&mut self, metered: Metered<B>) -> Self::Future {
-        let Metered { mut head, rights, hold } = metered;
+        let Metered { head, rights, hold } = metered;
         let started = self.parts.clock.monotonic();
         self.parts.metrics.decision.observe(started.since(head.started));
-        self.parts.authenticator.strip(head.request.headers_mut());
         let subject = Subject::of(&rights);
         let context = head.context(Some(subject.clone()));
         let now = head.arrived;

@@ -10,6 +10,7 @@ use super::{
     cors::Cors,
     decide::{self, Decide},
     identify::{self, Identify},
+    keyless::Keyless,
     matching::Match,
     meter::{self, Meter},
     observe::{Mode, Observe},
@@ -60,11 +61,12 @@ impl<P, A, D, L> Clone for Gateway<P, A, D, L> {
 }
 
 /// The stages that check, around a forwarding service.
-type Checked<A, D, L, F> =
-    Stage<Identify<A, D>, Stage<Resolve<D>, Stage<Decide, Stage<Meter<L, D>, Settle<A, F>>>>>;
+type Checked<A, D, L, F> = Stage<Identify<A, D>, Stage<Resolve<D>, Stage<Decide, Stage<Meter<L, D>, Settle<F>>>>>;
 
 /// The whole stack around a forwarding service.
-pub type Stack<P, A, D, L, F> = Respond<Match<P, Observe<A, Checked<A, D, L, F>, F>, F>>;
+pub type Stack<P, A, D, L, F> = Around<P, A, D, L, Keyless<A, F>>;
+
+type Around<P, A, D, L, F> = Respond<Match<P, Observe<Checked<A, D, L, F>, F>, F>>;
 
 impl<P, A, D, L, F> Layer<F> for Gateway<P, A, D, L>
 where
@@ -77,11 +79,8 @@ where
     type Service = Stack<P, A, D, L, F>;
 
     fn layer(&self, forward: F) -> Self::Service {
-        let settling = Settling {
-            authenticator: Arc::clone(&self.authenticator),
-            clock: Arc::clone(&self.clock),
-            metrics: Arc::clone(&self.metrics),
-        };
+        let forward = Keyless { authenticator: Arc::clone(&self.authenticator), forward };
+        let settling = Settling { clock: Arc::clone(&self.clock), metrics: Arc::clone(&self.metrics) };
         let checks = Pair::new(
             Pair::new(
                 Pair::new(
@@ -97,7 +96,6 @@ where
         );
         let observe = Observe {
             mode: self.mode,
-            authenticator: Arc::clone(&self.authenticator),
             metrics: Arc::clone(&self.metrics),
             checked: checks.layer(forward.clone()),
             forward: forward.clone(),
