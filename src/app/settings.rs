@@ -2,9 +2,16 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use super::{config::Config, readiness::ReadinessBoard, start::StartError};
+use super::{
+    config::{Config, UnknownTenant},
+    mistake,
+    readiness::ReadinessBoard,
+    start::StartError,
+};
 use crate::{
-    credentials::{self, Algorithm, IssuerSettings, TokenKeys},
+    credentials::{self, IssuerSettings, TokenKeys},
+    directory::UnknownTenants,
+    domain::{catalog::Catalog, id::PlanId},
     http,
     metrics::Metrics,
 };
@@ -44,16 +51,10 @@ pub(super) fn identity(config: &Config) -> Result<credentials::Settings, StartEr
         .jwt
         .iter()
         .map(|issuer| {
-            let algorithms = issuer.algorithms.iter().map(|name| {
-                name.parse::<Algorithm>().map_err(|error| StartError::Value {
-                    key: "identity.jwt.algorithms",
-                    detail: error.to_string(),
-                })
-            });
             Ok(IssuerSettings {
                 issuer: issuer.issuer.clone(),
                 audience: issuer.audience.clone(),
-                algorithms: algorithms.collect::<Result<_, _>>()?,
+                algorithms: issuer.algorithms.iter().map(|name| name.0).collect(),
                 keys: token_keys(issuer)?,
                 tenant_claim: issuer.tenant_claim.clone(),
                 leeway: issuer.leeway.0,
@@ -65,6 +66,19 @@ pub(super) fn identity(config: &Config) -> Result<credentials::Settings, StartEr
         api_key_header: config.identity.api_key_header.0.clone(),
         issuers,
         cached: config.caps.tenants_cached,
+    })
+}
+
+/// What the directory does with tenants that it does not know.
+pub(super) fn unknown_tenants(config: &Config, catalog: &Catalog) -> Result<UnknownTenants, StartError> {
+    let UnknownTenant::Plan(name) = &config.tenants.unknown else { return Ok(UnknownTenants::Deny) };
+    let plan = PlanId::parse(name).ok().filter(|plan| catalog.plan(plan.as_str()).is_some());
+    plan.map(UnknownTenants::Enroll).ok_or_else(|| StartError::Value {
+        key: "tenants.unknown.plan",
+        detail: format!(
+            "{}: expected a plan that the policies have",
+            mistake::shown("tenants.unknown.plan", &name.as_str().into())
+        ),
     })
 }
 

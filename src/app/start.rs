@@ -8,10 +8,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     background::Background,
-    config::{Config, ModeWord, UnknownTenant},
+    config::{Config, ModeWord},
     figures::{FigureSources, Figures},
     in_force::InForce,
-    incarnation::{DataDirError, IncarnationFile},
+    incarnation::IncarnationFile,
     issuer::Issuer,
     obedience::LedgerObeys,
     readiness::ReadinessBoard,
@@ -22,14 +22,13 @@ use super::{
 use crate::{
     admin::{self, AdminState},
     clock::{Clock, SystemClock},
-    credentials::{self, Credentials, SettingsError},
+    credentials::{self, Credentials, Prepared},
     directory::{self, TenantDirectory, UnknownTenants},
-    domain::id::{InvalidId, PlanId},
     freshness::Freshness,
     ledger::{EscrowLedger, LedgerParts},
     metrics::Metrics,
     pipeline::{Gateway, cors::Cors, observe::Mode},
-    policy::{Report, Watched},
+    policy::Watched,
     ports::{Incarnation, NodeStore, Policies, RegisterError, Registration, StoreError},
     store::{self, ConnectError, Store},
     sync::{Feed, FeedParts, WaitForNodes},
@@ -39,62 +38,7 @@ use crate::{
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// Why a node did not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The policies have errors.
-    #[error("the policies have errors:\n{}", .0.render(false))]
-    Policies(Report),
-    /// The data folder cannot be used.
-    #[error(transparent)]
-    DataDir(#[from] DataDirError),
-    /// An address cannot be listened on.
-    #[error("{key}: `{address}`: {source}")]
-    Listen {
-        /// The configuration's key.
-        key: &'static str,
-        /// The address.
-        address: SocketAddr,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// The database's address or schema is of no use.
-    #[error("database: {0}")]
-    Database(ConnectError),
-    /// Another node has the name.
-    #[error("node: {0}")]
-    Name(RegisterError),
-    /// Identity is configured in a way that cannot work.
-    #[error("identity: {0}")]
-    Identity(#[from] SettingsError),
-    /// A file that the configuration names cannot be read.
-    #[error("{key}: {file}: {source}")]
-    File {
-        /// The configuration's key.
-        key: &'static str,
-        /// The file.
-        file: String,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// A key's value does not fit the rest.
-    #[error("{key}: {detail}")]
-    Value {
-        /// The key.
-        key: &'static str,
-        /// The value, and what was expected.
-        detail: String,
-    },
-    /// A plan's name in the configuration is none.
-    #[error("tenants.unknown: {0}")]
-    Plan(#[from] InvalidId),
-    /// It was told to stop before it was ready.
-    #[error("stopped before it was ready")]
-    Stopped,
-    /// The system refused threads or files.
-    #[error("the system refused: {0}")]
-    System(#[from] std::io::Error),
-}
+pub use super::start_error::StartError;
 
 /// The stack's concrete types.
 pub(super) type NodeGateway = Gateway<InForce, Credentials, TenantDirectory, EscrowLedger>;
@@ -134,6 +78,7 @@ struct Ground {
     metrics: Arc<Metrics>,
     figures: Figures,
     watched: Arc<Watched>,
+    unknown: UnknownTenants,
 }
 
 /// Starts a node on the runtime that this is called on, which must outlive it. Returns when it serves.
@@ -146,12 +91,15 @@ pub async fn start(config: Config, stop: CancellationToken) -> Result<Node, Star
     let policies = config.policies.clone();
     let opened = tokio::task::spawn_blocking(move || Watched::open(policies)).await;
     let watched = opened.map_err(std::io::Error::other)?.map_err(StartError::Policies)?;
+    // Whatever a person must mend is said before the database is waited for.
+    let prepared = Prepared::new(settings::identity(&config)?)?;
+    let unknown = settings::unknown_tenants(&config, &watched.catalog())?;
     let lock = IncarnationFile::lock(&config.data_dir)?;
     settings::check_free("listen", config.listen)?;
-    let ground = Ground::new(config, background, watched);
+    let ground = Ground::new(config, background, watched, unknown);
     let switch = Switch::starting(Arc::clone(&ground.board));
     let (admin_address, admin_stop) = ground.serve_admin(&switch).await?;
-    let started = ground.start(lock, &switch, admin_address, admin_stop.clone()).await;
+    let started = ground.start(lock, prepared, &switch, admin_address, admin_stop.clone()).await;
     if started.is_err() {
         admin_stop.cancel();
     }
@@ -159,7 +107,7 @@ pub async fn start(config: Config, stop: CancellationToken) -> Result<Node, Star
 }
 
 impl Ground {
-    fn new(config: Config, background: Background, watched: Arc<Watched>) -> Self {
+    fn new(config: Config, background: Background, watched: Arc<Watched>, unknown: UnknownTenants) -> Self {
         let freshness = Arc::new(Freshness::default());
         let clock = Arc::new(SystemClock::default());
         let metrics = Arc::new(Metrics::default());
@@ -175,7 +123,7 @@ impl Ground {
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             policies: Arc::clone(&watched),
         });
-        Self { config, background, board, freshness, clock, metrics, figures, watched }
+        Self { config, background, board, freshness, clock, metrics, figures, watched, unknown }
     }
 
     /// Opens the admin listener. Until the node is ready it answers the probes alone.
@@ -197,6 +145,7 @@ impl Ground {
     async fn start(
         self,
         mut lock: IncarnationFile,
+        prepared: Prepared,
         switch: &Switch,
         admin_address: SocketAddr,
         admin_stop: CancellationToken,
@@ -205,7 +154,9 @@ impl Ground {
         let incarnation = Incarnation(uuid::Uuid::now_v7());
         self.register(&store, incarnation, &lock).await?;
         lock.record(incarnation)?;
-        let credentials = Arc::new(self.credentials(&store).await?);
+        let secret = self.patiently(|| async { store.key_secret().await.map(Ok) }).await?;
+        let credentials =
+            Arc::new(prepared.over(Arc::clone(&store) as _, Arc::clone(&self.freshness), secret));
         let policies = Arc::new(InForce::new(self.watched.catalog()));
         let ledger = EscrowLedger::new(LedgerParts {
             store: Arc::clone(&store) as _,
@@ -216,7 +167,7 @@ impl Ground {
             tracker: self.background.tracker().clone(),
         });
         self.figures.add_ledger(ledger.metrics());
-        let directory = self.directory(&store, &policies)?;
+        let directory = self.directory(&store);
         let feed = self.feed(&store, &policies, &ledger, incarnation);
         self.until_fresh(&feed).await?;
         self.spawn_background(&feed, &policies, &ledger, &credentials);
@@ -318,25 +269,8 @@ impl Ground {
         .await
     }
 
-    async fn credentials(&self, store: &Arc<dyn Store>) -> Result<Credentials, StartError> {
-        let secret = self.patiently(|| async { store.key_secret().await.map(Ok) }).await?;
-        let settings = settings::identity(&self.config)?;
-        Ok(Credentials::new(settings, Arc::clone(store) as _, Arc::clone(&self.freshness), secret)?)
-    }
-
-    fn directory(&self, store: &Arc<dyn Store>, policies: &InForce) -> Result<TenantDirectory, StartError> {
-        let unknown = match &self.config.tenants.unknown {
-            UnknownTenant::Deny => UnknownTenants::Deny,
-            UnknownTenant::Plan(plan) => {
-                let plan = PlanId::parse(plan)?;
-                if policies.catalog().plan(plan.as_str()).is_none() {
-                    let detail = format!("`{plan}`: expected a plan that the policies have");
-                    return Err(StartError::Value { key: "tenants.unknown.plan", detail });
-                }
-                UnknownTenants::Enroll(plan)
-            }
-        };
-        Ok(TenantDirectory::new(
+    fn directory(&self, store: &Arc<dyn Store>) -> TenantDirectory {
+        TenantDirectory::new(
             Arc::clone(store) as _,
             Arc::clone(&self.freshness),
             Arc::clone(&self.clock) as _,
@@ -344,9 +278,9 @@ impl Ground {
             directory::Settings {
                 capacity: self.config.caps.tenants_cached,
                 serve_stale: self.config.serve_stale.0,
-                unknown,
+                unknown: self.unknown.clone(),
             },
-        ))
+        )
     }
 
     fn feed(

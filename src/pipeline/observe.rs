@@ -58,10 +58,8 @@ where
     }
 
     fn call(&mut self, request: Matched<B>) -> Self::Future {
-        let observer = (self.mode == Mode::Observe).then(|| Observer {
-            metrics: Arc::clone(&self.metrics),
-            forward: self.forward.clone(),
-        });
+        let observer = (self.mode == Mode::Observe)
+            .then(|| Observer { metrics: Arc::clone(&self.metrics), forward: self.forward.clone() });
         ObserveFuture {
             state: ObserveFutureState::Checking { checking: self.checked.call(request), observer },
         }

@@ -61,7 +61,8 @@ impl<P, A, D, L> Clone for Gateway<P, A, D, L> {
 }
 
 /// The stages that check, around a forwarding service.
-type Checked<A, D, L, F> = Stage<Identify<A, D>, Stage<Resolve<D>, Stage<Decide, Stage<Meter<L, D>, Settle<F>>>>>;
+type Checked<A, D, L, F> =
+    Stage<Identify<A, D>, Stage<Resolve<D>, Stage<Decide, Stage<Meter<L, D>, Settle<F>>>>>;
 
 /// The whole stack around a forwarding service.
 pub type Stack<P, A, D, L, F> = Around<P, A, D, L, Keyless<A, F>>;
