@@ -65,7 +65,7 @@ impl EncodeMetric for DurationHistogram {
         let buckets: Vec<(f64, u64)> = BOUNDS
             .iter()
             .map(|bound| seconds(*bound))
-            .chain(std::iter::once(f64::MAX))
+            .chain(std::iter::once(f64::INFINITY))
             .zip(self.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed)))
             .collect();
         let count = buckets.iter().map(|(_, count)| count).sum();
@@ -201,5 +201,26 @@ impl Metrics {
     pub fn request(&self, outcome: &'static str, code: &'static str, plan: &str) {
         let labels = RequestLabels { outcome, code, plan: plan.to_owned() };
         self.requests.get_or_create(&labels).inc();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_histogram_ends_with_infinity_and_counts_everything() {
+        let mut registry = Registry::default();
+        let histogram = std::sync::Arc::new(DurationHistogram::default());
+        for nanos in [1, 500, 501, 20_000_000_000] {
+            histogram.observe(Duration::from_nanos(nanos));
+        }
+        registry.register("h_seconds", "h", Shared(histogram));
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        assert!(text.contains("h_seconds_bucket{le=\"5e-7\"} 2\n"), "{text}");
+        assert!(text.contains("h_seconds_bucket{le=\"0.000001\"} 3\n"), "{text}");
+        assert!(text.contains("h_seconds_bucket{le=\"+Inf\"} 4\n"), "{text}");
+        assert!(text.contains("h_seconds_count 4\n"), "{text}");
     }
 }

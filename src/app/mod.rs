@@ -9,6 +9,7 @@ mod incarnation;
 mod issuer;
 mod mistake;
 mod obedience;
+mod patience;
 mod readiness;
 pub mod serve;
 mod settings;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -41,20 +41,21 @@ pub fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 pub fn serve(config: Config) -> Result<Ending, StartError> {
     let runtime = runtime()?;
     let ending = runtime.block_on(async {
+        let mut signals = Signals::listen()?;
         let stop = CancellationToken::new();
         let node = tokio::select! {
             node = start(config, stop.clone()) => node?,
-            () = signalled() => return Ok(Ending::Stopped),
+            () = signals.next() => return Ok(Ending::Stopped),
         };
         tracing::info!(data = %node.data_address, admin = %node.admin_address, "serving");
         tokio::select! {
-            () = signalled() => {}
+            () = signals.next() => {}
             () = stop.cancelled() => {}
         }
         tracing::info!("stopping: draining requests");
         tokio::select! {
             ending = node.finish() => Ok(ending),
-            () = signalled() => {
+            () = signals.next() => {
                 tracing::warn!("stopped at once; what was not recorded is counted as used");
                 Ok(Ending::Crashed)
             }
@@ -64,16 +65,27 @@ pub fn serve(config: Config) -> Result<Ending, StartError> {
     ending
 }
 
-/// Waits for a signal to stop.
-pub async fn signalled() {
-    let (Ok(mut interrupt), Ok(mut terminate)) =
-        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
+/// The signals that ask a process to stop. One listener for the process's whole life: none is lost between two waits.
+pub struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    /// Listens from now on.
+    ///
+    /// # Errors
+    /// Whatever the system says.
+    pub fn listen() -> std::io::Result<Self> {
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    /// Waits for the next one.
+    pub async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
     }
 }
 

@@ -29,14 +29,10 @@ use crate::{
     metrics::Metrics,
     pipeline::{Gateway, cors::Cors, observe::Mode},
     policy::Watched,
-    ports::{Incarnation, NodeStore, Policies, RegisterError, Registration, StoreError},
-    store::{self, ConnectError, Store},
+    ports::{Incarnation, NodeStore, Policies},
+    store::Store,
     sync::{Feed, FeedParts, WaitForNodes},
 };
-
-/// Between two tries to reach the database at the start: doubled each time.
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 pub use super::start_error::StartError;
 
@@ -69,15 +65,15 @@ pub struct Node {
 }
 
 /// What every later step of the start needs.
-struct Ground {
-    config: Config,
-    background: Background,
-    board: Arc<ReadinessBoard>,
-    freshness: Arc<Freshness>,
+pub(super) struct Ground {
+    pub(super) config: Config,
+    pub(super) background: Background,
+    pub(super) board: Arc<ReadinessBoard>,
+    pub(super) freshness: Arc<Freshness>,
     clock: Arc<SystemClock>,
     metrics: Arc<Metrics>,
     figures: Figures,
-    watched: Arc<Watched>,
+    pub(super) watched: Arc<Watched>,
     unknown: UnknownTenants,
 }
 
@@ -207,68 +203,6 @@ impl Ground {
         })
     }
 
-    /// Waits with growing pauses until `attempt` succeeds, saying in `/readyz` what for.
-    async fn patiently<T, F>(&self, mut attempt: impl FnMut() -> F) -> Result<T, StartError>
-    where
-        F: Future<Output = Result<Result<T, StartError>, StoreError>>,
-    {
-        let mut pause = FIRST_PAUSE;
-        loop {
-            match attempt().await {
-                Ok(done) => return done,
-                Err(error) => {
-                    tracing::warn!("waiting for the database: {error}");
-                    self.board.waiting_for(format!("waiting for the database: {error}"));
-                }
-            }
-            tokio::select! {
-                () = self.background.stop.cancelled() => return Err(StartError::Stopped),
-                () = tokio::time::sleep(pause) => pause = (pause * 2).min(LONGEST_PAUSE),
-            }
-        }
-    }
-
-    async fn open_store(&self) -> Result<Arc<dyn Store>, StartError> {
-        let options = store::Options {
-            tasks: self.background.tracker().clone(),
-            shutdown: self.background.end.clone(),
-        };
-        self.patiently(|| async {
-            match store::connect(&self.config.database, &options).await {
-                Ok(store) => Ok(Ok(store)),
-                Err(ConnectError::Store(error @ StoreError::Unavailable(_))) => Err(error),
-                Err(error) => Ok(Err(StartError::Database(error))),
-            }
-        })
-        .await
-    }
-
-    async fn register(
-        &self,
-        store: &Arc<dyn Store>,
-        incarnation: Incarnation,
-        lock: &IncarnationFile,
-    ) -> Result<(), StartError> {
-        let registration = Registration {
-            name: self.config.node_name(),
-            incarnation,
-            replaces: lock.previous(),
-            digest: self.watched.catalog().digest.clone(),
-        };
-        self.patiently(|| async {
-            match store.register(&registration).await {
-                // Nothing is cached yet, so everything up to here is in force.
-                Ok(version) => {
-                    self.freshness.set_applied(version);
-                    Ok(Ok(()))
-                }
-                Err(RegisterError::Store(error)) => Err(error),
-                Err(taken) => Ok(Err(StartError::Name(taken))),
-            }
-        })
-        .await
-    }
-
     fn directory(&self, store: &Arc<dyn Store>) -> TenantDirectory {
         TenantDirectory::new(
             Arc::clone(store) as _,
@@ -299,18 +233,6 @@ impl Ground {
             incarnation,
             subscribers: vec![Arc::new(LedgerObeys(ledger.clone()))],
         }))
-    }
-
-    /// A node registers, then polls, then serves.
-    async fn until_fresh(&self, feed: &Feed) -> Result<(), StartError> {
-        self.patiently(|| async {
-            feed.catch_up().await;
-            if feed.is_failing() {
-                return Err(StoreError::Unavailable("changes cannot be polled".to_owned()));
-            }
-            Ok(Ok(()))
-        })
-        .await
     }
 
     fn spawn_background(

@@ -2,7 +2,7 @@
 //!
 //! An entry keeps the tenant's facts beside the compiled rights, so that new policies recompile without the database.
 //! It may be used only while the version at which it was read is at least the tenant's word in
-//! [`Freshness`](crate::freshness::Freshness); a fill that began before a change is thereby never used after it.
+//! [`Freshness`]; a fill that began before a change is thereby never used after it.
 
 mod entry;
 mod load;

@@ -3,7 +3,6 @@
 pub mod cors;
 pub mod decide;
 pub mod identify;
-pub mod keyless;
 pub mod matching;
 pub mod meter;
 pub mod observe;
@@ -15,5 +14,6 @@ pub mod respond;
 pub mod settle;
 pub mod stack;
 pub mod stage;
+pub mod strip;
 
 pub use stack::{Gateway, Stack};

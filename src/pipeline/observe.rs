@@ -26,22 +26,12 @@ pub enum Mode {
 }
 
 /// The stage around the checking ones.
+#[derive(Clone)]
 pub struct Observe<S, F> {
     pub(super) mode: Mode,
     pub(super) metrics: Arc<Metrics>,
     pub(super) checked: S,
     pub(super) forward: F,
-}
-
-impl<S: Clone, F: Clone> Clone for Observe<S, F> {
-    fn clone(&self) -> Self {
-        Self {
-            mode: self.mode,
-            metrics: Arc::clone(&self.metrics),
-            checked: self.checked.clone(),
-            forward: self.forward.clone(),
-        }
-    }
 }
 
 impl<S, F, B, R> Service<Matched<B>> for Observe<S, F>

@@ -10,7 +10,6 @@ use super::{
     cors::Cors,
     decide::{self, Decide},
     identify::{self, Identify},
-    keyless::Keyless,
     matching::Match,
     meter::{self, Meter},
     observe::{Mode, Observe},
@@ -18,6 +17,7 @@ use super::{
     respond::Respond,
     settle::{Settle, SettleLayer, Settling},
     stage::Stage,
+    strip::Strip,
 };
 use crate::{
     clock::Clock,
@@ -65,9 +65,8 @@ type Checked<A, D, L, F> =
     Stage<Identify<A, D>, Stage<Resolve<D>, Stage<Decide, Stage<Meter<L, D>, Settle<F>>>>>;
 
 /// The whole stack around a forwarding service.
-pub type Stack<P, A, D, L, F> = Around<P, A, D, L, Keyless<A, F>>;
-
-type Around<P, A, D, L, F> = Respond<Match<P, Observe<Checked<A, D, L, F>, F>, F>>;
+pub type Stack<P, A, D, L, F> =
+    Respond<Match<P, Observe<Checked<A, D, L, Strip<A, F>>, Strip<A, F>>, Strip<A, F>>>;
 
 impl<P, A, D, L, F> Layer<F> for Gateway<P, A, D, L>
 where
@@ -80,7 +79,7 @@ where
     type Service = Stack<P, A, D, L, F>;
 
     fn layer(&self, forward: F) -> Self::Service {
-        let forward = Keyless { authenticator: Arc::clone(&self.authenticator), forward };
+        let forward = Strip::new(Arc::clone(&self.authenticator), forward);
         let settling = Settling { clock: Arc::clone(&self.clock), metrics: Arc::clone(&self.metrics) };
         let checks = Pair::new(
             Pair::new(

@@ -48,3 +48,22 @@ async fn the_tour_on_postgres() {
     let setup = Setup::before(&upstream).with("/database", Postgres::shared().url());
     tour(setup, &upstream).await;
 }
+
+#[tokio::test]
+async fn a_key_does_not_reach_the_upstream_on_any_way() {
+    let upstream = Upstream::start().await;
+    let gateway = Setup::before(&upstream).start().await;
+    let key = gateway.admin.tenant("acme", "small").await;
+    let public = get("/healthz").key(&key).bearer(&key);
+    assert_eq!(public.send(gateway.data).await.status, 200);
+    let preflight = crate::support::client::ask("OPTIONS", "/v1/messages")
+        .with("origin", "https://app.example")
+        .with("access-control-request-method", "GET")
+        .key(&key);
+    assert_eq!(preflight.send(gateway.data).await.status, 200);
+    assert_eq!(get("/v1/messages").key(&key).send(gateway.data).await.status, 200);
+    assert_eq!(upstream.count(), 3);
+    for seen in upstream.seen() {
+        assert!(!seen.headers.iter().any(|(_, value)| value.contains("pgk_")), "{seen:?}");
+    }
+}

@@ -10,7 +10,7 @@ use clap::Args;
 
 use super::Failure;
 use crate::app::{
-    serve::{self, signalled},
+    serve::{self, Signals},
     telemetry,
 };
 
@@ -28,13 +28,14 @@ impl Demo {
         let failed = |error: std::io::Error| Failure::Refused(format!("the system refused: {error}"));
         let runtime = serve::runtime().map_err(failed)?;
         let result = runtime.block_on(async {
+            let mut signals = Signals::listen().map_err(failed)?;
             let scene = tokio::select! {
                 scene = scene::Scene::set(&self.policies) => scene?,
-                () = signalled() => return Ok(()),
+                () = signals.next() => return Ok(()),
             };
             tour::print(&scene)?;
             tokio::select! {
-                () = signalled() => {}
+                () = signals.next() => {}
                 () = scene.node.stopped() => {}
             }
             scene.strike().await;

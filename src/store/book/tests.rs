@@ -1,3 +1,5 @@
+//! The rules of buckets and slots, case by case.
+
 use super::*;
 use crate::ports::Incarnation;
 
