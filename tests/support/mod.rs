@@ -7,4 +7,6 @@ pub mod postgres;
 pub mod admin;
 pub mod client;
 pub mod process;
+pub mod provider;
+pub mod refusal;
 pub mod upstream;

@@ -27,11 +27,13 @@ pub struct Gateway {
     pub admin: Admin,
     child: Child,
     log: Arc<Mutex<Vec<String>>>,
+    // It outlives the set-up where that was made for this one start.
+    _folder: Arc<TempDir>,
 }
 
 /// What a gateway is started from. Everything it keeps is in `folder`, so it can be started again on the same.
 pub struct Setup {
-    folder: TempDir,
+    folder: Arc<TempDir>,
     pub config: Value,
     pub environment: Vec<(String, String)>,
 }
@@ -78,7 +80,7 @@ impl Setup {
     }
 
     pub fn at(upstream: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = Arc::new(tempfile::tempdir().unwrap());
         let policies = folder.path().join("policies");
         for (name, text) in POLICIES {
             let path = policies.join(name);
@@ -158,7 +160,7 @@ impl Setup {
             let _ = child.kill();
             panic!("the gateway does not serve:\n{}", log.lock().unwrap().join("\n"));
         };
-        Gateway { data, admin: Admin(admin), child, log }
+        Gateway { data, admin: Admin(admin), child, log, _folder: Arc::clone(&self.folder) }
     }
 }
 
