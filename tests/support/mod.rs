@@ -9,4 +9,5 @@ pub mod client;
 pub mod process;
 pub mod provider;
 pub mod refusal;
+pub mod tls;
 pub mod upstream;
