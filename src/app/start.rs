@@ -84,11 +84,11 @@ pub(super) struct Ground {
 pub async fn start(config: Config, stop: CancellationToken) -> Result<Node, StartError> {
     credentials::install_crypto();
     let background = Background::new(stop);
+    // Whatever a person must mend is said before the database is waited for.
+    let prepared = Prepared::new(settings::identity(&config)?)?;
     let policies = config.policies.clone();
     let opened = tokio::task::spawn_blocking(move || Watched::open(policies)).await;
     let watched = opened.map_err(std::io::Error::other)?.map_err(StartError::Policies)?;
-    // Whatever a person must mend is said before the database is waited for.
-    let prepared = Prepared::new(settings::identity(&config)?)?;
     let unknown = settings::unknown_tenants(&config, &watched.catalog())?;
     let lock = IncarnationFile::lock(&config.data_dir)?;
     settings::check_free("listen", config.listen)?;
