@@ -78,7 +78,7 @@ pub(super) fn apply(tenant: &mut Tenant, change: &Change, at: UnixMillis, versio
 /// The outcome of a change that has nothing left to do: of many first requests of a tenant, one enrols it.
 pub(super) fn already(tenant: &Tenant, created: bool, change: &Change) -> Option<Committed> {
     let there = !created && matches!(change, Change::Enroll { .. });
-    there.then(|| Committed { version: tenant.version, effect: Effect::Updated, replayed: true })
+    there.then_some(Committed { version: tenant.version, effect: Effect::Updated, replayed: true })
 }
 
 /// What the change does to a tenant as it was before; `created`: the tenant was made by this very change.
