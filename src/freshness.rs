@@ -111,6 +111,12 @@ impl Freshness {
         self.wanted.notified().await;
     }
 
+    /// Waits for the next good poll: the database answers.
+    pub async fn next_poll(&self) {
+        // The sender lives as long as this value: no error can come.
+        let _ = self.polls.subscribe().changed().await;
+    }
+
     /// Waits until `done` holds, looking after each good poll, at most `most`. Asks for the first poll itself.
     /// Returns whether it holds.
     pub async fn wait_until(&self, most: Duration, done: impl Fn(&Self) -> bool) -> bool {

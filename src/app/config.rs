@@ -6,7 +6,7 @@ use http::Uri;
 use serde::Deserialize;
 
 use super::{
-    sources::Sources,
+    places::Places,
     values::{AlgorithmName, ByteSize, Cidr, HeaderText, Origin, Probe, Span, UpstreamUri},
 };
 
@@ -64,9 +64,9 @@ pub struct Config {
     /// How long a node that hears nothing goes on with what it knows.
     #[serde(default = "defaults::serve_stale")]
     pub serve_stale: Span,
-    /// Where all of this was read.
+    /// Where it was read.
     #[serde(skip)]
-    pub sources: Sources,
+    pub places: Places,
 }
 
 /// `mode`.

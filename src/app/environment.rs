@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::{
     config::{Config, Issuer},
     mistake::{self, Mistake},
-    sources::Sources,
+    places::Places,
 };
 use crate::credentials::Algorithm;
 
@@ -107,19 +107,19 @@ pub fn load(
         Err(error) if file.is_none() && error.kind() == std::io::ErrorKind::NotFound => Map::new(),
         Err(source) => return Err(ConfigError::Unreadable { file: path, source }),
     };
-    let mut sources = Sources::new(path.clone());
+    let mut places = Places { file: Some(path.clone()), variables: Vec::new() };
     let mut variables: Vec<(String, String)> =
         variables.filter(|(name, _)| name.starts_with("PLANGATE_")).collect();
     // A variable for a whole map comes before those for its parts.
     variables.sort();
     for (name, value) in variables {
         if let Some(key) = overlay(&mut document, &name, &value)? {
-            sources.add(key, &name);
+            places.variables.push((key.to_owned(), name));
         } else if !OTHERS.contains(&name.as_str()) {
             tracing::warn!(variable = name, "no configuration key has this variable");
         }
     }
-    decode(&Value::Object(document), sources)
+    decode(&Value::Object(document), places)
 }
 
 fn parse(file: &Path, text: &str) -> Result<Map<String, Value>, ConfigError> {
@@ -133,7 +133,10 @@ fn parse(file: &Path, text: &str) -> Result<Map<String, Value>, ConfigError> {
         Ok(_) => Err(syntax("expected a map of keys, such as `listen: 127.0.0.1:8080`".to_owned())),
         Err(error) => {
             let text = error.to_string();
-            Err(syntax(text.lines().next().unwrap_or("not YAML").to_owned()))
+            let line = text.lines().next().unwrap_or("not YAML");
+            let line = line.strip_prefix("error: ").unwrap_or(line);
+            // What follows is advice to programmers.
+            Err(syntax(line.split(", set ").next().unwrap_or(line).to_owned()))
         }
     }
 }
@@ -177,15 +180,14 @@ fn overlay(
     Ok(Some(key))
 }
 
-fn decode(document: &Value, sources: Sources) -> Result<Config, ConfigError> {
-    let told = |(key, detail): Mistake| ConfigError::Value { place: sources.place(&key), key, detail };
-    let mut config: Config = serde_path_to_error::deserialize(document).map_err(|wrong| {
+fn decode(document: &Value, places: Places) -> Result<Config, ConfigError> {
+    let told = |(key, detail): Mistake| ConfigError::Value { place: places.of(&key), key, detail };
+    let config: Config = serde_path_to_error::deserialize(document).map_err(|wrong| {
         let path = wrong.path().to_string();
         told(mistake::describe(document, &path, &wrong.into_inner().to_string()))
     })?;
     check(&config).map_err(told)?;
-    config.sources = sources;
-    Ok(config)
+    Ok(Config { places, ..config })
 }
 
 /// What no single value can say of itself.
@@ -318,6 +320,14 @@ mod tests {
     }
 
     #[test]
+    fn a_key_comes_from_its_variable_or_from_the_file() {
+        let config = with(LEAST, &[("PLANGATE_TIMEOUTS", "{}"), ("PLANGATE_TIMEOUTS_IDLE", "1s")]).unwrap();
+        assert_eq!(config.places.of("timeouts.idle"), "PLANGATE_TIMEOUTS_IDLE");
+        assert_eq!(config.places.of("timeouts.drain"), "PLANGATE_TIMEOUTS");
+        assert_eq!(config.places.of("listen"), config.places.file.as_ref().unwrap().display().to_string());
+    }
+
+    #[test]
     fn errors_name_file_key_value_and_what_was_expected() {
         for (text, words) in [
             ("upstream: ftp://x", vec!["upstream", "`ftp://x`", "http://"]),
@@ -326,8 +336,12 @@ mod tests {
             ("upstream: http://x\nworkers: 0", vec!["workers", "`0`", "1 to 1024"]),
             ("upstream: http://x\ntimeouts: { idle: 5 minutes }", vec!["timeouts.idle", "5 minutes", "30s"]),
             ("upstream: http://x\ncaps: { request_head: big }", vec!["caps.request_head", "`big`", "KiB"]),
-            ("upstream: http://x\nlisen: 1", vec!["lisen"]),
-            ("listen: 127.0.0.1:1", vec!["upstream"]),
+            ("upstream: http://x\nlisen: 1", vec!["lisen", "unknown key"]),
+            ("listen: 127.0.0.1:1", vec!["upstream: missing"]),
+            ("upstream: http://x\nlisten: a\nlisten: b", vec!["line 3", "duplicate", "listen"]),
+            ("upstream: http://x\ntimeouts: { idle: 5 }", vec!["timeouts.idle", "`5`", "30s"]),
+            ("upstream: http://x\ncaps: { connections: 1.5 }", vec!["caps.connections", "a whole number"]),
+            ("upstream: http://x\ntrusted_proxies: 10.0.0.0/8", vec!["trusted_proxies", "a list"]),
             ("upstream: http://x\ndatabase: mysql://u:secret@h/d", vec!["database", "mysql", "sqlite://"]),
             ("upstream: http://x\nmode: audit", vec!["mode", "audit", "observe"]),
             ("upstream: http://x\nworkers: many", vec!["workers: `many`: expected a whole number"]),
@@ -344,11 +358,13 @@ mod tests {
         ] {
             let error = with(text, &[]).unwrap_err().to_string();
             assert!(!error.contains('\n'), "{error}");
-            assert!(!error.contains("secret"), "{error}");
+            assert!(!["secret", "usize", "Policy"].iter().any(|word| error.contains(word)), "{error}");
             for word in words {
                 assert!(error.contains(word), "{error:?} lacks {word:?}");
             }
         }
+        let config = with("upstream: http://x\nserve_stale: 0", &[]).unwrap();
+        assert!(config.serve_stale.0.is_zero());
         let error = with(LEAST, &[("PLANGATE_WORKERS", "many")]).unwrap_err().to_string();
         assert!(error.contains("PLANGATE_WORKERS") && error.contains("many"), "{error}");
     }

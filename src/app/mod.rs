@@ -2,6 +2,9 @@
 
 mod background;
 pub mod config;
+mod descriptors;
+pub mod embed;
+mod engine;
 pub mod environment;
 mod figures;
 mod in_force;
@@ -10,10 +13,10 @@ mod issuer;
 mod mistake;
 mod obedience;
 mod patience;
+pub mod places;
 mod readiness;
 pub mod serve;
 mod settings;
-pub mod sources;
 pub mod start;
 mod start_error;
 mod switch;

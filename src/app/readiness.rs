@@ -62,10 +62,8 @@ impl ReadinessBoard {
     pub fn read(&self) -> Readiness {
         let phase = self.phase.read().unwrap_or_else(PoisonError::into_inner).clone();
         let feed = match phase {
-            Phase::Starting(reason) => return Readiness { ready: false, reasons: vec![reason] },
-            Phase::Stopping => {
-                return Readiness { ready: false, reasons: vec!["this node is stopping".to_owned()] };
-            }
+            Phase::Starting(reason) => return Readiness::no(reason),
+            Phase::Stopping => return Readiness::no("this node is stopping"),
             Phase::Serving(feed) => feed,
         };
         let mut reasons = Vec::new();

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     credentials::{self, IssuerSettings, TokenKeys},
-    directory::UnknownTenants,
+    directory::{self, UnknownTenants},
     domain::{catalog::Catalog, id::PlanId},
     http,
     metrics::Metrics,
@@ -32,16 +32,30 @@ pub(super) fn data_plane(config: &Config, board: Arc<ReadinessBoard>, metrics: &
         caps: http::Caps { connections: config.caps.connections, request_head: config.caps.request_head.0 },
         trusted_proxies: config.trusted_proxies.iter().map(|cidr| cidr.0).collect(),
         probe: Some(config.probe.0.clone()).filter(|path| !path.is_empty()),
-        readiness: Arc::new(move || {
-            let readiness = board.read();
-            if readiness.ready {
-                http::Readiness::Ready
-            } else {
-                http::Readiness::NotReady(readiness.reasons.join("; "))
-            }
-        }),
+        readiness: Arc::new(move || board.read()),
         connections: Arc::clone(&metrics.connections),
     }
+}
+
+/// What the directory is told.
+pub(super) fn directory(config: &Config, catalog: &Catalog) -> Result<directory::Settings, StartError> {
+    let unknown = match &config.tenants.unknown {
+        UnknownTenant::Deny => UnknownTenants::Deny,
+        UnknownTenant::Plan(name) => {
+            let key = "tenants.unknown.plan";
+            let known = PlanId::parse(name).ok().filter(|plan| catalog.plan(plan.as_str()).is_some());
+            let plan = known.ok_or_else(|| StartError::Value {
+                key,
+                detail: format!(
+                    "{}: expected a plan that the policies have",
+                    mistake::shown(key, &name.as_str().into())
+                ),
+            })?;
+            UnknownTenants::Enroll(plan)
+        }
+    };
+    let (capacity, serve_stale) = (config.caps.tenants_cached, config.serve_stale.0);
+    Ok(directory::Settings { capacity, serve_stale, unknown })
 }
 
 /// What the authenticator is told.
@@ -66,19 +80,6 @@ pub(super) fn identity(config: &Config) -> Result<credentials::Settings, StartEr
         api_key_header: config.identity.api_key_header.0.clone(),
         issuers,
         cached: config.caps.tenants_cached,
-    })
-}
-
-/// What the directory does with tenants that it does not know.
-pub(super) fn unknown_tenants(config: &Config, catalog: &Catalog) -> Result<UnknownTenants, StartError> {
-    let UnknownTenant::Plan(name) = &config.tenants.unknown else { return Ok(UnknownTenants::Deny) };
-    let plan = PlanId::parse(name).ok().filter(|plan| catalog.plan(plan.as_str()).is_some());
-    plan.map(UnknownTenants::Enroll).ok_or_else(|| StartError::Value {
-        key: "tenants.unknown.plan",
-        detail: format!(
-            "{}: expected a plan that the policies have",
-            mistake::shown("tenants.unknown.plan", &name.as_str().into())
-        ),
     })
 }
 

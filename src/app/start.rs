@@ -3,17 +3,16 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::Router;
-use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     background::Background,
     config::{Config, ModeWord},
+    engine::{Engine, EngineParts},
     figures::{FigureSources, Figures},
     in_force::InForce,
     incarnation::IncarnationFile,
     issuer::Issuer,
-    obedience::LedgerObeys,
     readiness::ReadinessBoard,
     settings,
     switch::Switch,
@@ -22,22 +21,19 @@ use super::{
 use crate::{
     admin::{self, AdminState},
     clock::{Clock, SystemClock},
-    credentials::{self, Credentials, Prepared},
-    directory::{self, TenantDirectory, UnknownTenants},
+    credentials::{self, Prepared},
+    directory::{self, TenantDirectory},
     freshness::Freshness,
-    ledger::{EscrowLedger, LedgerParts},
+    ledger::EscrowLedger,
     metrics::Metrics,
-    pipeline::{Gateway, cors::Cors, observe::Mode},
+    pipeline::{cors::Cors, observe::Mode},
     policy::Watched,
-    ports::{Incarnation, NodeStore, Policies},
+    ports::{Incarnation, Policies},
     store::Store,
-    sync::{Feed, FeedParts, WaitForNodes},
+    sync::WaitForNodes,
 };
 
 pub use super::start_error::StartError;
-
-/// The stack's concrete types.
-pub(super) type NodeGateway = Gateway<InForce, Credentials, TenantDirectory, EscrowLedger>;
 
 /// A running node.
 pub struct Node {
@@ -74,7 +70,13 @@ pub(super) struct Ground {
     metrics: Arc<Metrics>,
     figures: Figures,
     pub(super) watched: Arc<Watched>,
-    unknown: UnknownTenants,
+}
+
+/// What was found usable before the database was asked.
+struct Checked {
+    lock: IncarnationFile,
+    prepared: Prepared,
+    directory: directory::Settings,
 }
 
 /// Starts a node on the runtime that this is called on, which must outlive it. Returns when it serves.
@@ -89,21 +91,24 @@ pub async fn start(config: Config, stop: CancellationToken) -> Result<Node, Star
     let policies = config.policies.clone();
     let opened = tokio::task::spawn_blocking(move || Watched::open(policies)).await;
     let watched = opened.map_err(std::io::Error::other)?.map_err(StartError::Policies)?;
-    let unknown = settings::unknown_tenants(&config, &watched.catalog())?;
+    let directory = settings::directory(&config, &watched.catalog())?;
     let lock = IncarnationFile::lock(&config.data_dir)?;
     settings::check_free("listen", config.listen)?;
-    let ground = Ground::new(config, background, watched, unknown);
+    let ground = Ground::new(config, background.clone(), watched);
     let switch = Switch::starting(Arc::clone(&ground.board));
     let (admin_address, admin_stop) = ground.serve_admin(&switch).await?;
-    let started = ground.start(lock, prepared, &switch, admin_address, admin_stop.clone()).await;
+    let started =
+        ground.start(Checked { lock, prepared, directory }, &switch, admin_address, admin_stop.clone()).await;
     if started.is_err() {
+        // What ends now ends in time.
+        background.end.cancel();
         admin_stop.cancel();
     }
     started
 }
 
 impl Ground {
-    fn new(config: Config, background: Background, watched: Arc<Watched>, unknown: UnknownTenants) -> Self {
+    fn new(config: Config, background: Background, watched: Arc<Watched>) -> Self {
         let freshness = Arc::new(Freshness::default());
         let clock = Arc::new(SystemClock::default());
         let metrics = Arc::new(Metrics::default());
@@ -119,7 +124,7 @@ impl Ground {
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             policies: Arc::clone(&watched),
         });
-        Self { config, background, board, freshness, clock, metrics, figures, watched, unknown }
+        Self { config, background, board, freshness, clock, metrics, figures, watched }
     }
 
     /// Opens the admin listener. Until the node is ready it answers the probes alone.
@@ -140,50 +145,30 @@ impl Ground {
 
     async fn start(
         self,
-        mut lock: IncarnationFile,
-        prepared: Prepared,
+        checked: Checked,
         switch: &Switch,
         admin_address: SocketAddr,
         admin_stop: CancellationToken,
     ) -> Result<Node, StartError> {
+        let Checked { mut lock, prepared, directory } = checked;
         let store = self.open_store().await?;
         let incarnation = Incarnation(uuid::Uuid::now_v7());
         self.register(&store, incarnation, &lock).await?;
         lock.record(incarnation)?;
-        let secret = self.patiently(|| async { store.key_secret().await.map(Ok) }).await?;
-        let credentials =
-            Arc::new(prepared.over(Arc::clone(&store) as _, Arc::clone(&self.freshness), secret));
-        let policies = Arc::new(InForce::new(self.watched.catalog()));
-        let ledger = EscrowLedger::new(LedgerParts {
-            store: Arc::clone(&store) as _,
-            clock: Arc::clone(&self.clock) as _,
-            freshness: Arc::clone(&self.freshness),
-            incarnation,
-            runtime: Handle::current(),
-            tracker: self.background.tracker().clone(),
-        });
-        self.figures.add_ledger(ledger.metrics());
-        let directory = self.directory(&store);
-        let feed = self.feed(&store, &policies, &ledger, incarnation);
-        self.until_fresh(&feed).await?;
-        self.spawn_background(&feed, &policies, &ledger, &credentials);
-        let gateway = Gateway {
-            policies: Arc::clone(&policies),
-            authenticator: Arc::clone(&credentials),
-            directory: Arc::new(directory.clone()),
-            ledger: Arc::new(ledger.clone()),
-            clock: Arc::clone(&self.clock) as _,
-            metrics: Arc::clone(&self.metrics),
-            cors: Arc::new(Cors::new(self.config.cors.origins.iter().map(|o| o.0.clone()).collect())),
-            mode: match self.config.mode {
-                ModeWord::Enforce => Mode::Enforce,
-                ModeWord::Observe => Mode::Observe,
-            },
+        let engine = self.engine(&store, incarnation, prepared, directory).await?;
+        self.figures.add_ledger(engine.ledger.metrics());
+        self.until_fresh(&engine.feed).await?;
+        engine.run(&self.watched);
+        let cors = Cors::new(self.config.cors.origins.iter().map(|o| o.0.clone()).collect());
+        let mode = match self.config.mode {
+            ModeWord::Enforce => Mode::Enforce,
+            ModeWord::Observe => Mode::Observe,
         };
+        let gateway = engine.gateway(cors, mode);
         let plane = settings::data_plane(&self.config, Arc::clone(&self.board), &self.metrics);
         let workers = Workers::start(&self.config, plane, &gateway, &self.background)?;
-        let issuer = Issuer { hasher: credentials.hasher().clone(), clock: Arc::clone(&self.clock) as _ };
-        switch.ready(self.admin(&store, &policies, &ledger, &feed, incarnation, issuer));
+        switch.ready(self.admin(&store, &engine, incarnation));
+        let Engine { policies, directory, ledger, feed, .. } = engine;
         self.board.serving(feed);
         Ok(Node {
             data_address: workers.address,
@@ -203,80 +188,45 @@ impl Ground {
         })
     }
 
-    fn directory(&self, store: &Arc<dyn Store>) -> TenantDirectory {
-        TenantDirectory::new(
-            Arc::clone(store) as _,
-            Arc::clone(&self.freshness),
-            Arc::clone(&self.clock) as _,
-            Arc::clone(&self.metrics),
-            directory::Settings {
-                capacity: self.config.caps.tenants_cached,
-                serve_stale: self.config.serve_stale.0,
-                unknown: self.unknown.clone(),
-            },
-        )
-    }
-
-    fn feed(
+    async fn engine(
         &self,
         store: &Arc<dyn Store>,
-        policies: &Arc<InForce>,
-        ledger: &EscrowLedger,
         incarnation: Incarnation,
-    ) -> Arc<Feed> {
-        Arc::new(Feed::new(FeedParts {
-            store: Arc::clone(store) as Arc<dyn NodeStore>,
+        identity: Prepared,
+        directory: directory::Settings,
+    ) -> Result<Engine, StartError> {
+        let key_secret = self.patiently(|| async { store.key_secret().await.map(Ok) }).await?;
+        Ok(Engine::new(EngineParts {
+            store: Arc::clone(store),
             freshness: Arc::clone(&self.freshness),
             clock: Arc::clone(&self.clock),
             metrics: Arc::clone(&self.metrics),
-            policies: Arc::clone(policies) as _,
+            background: self.background.clone(),
             incarnation,
-            subscribers: vec![Arc::new(LedgerObeys(ledger.clone()))],
+            key_secret,
+            identity,
+            directory,
+            catalog: self.watched.catalog(),
         }))
     }
 
-    fn spawn_background(
-        &self,
-        feed: &Arc<Feed>,
-        policies: &Arc<InForce>,
-        ledger: &EscrowLedger,
-        credentials: &Arc<Credentials>,
-    ) {
-        let background = &self.background;
-        let end = || background.end.clone();
-        background.spawn("change feed", Arc::clone(feed).run(end()));
-        background.spawn("policy watch", Arc::clone(&self.watched).watch(end()));
-        let catalogs = self.watched.subscribe();
-        background.spawn("policies", Arc::clone(policies).follow(catalogs, ledger.clone(), end()));
-        background.spawn("token keys", Arc::clone(credentials).run(end()));
-        let (ledger, stop) = (ledger.clone(), end());
-        background.spawn("ledger flush", async move { ledger.run(stop).await });
-    }
-
-    fn admin(
-        &self,
-        store: &Arc<dyn Store>,
-        policies: &Arc<InForce>,
-        ledger: &EscrowLedger,
-        feed: &Arc<Feed>,
-        incarnation: Incarnation,
-        issuer: Issuer,
-    ) -> Router {
+    fn admin(&self, store: &Arc<dyn Store>, engine: &Engine, incarnation: Incarnation) -> Router {
         let barrier = WaitForNodes {
-            feed: Arc::clone(feed),
+            feed: Arc::clone(&engine.feed),
             freshness: Arc::clone(&self.freshness),
             store: Arc::clone(store) as _,
             clock: Arc::clone(&self.clock) as _,
             incarnation,
             serve_stale: self.config.serve_stale.0,
         };
+        let hasher = engine.credentials.hasher().clone();
         let (figures, board) = (self.figures.clone(), Arc::clone(&self.board));
         admin::router(AdminState {
             tenants: Arc::clone(store) as _,
             nodes: Arc::clone(store) as _,
-            policies: Arc::clone(policies) as _,
-            ledger: Arc::new(ledger.clone()),
-            keys: Arc::new(issuer),
+            policies: Arc::clone(&engine.policies) as _,
+            ledger: Arc::new(engine.ledger.clone()),
+            keys: Arc::new(Issuer { hasher, clock: Arc::clone(&self.clock) as _ }),
             barrier: Arc::new(barrier),
             clock: Arc::clone(&self.clock) as _,
             metrics: Arc::new(move || figures.render()),

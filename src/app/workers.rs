@@ -6,11 +6,7 @@ use tokio::task::LocalSet;
 use tokio_util::sync::CancellationToken;
 use tower::Layer;
 
-use super::{
-    background::Background,
-    config::Config,
-    start::{NodeGateway, StartError},
-};
+use super::{background::Background, config::Config, engine::NodeGateway, start::StartError};
 use crate::http::{self, Proxy, ServerBody, Settings, Tasks};
 
 /// The threads that serve requests.

@@ -149,7 +149,10 @@ const TAKEN: [HeaderName; 10] = [
 
 impl Settings {
     /// Checks everything that needs neither a file nor the network.
-    pub(super) fn check(&self) -> Result<(), SettingsError> {
+    ///
+    /// # Errors
+    /// [`SettingsError`] names the setting and what was expected.
+    pub fn check(&self) -> Result<(), SettingsError> {
         if TAKEN.contains(&self.api_key_header) {
             return Err(SettingsError::HeaderTaken(self.api_key_header.clone()));
         }

@@ -148,10 +148,7 @@ fn identity(credential: Credential) -> Identity {
 
 impl Scene {
     async fn plan(&self) -> Result<String, ResolveError> {
-        let rights = match self.directory.resolve(&identity(Credential::Jwt), &self.catalog) {
-            Answer::Ready(rights) => rights?,
-            Answer::Pending(pending) => pending.await?,
-        };
+        let rights = self.directory.resolve(&identity(Credential::Jwt), &self.catalog).wait().await?;
         Ok(rights.entitlement.as_ref().unwrap().plan.to_string())
     }
 

@@ -9,6 +9,7 @@ use super::{
     plan::Plan,
     rate::Rate,
     route::Operation,
+    tenant::Overrides,
     units::Units,
 };
 
@@ -76,14 +77,24 @@ impl Denial {
         }
     }
 
-    /// The plans under which the same request would pass, cheapest first as far as prices are known.
+    /// The plans under which the same request would pass, cheapest first as far as prices are known. A tenant's overrides
+    /// stay with it whatever its plan.
     #[must_use]
-    pub fn plans_that_allow(&self, operation: &Operation, catalog: &Catalog) -> Vec<PlanId> {
+    pub fn plans_that_allow(
+        &self,
+        operation: &Operation,
+        catalog: &Catalog,
+        overrides: Option<&Overrides>,
+    ) -> Vec<PlanId> {
+        let allows = |plan: &Plan| plan.admits(operation) && self.is_lifted_by(plan, operation, catalog);
         let mut plans: Vec<&Plan> = catalog
             .plans
             .values()
             .map(|plan| &**plan)
-            .filter(|plan| plan.admits(operation) && self.is_lifted_by(plan, operation, catalog))
+            .filter(|plan| match overrides {
+                Some(overrides) => allows(&plan.with(overrides, catalog)),
+                None => allows(plan),
+            })
             .collect();
         plans.sort_by(|a, b| match (a.price, b.price) {
             (Some(a), Some(b)) => a.amount.compare(b.amount),
@@ -110,7 +121,10 @@ impl Denial {
             }),
             Self::QuotaExhausted { meter, window, used, .. } => needs(meter).is_some_and(|(terms, units)| {
                 terms.quota.is_some_and(|quota| {
-                    quota.hard_limit(*window).is_none_or(|limit| used.saturating_add(units) <= limit)
+                    let fits = |limit| used.saturating_add(units) <= limit;
+                    // What is used of a window is used of each that it lies in, too.
+                    let mut around = Window::ALL.into_iter().filter(|other| window.lies_in(*other));
+                    around.all(|window| quota.hard_limit(window).is_none_or(fits))
                 })
             }),
         }

@@ -136,6 +136,12 @@ impl Window {
             Self::Month => "month",
         }
     }
+
+    /// Whether each window of this kind lies within one of the other kind: all but weeks lie within months.
+    #[must_use]
+    pub fn lies_in(self, other: Self) -> bool {
+        self == other || (self < other && self != Self::Week)
+    }
 }
 
 impl fmt::Display for Window {

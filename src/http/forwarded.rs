@@ -7,27 +7,23 @@ use ::http::{
     header::{FORWARDED, HOST},
 };
 
-use crate::pipeline::request::{Client, Subject};
+use crate::pipeline::{
+    names::{self, folds_to},
+    request::{Client, Subject},
+};
 
 const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const TENANT: HeaderName = HeaderName::from_static("x-plangate-tenant");
-const PLAN: HeaderName = HeaderName::from_static("x-plangate-plan");
 
 /// Removes what a client may not say: Plangate's own names in every spelling that some server folds into one, and, where
 /// the peer is not trusted, the names of proxies.
 pub(super) fn remove_forged(headers: &mut HeaderMap, trusted: bool) {
-    let forged: Vec<HeaderName> =
-        headers.keys().filter(|name| is_forged(name.as_str(), trusted)).cloned().collect();
-    for name in forged {
-        headers.remove(name);
-    }
+    names::remove(headers, |name| is_forged(name, trusted));
 }
 
 fn is_forged(name: &str, trusted: bool) -> bool {
-    if folds_to(name, "xplangate", true) || folds_to(name, "xrequestid", false) {
+    if names::is_own(name) {
         return true;
     }
     let of_proxies = folds_to(name, "xforwarded", true)
@@ -38,13 +34,6 @@ fn is_forged(name: &str, trusted: bool) -> bool {
         || name == "x-real-ip"
         || name == FORWARDED.as_str();
     of_proxies && !(trusted && well_spelt)
-}
-
-/// Whether the name, less all but letters and digits, is (or, for a prefix, begins with) the text.
-fn folds_to(name: &str, text: &str, prefix: bool) -> bool {
-    let mut folded = name.bytes().filter(u8::is_ascii_alphanumeric);
-    text.bytes().all(|wanted| folded.next().is_some_and(|b| b.eq_ignore_ascii_case(&wanted)))
-        && (prefix || folded.next().is_none())
 }
 
 /// Says who the client is and for whom the request is made. What was forged must be gone already.
@@ -66,15 +55,7 @@ pub(super) fn set(
     {
         headers.insert(FORWARDED_HOST, host);
     }
-    headers.insert(REQUEST_ID, request_id);
-    if let Some(subject) = subject {
-        if let Ok(tenant) = HeaderValue::from_str(subject.tenant.as_str()) {
-            headers.insert(TENANT, tenant);
-        }
-        if let Some(plan) = subject.plan.as_ref().and_then(|p| HeaderValue::from_str(p.as_str()).ok()) {
-            headers.insert(PLAN, plan);
-        }
-    }
+    names::set(headers, request_id, subject);
 }
 
 /// The way the request has come: the trusted part of it, and the peer.

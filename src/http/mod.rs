@@ -44,7 +44,7 @@ pub use self::{
     listener::{bind, serve},
     response::ProxyBody,
     server_body::ServerBody,
-    settings::{Caps, Readiness, ReadinessHook, Settings, Timeouts},
+    settings::{Caps, ReadinessHook, Settings, Timeouts},
     tasks::Tasks,
 };
 

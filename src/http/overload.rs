@@ -13,19 +13,20 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const TAKEN_IN: u64 = 64 * 1024;
 
 fn answer() -> String {
+    let request_id = uuid::Uuid::now_v7();
     let body = serde_json::json!({
         "type": "urn:plangate:problem:overloaded",
         "title": "Overloaded",
         "status": 503,
         "detail": "the gateway has as many connections as it may have",
         "code": "overloaded",
-        "request_id": uuid::Uuid::now_v7().to_string(),
+        "request_id": request_id.to_string(),
         "retry_after": 1,
     })
     .to_string();
     format!(
         "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\nretry-after: 1\r\n\
-         connection: close\r\ncontent-length: {}\r\n\r\n{body}",
+         cache-control: no-store\r\nx-request-id: {request_id}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     )
 }

@@ -7,7 +7,8 @@ use ::http::{
 use bytes::Bytes;
 use http_body_util::Full;
 
-use super::settings::{Readiness, Settings};
+use super::settings::Settings;
+use crate::ports::Readiness;
 
 /// Whether the request asks for readiness: exactly the probe's path, without a query.
 pub(super) fn is_asked<B>(request: &Request<B>, settings: &Settings) -> bool {
@@ -19,11 +20,11 @@ pub(super) fn is_asked<B>(request: &Request<B>, settings: &Settings) -> bool {
 
 /// The answer.
 pub(super) fn answer(readiness: &Readiness) -> Response<Full<Bytes>> {
-    let (status, body) = match readiness {
-        Readiness::Ready => (StatusCode::OK, serde_json::json!({ "status": "ready" })),
-        Readiness::NotReady(reason) => {
-            (StatusCode::SERVICE_UNAVAILABLE, serde_json::json!({ "status": "not-ready", "reason": reason }))
-        }
+    let (status, body) = if readiness.ready {
+        (StatusCode::OK, serde_json::json!({ "status": "ready" }))
+    } else {
+        let reason = readiness.reasons.join("; ");
+        (StatusCode::SERVICE_UNAVAILABLE, serde_json::json!({ "status": "not-ready", "reason": reason }))
     };
     let mut response = Response::new(Full::from(body.to_string()));
     *response.status_mut() = status;

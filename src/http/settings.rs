@@ -10,6 +10,8 @@ use std::{
 use ::http::Uri;
 use ipnet::IpNet;
 
+use crate::ports::Readiness;
+
 /// Everything that the listener and the proxy need to know.
 #[derive(Clone)]
 pub struct Settings {
@@ -31,15 +33,6 @@ pub struct Settings {
 
 /// Asked at each probe.
 pub type ReadinessHook = Arc<dyn Fn() -> Readiness + Send + Sync>;
-
-/// Whether this node wants traffic.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Readiness {
-    /// It does.
-    Ready,
-    /// It does not, for this reason.
-    NotReady(String),
-}
 
 /// The time-outs of the data plane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,7 +70,7 @@ impl Settings {
             caps: Caps::default(),
             trusted_proxies: Vec::new(),
             probe: Some("/.plangate/readyz".to_owned()),
-            readiness: Arc::new(|| Readiness::Ready),
+            readiness: Arc::new(Readiness::yes),
             connections: Arc::default(),
         }
     }

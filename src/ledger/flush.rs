@@ -137,13 +137,23 @@ pub(super) async fn flush(shared: &Shared) -> Result<(), StoreError> {
 /// Flushes once in `every`, less often while it fails, and sweeps the accounts, until `stop`.
 pub(super) async fn run(shared: &Shared, stop: CancellationToken, every: Duration) {
     let mut pause = every;
+    let mut away = false;
     let mut part = 0;
     loop {
+        let turn = async {
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                // The database was away, and now it answers somebody else.
+                () = shared.world.freshness.next_poll(), if away => {}
+            }
+        };
         tokio::select! {
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(pause) => {}
+            () = turn => {}
         }
-        match flush(shared).await {
+        let outcome = flush(shared).await;
+        away = matches!(outcome, Err(StoreError::Unavailable(_)));
+        match outcome {
             Ok(()) => pause = every,
             Err(error) => {
                 pause = (every * SLOWEST).min(pause * 2);

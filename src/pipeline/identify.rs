@@ -51,11 +51,8 @@ impl<A: Authenticator, D: Directory, B> Check<Matched<B>> for Identify<A, D> {
                 let news = self.directory.catch_up();
                 Answer::Pending(Box::pin(async move {
                     news.await?;
-                    let identity = match authenticator.identify(&headers, now) {
-                        Answer::Ready(identity) => identity,
-                        Answer::Pending(pending) => pending.await,
-                    };
-                    Ok(identity?)
+                    // Asked anew: the news may have revoked the credential.
+                    Ok(authenticator.identify(&headers, now).wait().await?)
                 }))
             }
         }

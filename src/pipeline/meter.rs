@@ -90,23 +90,15 @@ impl<L: Ledger, D: Directory> Meter<L, D> {
                 Err(ChargeError::Outdated) => {}
                 first => return first.map(|hold| Taken { hold, rights: None }).map_err(rejection),
             }
-            let rights = ready(directory.newer(&again.identity, &again.rights)).await?;
+            let rights = directory.newer(&again.identity, &again.rights).wait().await?;
             let operation = again.route.operation(&rights.catalog);
             if operation.is_none() {
                 return Err(Rejection::Denied(Denial::RouteNotCovered));
             }
             decide(&rights, operation)?;
-            let hold =
-                ready(ledger.charge(&rights, &again.charges, again.arrived)).await.map_err(rejection)?;
-            Ok(Taken { hold, rights: Some(rights) })
+            let second = ledger.charge(&rights, &again.charges, again.arrived).wait().await;
+            Ok(Taken { hold: second.map_err(rejection)?, rights: Some(rights) })
         })
-    }
-}
-
-async fn ready<T, E>(answer: Answer<T, E>) -> Result<T, E> {
-    match answer {
-        Answer::Ready(answer) => answer,
-        Answer::Pending(pending) => pending.await,
     }
 }
 

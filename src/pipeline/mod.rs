@@ -2,9 +2,11 @@
 
 pub mod cors;
 pub mod decide;
+pub mod embed;
 pub mod identify;
 pub mod matching;
 pub mod meter;
+pub mod names;
 pub mod observe;
 pub mod problem;
 pub mod ratelimit;

@@ -102,7 +102,7 @@ where
                         Err(refused) => refused,
                         answered => return Poll::Ready(answered),
                     };
-                    let Refused { why, request, context } = refused;
+                    let Refused { why, request, limits, context } = refused;
                     match (observer.take(), request) {
                         (Some(mut observer), Some(request)) if context.route != Route::Own => {
                             observer.note(&why, &context);
@@ -122,7 +122,7 @@ where
                                 context: Some(context),
                             }
                         }
-                        (_, request) => return Poll::Ready(Err(Refused { why, request, context })),
+                        (_, request) => return Poll::Ready(Err(Refused { why, request, limits, context })),
                     }
                 }
                 ObserveProjection::Passing { forwarding, context } => {
@@ -132,7 +132,7 @@ where
                         Ok(response) => {
                             Ok(Answered { response: response.map(SettledBody::unmetered), context })
                         }
-                        Err(error) => Err(Refused { why: Rejection::Forward(error), request: None, context }),
+                        Err(error) => Err(Refused::unanswered(error, context)),
                     });
                 }
             };

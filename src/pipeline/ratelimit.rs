@@ -19,26 +19,46 @@ pub const LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 pub fn replace(headers: &mut HeaderMap, hold: &Hold, now: UnixMillis) {
     headers.remove(POLICY);
     headers.remove(LIMIT);
-    let (mut policy, mut limit) = (String::new(), String::new());
-    hold.standings(now, |standing| append(&mut policy, &mut limit, standing));
-    insert(headers, policy, limit);
+    if let Some(fields) = Fields::of(hold, now) {
+        fields.insert(headers);
+    }
 }
 
 /// Sets the headers of one window, for a refusal by it.
 pub fn refuse(headers: &mut HeaderMap, standing: Standing<'_>) {
     let (mut policy, mut limit) = (String::new(), String::new());
     append(&mut policy, &mut limit, standing);
-    insert(headers, policy, limit);
+    if let Some(fields) = Fields::from_texts(policy, limit) {
+        fields.insert(headers);
+    }
 }
 
-fn insert(headers: &mut HeaderMap, policy: String, limit: String) {
-    if policy.is_empty() {
-        return;
+/// Both headers' values.
+#[derive(Debug, Clone)]
+pub(crate) struct Fields {
+    policy: HeaderValue,
+    limit: HeaderValue,
+}
+
+impl Fields {
+    /// Those of a charge; `None` where no window bounds it.
+    pub(crate) fn of(hold: &Hold, now: UnixMillis) -> Option<Self> {
+        let (mut policy, mut limit) = (String::new(), String::new());
+        hold.standings(now, |standing| append(&mut policy, &mut limit, standing));
+        Self::from_texts(policy, limit)
     }
-    // Meter ids, window names and numbers: all visible ASCII.
-    if let (Ok(policy), Ok(limit)) = (HeaderValue::try_from(policy), HeaderValue::try_from(limit)) {
-        headers.insert(POLICY, policy);
-        headers.insert(LIMIT, limit);
+
+    fn from_texts(policy: String, limit: String) -> Option<Self> {
+        if policy.is_empty() {
+            return None;
+        }
+        // Meter ids, window names and numbers: all visible ASCII.
+        Some(Self { policy: HeaderValue::try_from(policy).ok()?, limit: HeaderValue::try_from(limit).ok()? })
+    }
+
+    pub(crate) fn insert(&self, headers: &mut HeaderMap) {
+        headers.insert(POLICY, self.policy.clone());
+        headers.insert(LIMIT, self.limit.clone());
     }
 }
 

@@ -7,6 +7,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use http::{HeaderValue, Request};
 
+use super::ratelimit::Fields;
 use crate::domain::{
     catalog::{Catalog, Unmatched},
     denial::Denial,
@@ -14,6 +15,7 @@ use crate::domain::{
     identity::Identity,
     rights::Rights,
     route::{Operation, OperationIx},
+    tenant::Overrides,
     time::{Monotonic, UnixMillis},
 };
 use crate::ports::Hold;
@@ -200,7 +202,16 @@ impl ForwardError {
 pub struct Refused<B> {
     pub(crate) why: Rejection,
     pub(crate) request: Option<Request<B>>,
+    /// How the tenant stands, where the request was charged all the same.
+    pub(crate) limits: Option<Fields>,
     pub(crate) context: Context,
+}
+
+impl<B> Refused<B> {
+    /// A request without a charge that the upstream did not answer.
+    pub(crate) fn unanswered(error: ForwardError, context: Context) -> Self {
+        Self { why: Rejection::Forward(error), request: None, limits: None, context }
+    }
 }
 
 /// An answer of the upstream, with what the outermost stage needs to know of its request.
@@ -218,6 +229,8 @@ pub(crate) struct Context {
     pub(crate) subject: Option<Subject>,
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) route: Route,
+    /// Of the tenant, as far as its rights were known.
+    pub(crate) overrides: Option<Arc<Overrides>>,
 }
 
 impl Context {
@@ -239,12 +252,19 @@ impl<B> Head<B> {
             subject,
             catalog: Arc::clone(&self.catalog),
             route: self.route,
+            overrides: None,
         }
+    }
+
+    fn refuse_by(self, why: Rejection, rights: &Rights) -> Refused<B> {
+        let mut refused = self.refuse(why, Some(Subject::of(rights)));
+        refused.context.overrides.clone_from(&rights.overrides);
+        refused
     }
 
     pub(crate) fn refuse(self, why: Rejection, subject: Option<Subject>) -> Refused<B> {
         let context = self.context(subject);
-        Refused { why, request: Some(self.request), context }
+        Refused { why, request: Some(self.request), limits: None, context }
     }
 
     pub(crate) fn forwardable(self, subject: Option<Subject>) -> Forwardable<B> {
@@ -277,15 +297,13 @@ impl<B> Refuse<B> for Identified<B> {
 
 impl<B> Refuse<B> for Entitled<B> {
     fn refuse(self, why: Rejection) -> Refused<B> {
-        let subject = Subject::of(&self.rights);
-        self.head.refuse(why, Some(subject))
+        self.head.refuse_by(why, &self.rights)
     }
 }
 
 impl<B> Refuse<B> for Granted<B> {
     fn refuse(self, why: Rejection) -> Refused<B> {
-        let subject = Subject::of(&self.rights);
-        self.head.refuse(why, Some(subject))
+        self.head.refuse_by(why, &self.rights)
     }
 }
 

@@ -99,8 +99,11 @@ struct Answering {
 
 impl Answering {
     fn refuse<B, R>(&self, refused: &Refused<B>) -> Response<RespondBody<R>> {
-        let Refused { why, context, .. } = refused;
+        let Refused { why, limits, context, .. } = refused;
         let mut response = problem::answer(why, context, &self.method, self.clock.now());
+        if let Some(limits) = limits {
+            limits.insert(response.headers_mut());
+        }
         self.cors.allow(self.origin.as_ref(), response.headers_mut());
         response.headers_mut().insert(REQUEST_ID, context.request_id.clone());
         let code = problem::code(why);

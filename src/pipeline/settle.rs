@@ -129,12 +129,14 @@ where
                 Ok(Answered { response, context })
             }
             Err(error) => {
-                if error.may_be_seen() {
+                let seen = error.may_be_seen();
+                let limits = if seen { ratelimit::Fields::of(&hold, now) } else { None };
+                if seen {
                     hold.keep()
                 } else {
                     hold.refund()
                 }
-                Err(Refused { why: Rejection::Forward(error), request: None, context })
+                Err(Refused { why: Rejection::Forward(error), request: None, limits, context })
             }
         })
     }

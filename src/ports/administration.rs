@@ -60,3 +60,17 @@ pub struct Readiness {
     /// Why it cannot, in words for an operator.
     pub reasons: Vec<String>,
 }
+
+impl Readiness {
+    /// It can.
+    #[must_use]
+    pub const fn yes() -> Self {
+        Self { ready: true, reasons: Vec::new() }
+    }
+
+    /// It cannot, for one reason.
+    #[must_use]
+    pub fn no(reason: impl Into<String>) -> Self {
+        Self { ready: false, reasons: vec![reason.into()] }
+    }
+}

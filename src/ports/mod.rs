@@ -28,3 +28,16 @@ pub enum Answer<T, E> {
     /// Must be asked for; the future owns what it needs.
     Pending(BoxFuture<Result<T, E>>),
 }
+
+impl<T, E> Answer<T, E> {
+    /// The answer, waited for where it is not there at once.
+    ///
+    /// # Errors
+    /// The answer's own.
+    pub async fn wait(self) -> Result<T, E> {
+        match self {
+            Self::Ready(answer) => answer,
+            Self::Pending(pending) => pending.await,
+        }
+    }
+}

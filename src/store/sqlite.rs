@@ -76,5 +76,11 @@ fn pool(most: u32, file: SqliteConnectOptions) -> SqlitePool {
         // The file is local: a connection neither dies nor costs anything while it is idle.
         .idle_timeout(None)
         .max_lifetime(None)
+        .before_acquire(|connection, _| {
+            // SQLite itself rolls back what a full disk or a failed write interrupts; the driver then takes the
+            // transaction for still open, and would refuse every later one.
+            let usable = !connection.is_in_transaction();
+            Box::pin(async move { Ok(usable) })
+        })
         .connect_lazy_with(file)
 }

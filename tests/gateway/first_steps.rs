@@ -52,7 +52,8 @@ async fn the_tour_on_postgres() {
 #[tokio::test]
 async fn a_key_does_not_reach_the_upstream_on_any_way() {
     let upstream = Upstream::start().await;
-    let gateway = Setup::before(&upstream).start().await;
+    let setup = Setup::before(&upstream);
+    let gateway = setup.start().await;
     let key = gateway.admin.tenant("acme", "small").await;
     let public = get("/healthz").key(&key).bearer(&key);
     assert_eq!(public.send(gateway.data).await.status, 200);
@@ -61,7 +62,8 @@ async fn a_key_does_not_reach_the_upstream_on_any_way() {
         .with("access-control-request-method", "GET")
         .key(&key);
     assert_eq!(preflight.send(gateway.data).await.status, 200);
-    assert_eq!(get("/v1/messages").key(&key).send(gateway.data).await.status, 200);
+    let metered = get("/v1/messages").key(&key).send(gateway.data).await;
+    assert_eq!(metered.status, 200, "{}", metered.text());
     assert_eq!(upstream.count(), 3);
     for seen in upstream.seen() {
         assert!(!seen.headers.iter().any(|(_, value)| value.contains("pgk_")), "{seen:?}");

@@ -7,9 +7,21 @@ mod signer;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod administration;
 mod adoption;
+mod between;
+mod codes;
 mod configuration;
+mod figures;
 mod first_steps;
+mod hostile;
 mod identity;
+mod lifecycle;
+mod nodes;
+mod outages;
+mod policies;
+mod proxying;
+mod quotas;
+mod shell;
 mod token_keys;
 mod tokens;

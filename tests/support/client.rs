@@ -58,6 +58,41 @@ impl Wire {
         Self { stream, buffer: Vec::new() }
     }
 
+    /// A connection that somebody else has made, or that was accepted.
+    pub fn over(stream: TcpStream) -> Self {
+        Self { stream, buffer: Vec::new() }
+    }
+
+    /// Ends this side of the connection; the other may go on.
+    pub async fn finish(&mut self) {
+        self.stream.shutdown().await.unwrap();
+    }
+
+    /// Whatever comes next, `None` at the end.
+    pub async fn piece(&mut self) -> Option<Vec<u8>> {
+        if self.buffer.is_empty() && self.fill().await == 0 {
+            return None;
+        }
+        Some(std::mem::take(&mut self.buffer))
+    }
+
+    /// Exactly so many bytes, or what came before the end.
+    pub async fn exactly(&mut self, count: usize) -> Vec<u8> {
+        while self.buffer.len() < count && self.fill().await > 0 {}
+        let count = count.min(self.buffer.len());
+        self.buffer.drain(..count).collect()
+    }
+
+    /// Bytes up to and with `end`; `None` if the other side closes before.
+    pub async fn try_until(&mut self, end: &str) -> Option<String> {
+        while find(&self.buffer, end.as_bytes()).is_none() {
+            if self.fill().await == 0 {
+                return None;
+            }
+        }
+        Some(self.until(end).await)
+    }
+
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.stream.write_all(bytes.as_ref()).await.unwrap();
     }

@@ -6,8 +6,11 @@ pub mod postgres;
 
 pub mod admin;
 pub mod client;
+pub mod load;
+pub mod origin;
 pub mod process;
 pub mod provider;
 pub mod refusal;
+pub mod slow;
 pub mod tls;
 pub mod upstream;

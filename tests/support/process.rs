@@ -21,13 +21,13 @@ use super::{
 
 const START: Duration = Duration::from_secs(30);
 
-/// A running gateway.
+/// A running gateway. Its [`Setup`] must live as long: it owns the folder.
 pub struct Gateway {
     pub data: SocketAddr,
     pub admin: Admin,
     child: Child,
     log: Arc<Mutex<Vec<String>>>,
-    // It outlives the set-up where that was made for this one start.
+    // Stays as long as anybody uses it, also where the set-up was a temporary value.
     _folder: Arc<TempDir>,
 }
 
@@ -140,7 +140,12 @@ impl Setup {
 
     /// Starts it and waits until it serves.
     pub async fn start(&self) -> Gateway {
-        let mut child = self.command().stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        self.spawn(self.command()).serving().await
+    }
+
+    /// Starts it by a command made from [`Setup::command`], without waiting for anything.
+    pub fn spawn(&self, mut command: Command) -> Starting {
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let stderr = child.stderr.take().unwrap();
         let log: Arc<Mutex<Vec<String>>> = Arc::default();
         let (serving, served) = mpsc::channel();
@@ -155,12 +160,37 @@ impl Setup {
                 lines.lock().unwrap().push(line);
             }
         });
+        let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
+        let gateway =
+            Gateway { data: nowhere, admin: Admin(nowhere), child, log, _folder: Arc::clone(&self.folder) };
+        Starting { gateway, served }
+    }
+}
+
+/// A gateway that may not serve yet. Dropped, it is ended.
+pub struct Starting {
+    gateway: Gateway,
+    served: mpsc::Receiver<(SocketAddr, SocketAddr)>,
+}
+
+impl Starting {
+    /// Waits until it serves.
+    pub async fn serving(self) -> Gateway {
+        let Self { mut gateway, served } = self;
         let waited = tokio::task::spawn_blocking(move || served.recv_timeout(START)).await.unwrap();
-        let Ok((data, admin)) = waited else {
-            let _ = child.kill();
-            panic!("the gateway does not serve:\n{}", log.lock().unwrap().join("\n"));
-        };
-        Gateway { data, admin: Admin(admin), child, log, _folder: Arc::clone(&self.folder) }
+        let Ok((data, admin)) = waited else { panic!("the gateway does not serve") };
+        (gateway.data, gateway.admin) = (data, Admin(admin));
+        gateway
+    }
+
+    /// Asks it to stop and waits until it has.
+    pub async fn stop(self) -> ExitStatus {
+        self.gateway.stop().await
+    }
+
+    /// Everything logged so far.
+    pub fn log(&self) -> String {
+        self.gateway.log()
     }
 }
 
@@ -172,6 +202,23 @@ pub fn plangate() -> Command {
     }
     command.env("PLANGATE_LOG", "info,plangate=debug");
     command
+}
+
+/// The command, run by a shell that first does something to itself.
+pub fn through_shell(command: &Command, first: &str) -> Command {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &format!("{first}; exec \"$@\""), "sh"]);
+    shell.arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => shell.env(name, value),
+            None => shell.env_remove(name),
+        };
+    }
+    if let Some(folder) = command.get_current_dir() {
+        shell.current_dir(folder);
+    }
+    shell
 }
 
 impl Gateway {

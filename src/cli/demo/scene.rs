@@ -25,7 +25,7 @@ use crate::{
         route::Charge,
         units::Units,
     },
-    ports::{Answer, Directory, Ledger, Policies},
+    ports::{Directory, Ledger, Policies},
 };
 
 /// A tenant of the demo.
@@ -169,10 +169,7 @@ async fn use_up(node: &Node, admin: &Admin, tenant: &Tenant) -> Result<(), Failu
         let units = limit.saturating_sub(Units::ONE);
         if units > Units::ZERO {
             let charge = [Charge { meter, units }];
-            let hold = match node.ledger.charge(&rights, &charge, node.clock.now()) {
-                Answer::Ready(hold) => hold,
-                Answer::Pending(pending) => pending.await,
-            };
+            let hold = node.ledger.charge(&rights, &charge, node.clock.now()).wait().await;
             hold.map_err(refused)?.keep();
         }
     }
@@ -184,9 +181,5 @@ async fn rights(node: &Node, tenant: &Tenant) -> Result<Arc<Rights>, Failure> {
         tenant: TenantId::parse(tenant.name).map_err(refused)?,
         credential: Credential::ApiKey { id: KeyId::parse("demo").map_err(refused)? },
     };
-    match node.directory.resolve(&identity, &node.policies.catalog()) {
-        Answer::Ready(rights) => rights,
-        Answer::Pending(pending) => pending.await,
-    }
-    .map_err(refused)
+    node.directory.resolve(&identity, &node.policies.catalog()).wait().await.map_err(refused)
 }

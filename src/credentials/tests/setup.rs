@@ -80,10 +80,7 @@ pub(super) fn bearer(token: &str) -> HeaderMap {
 
 impl Setup {
     pub(super) async fn identify_at(&self, headers: &HeaderMap, now: UnixMillis) -> Outcome {
-        match self.credentials.identify(headers, now) {
-            Answer::Ready(outcome) => outcome,
-            Answer::Pending(outcome) => outcome.await,
-        }
+        self.credentials.identify(headers, now).wait().await
     }
 
     pub(super) async fn identify(&self, headers: &HeaderMap) -> Outcome {

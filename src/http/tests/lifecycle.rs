@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::*;
-use crate::http::Readiness;
+use crate::ports::Readiness;
 
 const SHORT: Duration = Duration::from_millis(150);
 
@@ -81,7 +81,7 @@ fn the_probe_is_answered_here_and_only_the_probe() {
     run(async {
         let upstream = Upstream::echo().await;
         let gateway = Gateway::with(upstream.address, |s| {
-            s.readiness = Arc::new(|| Readiness::NotReady("the database is away".to_owned()));
+            s.readiness = Arc::new(|| Readiness::no("the database is away"));
         });
         let ask = |line: &str| format!("{line} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
         let text = gateway.exchange(ask("GET /.plangate/readyz")).await;

@@ -196,10 +196,7 @@ pub async fn charge_on(
     charges: &[Charge],
     now: UnixMillis,
 ) -> Result<Hold, ChargeError> {
-    match ledger.charge(rights, charges, now) {
-        Answer::Ready(result) => result,
-        Answer::Pending(future) => future.await,
-    }
+    ledger.charge(rights, charges, now).wait().await
 }
 
 /// The answer from memory.

@@ -100,23 +100,7 @@ fn request(node: &Node, findings: &mut Findings<'_>) -> Option<(String, Option<S
         return None;
     }
     let path = target.split(['?', '#']).next().unwrap_or_default();
-    Some((method.to_owned(), canonical(path)))
-}
-
-/// The path as it is matched; `None` where the gateway refuses it.
-fn canonical(path: &str) -> Option<String> {
-    let rest = path.strip_prefix('/')?;
-    let mut out = String::new();
-    let last = rest.split('/').count() - 1;
-    for (place, segment) in rest.split('/').enumerate() {
-        let segment = route_text::literal(segment).ok()?;
-        if matches!(segment.as_str(), "." | "..") || (segment.is_empty() && place != last) {
-            return None;
-        }
-        out.push('/');
-        out.push_str(&segment);
-    }
-    Some(out)
+    Some((method.to_owned(), route_text::canonical(path).ok()))
 }
 
 fn at(node: &Node, findings: &mut Findings<'_>) -> Option<UnixMillis> {

@@ -1,8 +1,11 @@
 //! `GET|POST /v1/messages/{id}`: a route's methods and path, the path in the canonical form that requests are matched in.
 
-use std::fmt::Write as _;
+use std::{borrow::Cow, fmt::Write as _};
 
-use crate::domain::route::{InvalidPattern, Methods, Pattern};
+use crate::domain::{
+    path::{AmbiguousPath, canonicalise},
+    route::{InvalidPattern, Methods, Pattern},
+};
 
 /// Why a text is no route, with what to do about it.
 #[derive(Debug, PartialEq, Eq)]
@@ -101,7 +104,7 @@ fn pattern(path: &str) -> Result<Pattern, Wrong> {
         if segment.contains(['{', '}']) {
             canonical.push_str(segment);
         } else {
-            canonical.push_str(&literal(segment).map_err(|(message, help)| invalid(message, help))?);
+            canonical.push_str(&literal(segment)?);
         }
     }
     if canonical == "/.plangate" || canonical.starts_with("/.plangate/") {
@@ -124,74 +127,63 @@ fn pattern(path: &str) -> Result<Pattern, Wrong> {
     })
 }
 
-/// One segment without parameters, in the form in which requests are matched: unreserved characters decoded, other
-/// encodings in upper case, raw UTF-8 encoded. What no canonical path can contain is refused.
-pub(in crate::policy) fn literal(segment: &str) -> Result<String, (String, Option<String>)> {
-    let bytes = segment.as_bytes();
-    let mut out = String::new();
-    let mut place = 0;
-    while let Some(&byte) = bytes.get(place) {
-        let encoded = byte == b'%';
-        let value = if encoded {
-            let hex = bytes.get(place + 1..place + 3).and_then(|h| std::str::from_utf8(h).ok());
-            let digits = hex.filter(|hex| hex.bytes().all(|b| b.is_ascii_hexdigit()));
-            let Some(value) = digits.and_then(|hex| u8::from_str_radix(hex, 16).ok()) else {
-                return Err((format!("`{segment}` has a `%` that no two hexadecimal digits follow"), None));
-            };
-            place += 3;
-            value
+/// The canonical form of a path in which characters outside ASCII may stand as they are: a request has them encoded.
+pub(in crate::policy) fn canonical(path: &str) -> Result<String, AmbiguousPath> {
+    let mut encoded = String::with_capacity(path.len());
+    for character in path.chars() {
+        if character.is_ascii() {
+            encoded.push(character);
         } else {
-            place += 1;
-            byte
-        };
-        let unreserved = value.is_ascii_alphanumeric() || b"-._~".contains(&value);
-        let allowed = b"!$&'()*+,=:@".contains(&value);
-        match value {
-            _ if unreserved || (allowed && !encoded) => out.push(char::from(value)),
-            b'/' | b'\\' | b';' | 0 => {
-                let message = format!(
-                    "`{segment}` can never match: requests with `/`, `\\`, `;` or NUL within a segment, encoded or not, are refused"
-                );
-                return Err((message, None));
-            }
-            b'?' | b'#' if !encoded => {
-                let message =
-                    format!("`{}` in a path: a route is matched by the path alone", char::from(value));
-                return Err((message, Some("leave the query out".to_owned())));
-            }
-            _ if encoded || !value.is_ascii() => {
-                let _ = write!(out, "%{value:02X}");
-            }
-            _ => {
-                let message = format!("`{}` cannot stand in a path", char::from(value).escape_default());
-                return Err((message, Some(format!("write it as `%{value:02X}`"))));
+            for byte in character.encode_utf8(&mut [0; 4]).bytes() {
+                // Writing to a string cannot fail.
+                let _ = write!(encoded, "%{byte:02X}");
             }
         }
     }
-    if !decoded_is_utf8(&out) {
-        return Err((format!("`{segment}` can never match: its encoded bytes are not UTF-8"), None));
-    }
-    Ok(out)
+    canonicalise(&encoded).map(Cow::into_owned)
 }
 
-fn decoded_is_utf8(canonical: &str) -> bool {
-    let bytes = canonical.as_bytes();
-    let mut decoded = Vec::with_capacity(bytes.len());
-    let mut place = 0;
-    while let Some(&byte) = bytes.get(place) {
-        let hex = if byte == b'%' { canonical.get(place + 1..place + 3) } else { None };
-        match hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
-            Some(value) => {
-                decoded.push(value);
-                place += 3;
-            }
-            None => {
-                decoded.push(byte);
-                place += 1;
+/// One segment without parameters, in the form in which requests are matched. What no canonical path can contain is
+/// refused.
+fn literal(segment: &str) -> Result<String, Wrong> {
+    match canonical(&format!("/{segment}")) {
+        Ok(path) => Ok(path.trim_start_matches('/').to_owned()),
+        // Refused with the pattern, which knows the whole path.
+        Err(AmbiguousPath::DotSegment) => Ok(segment.replace("%2e", ".").replace("%2E", ".")),
+        Err(why) => Err(refusal(segment, why)),
+    }
+}
+
+fn refusal(segment: &str, why: AmbiguousPath) -> Wrong {
+    let invalid = |message: String, help: Option<String>| wrong("invalid-route", message, help);
+    match why {
+        AmbiguousPath::BadEncoding => {
+            invalid(format!("`{segment}` has a `%` that no two hexadecimal digits follow"), None)
+        }
+        AmbiguousPath::NotUtf8 => {
+            invalid(format!("`{segment}` can never match: its encoded bytes are not UTF-8"), None)
+        }
+        AmbiguousPath::Forbidden | AmbiguousPath::Control if !segment.contains('\0') => {
+            let alone = |c: &char| *c != '%' && *c != '.' && canonical(&format!("/{c}")).is_err();
+            match segment.chars().find(alone) {
+                Some(c @ ('?' | '#')) => invalid(
+                    format!("`{c}` in a path: a route is matched by the path alone"),
+                    Some("leave the query out".to_owned()),
+                ),
+                Some(c) => invalid(
+                    format!("`{}` cannot stand in a path", c.escape_default()),
+                    Some(format!("write it as `%{:02X}`", u32::from(c))),
+                ),
+                None => invalid(format!("`{segment}` can never match: {why}"), None),
             }
         }
+        _ => invalid(
+            format!(
+                "`{segment}` can never match: requests with `/`, `\\`, `;` or NUL within a segment, encoded or not, are refused"
+            ),
+            None,
+        ),
     }
-    std::str::from_utf8(&decoded).is_ok()
 }
 
 #[cfg(test)]
@@ -210,7 +202,7 @@ mod tests {
             ("a:b@c", "a:b@c"),
             ("%3f", "%3F"),
         ] {
-            assert_eq!(literal(written).as_deref(), Ok(canonical));
+            assert_eq!(literal(written), Ok(canonical.to_owned()));
         }
         for written in [
             "a;b", "a%2Fb", "a%5cb", "%3b", "%00", "%", "%4", "%zz", "a\\b", "a?b", "a#b", "%ff", "%c0%af",

@@ -1,0 +1,372 @@
+//! A node with any number of tenants: the real authenticator, directory and ledger, over stores that make tenants from
+//! their number instead of keeping them.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use futures_util::future::join_all;
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use plangate::{
+    clock::{Clock, SystemClock},
+    credentials::{Algorithm, Credentials, IssuerSettings, Settings, TokenKeys},
+    directory::{self, TenantDirectory, UnknownTenants},
+    domain::{
+        catalog::Catalog,
+        command::Command,
+        decision,
+        id::{KeyId, PlanId, TenantId},
+        identity::{ApiKey, Identity, KeyHash},
+        path::canonicalise,
+        period::{AnchorDay, Period, Zone},
+        rights::Rights,
+        route::Operation,
+        tenant::{Overrides, Subscription, SubscriptionState, Tenant},
+        time::{UnixMillis, Version},
+    },
+    freshness::Freshness,
+    ledger::{EscrowLedger, LedgerParts},
+    metrics::Metrics,
+    pipeline::{Gateway, cors::Cors, observe::Mode},
+    policy,
+    ports::{
+        Answer, AuditRow, Authenticator, BucketKey, ChangeRow, Committed, Directory, ExecuteError,
+        GrantOutcome, GrantRequest, Hold, Incarnation, KeyStore, Ledger, LedgerStore, Origin, OthersUsage,
+        Policies, SlotTotals, Snapshot, StoreError, TenantStore, UsageRow,
+    },
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::keys::{Issuer, api_key};
+
+/// Tenants whose requests are measured: so many that their data fits in no cache.
+const SAMPLE: u32 = 65_536;
+const AT_ONCE: u32 = 128;
+pub const PATH: &str = "/v1/messages/0192f0c1-7f1e-7d3a-9b1e-2f3c4d5e6f70";
+
+/// A catalog of usual size; its quota and rate are so large that no number of rounds reaches them.
+const POLICIES: &[(&str, &str)] = &[
+    (
+        "features.yaml",
+        "features: { chat: {}, export: {}, search: {}, audit: {}, sso: {}, ai.chat: {} }\nlimits: { seats: {} }\n\
+         meters: { requests: {}, ai_tokens: {} }\n",
+    ),
+    (
+        "routes.yaml",
+        "unmatched: deny\ndefaults: { charge: { requests: 1 } }\nroutes:\n\
+         \x20 - { match: \"GET /healthz\", public: true }\n\
+         \x20 - { match: \"GET|POST /v1/messages\", features: [chat] }\n\
+         \x20 - { match: \"GET|PUT|DELETE /v1/messages/{id}\", features: [chat] }\n\
+         \x20 - { match: \"GET /v1/messages/{id}/replies\", features: [chat] }\n\
+         \x20 - { match: \"GET /v1/search\", features: [search] }\n\
+         \x20 - { match: \"* /v1/export/{*rest}\", features: [export], charge: { requests: 10 } }\n\
+         \x20 - { match: \"POST /v1/ai/chat\", features: [ai.chat], charge: { requests: 1, ai_tokens: 1 } }\n\
+         \x20 - { match: \"GET /v1/me\", charge: {} }\n",
+    ),
+    (
+        "plans/pro.yaml",
+        "plan: pro\nfeatures: [chat, search, export]\nlimits: { seats: 5 }\nquotas:\n\
+         \x20 requests: { limit: 1000000000000000 }\n\
+         rates:\n  requests: { limit: 1000000000, per: 1s }\n",
+    ),
+];
+
+/// Everything that a decision asks.
+pub struct World {
+    pub gateway: Gateway<InForce, Credentials, TenantDirectory, EscrowLedger>,
+    /// Requests with an API key, each of another tenant (as far as there are so many).
+    pub with_keys: Vec<HeaderMap>,
+    /// The same with a token.
+    pub with_tokens: Vec<HeaderMap>,
+    stop: CancellationToken,
+    // Grants and flushes run here, beside the measured thread.
+    runtime: tokio::runtime::Runtime,
+}
+
+/// The catalog, held as a node holds it.
+pub struct InForce(ArcSwap<Catalog>);
+
+impl Policies for InForce {
+    fn catalog(&self) -> Arc<Catalog> {
+        self.0.load_full()
+    }
+}
+
+fn catalog() -> Arc<Catalog> {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text) in POLICIES {
+        let path = folder.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+    let loaded = policy::load(folder.path());
+    Arc::new(loaded.unwrap_or_else(|report| panic!("{}", report.render(false))).0)
+}
+
+impl World {
+    /// A node that knows `tenants` tenants: their keys, rights and quotas are all in memory.
+    pub fn new(tenants: u32) -> Self {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let (freshness, clock) = (Arc::new(Freshness::default()), Arc::new(SystemClock::default()));
+        let (stop, tracker, issuer) = (CancellationToken::new(), TaskTracker::new(), Issuer::new());
+        stay_fresh(&runtime, &tracker, (&freshness, &clock), &stop);
+        let (credentials, numbers) = known(tenants, &issuer, &freshness);
+        let ledger = EscrowLedger::new(LedgerParts {
+            store: Arc::clone(&numbers) as _,
+            clock: Arc::clone(&clock) as _,
+            freshness: Arc::clone(&freshness),
+            incarnation: Incarnation(uuid::Uuid::nil()),
+            runtime: runtime.handle().clone(),
+            tracker: tracker.clone(),
+        });
+        let metrics = Arc::new(Metrics::default());
+        let settings = directory::Settings {
+            capacity: 2_000_000,
+            serve_stale: Duration::from_secs(600),
+            unknown: UnknownTenants::Deny,
+        };
+        let directory =
+            TenantDirectory::new(numbers, freshness, Arc::clone(&clock) as _, Arc::clone(&metrics), settings);
+        let gateway = Gateway {
+            policies: Arc::new(InForce(ArcSwap::from(catalog()))),
+            authenticator: Arc::new(credentials),
+            directory: Arc::new(directory),
+            ledger: Arc::new(ledger.clone()),
+            clock: clock as _,
+            metrics,
+            cors: Arc::new(Cors::default()),
+            mode: Mode::Enforce,
+        };
+        let end = stop.clone();
+        tracker.spawn_on(async move { ledger.run(end).await }, runtime.handle());
+        let mut world = Self { gateway, with_keys: Vec::new(), with_tokens: Vec::new(), stop, runtime };
+        world.fill(tenants, &issuer);
+        world
+    }
+
+    /// Sends one request of every tenant, so that all are known, and keeps a sample of the requests.
+    fn fill(&mut self, tenants: u32, issuer: &Issuer) {
+        let numbers: Vec<u32> = (0..tenants).collect();
+        for some in numbers.chunks(AT_ONCE as usize) {
+            self.admit(&some.iter().map(|number| key_request(*number)).collect::<Vec<_>>());
+        }
+        // A fixed stride that no power of two divides visits the tenants in an order that no cache foresees.
+        let sample: Vec<u32> =
+            (0..SAMPLE.min(tenants)).map(|n| n.wrapping_mul(2_654_435_761) % tenants).collect();
+        self.with_keys = sample.iter().map(|number| key_request(*number)).collect();
+        self.with_tokens = sample.iter().map(|number| token_request(*number, issuer)).collect();
+        for some in self.with_tokens.chunks(AT_ONCE as usize) {
+            self.admit(some);
+        }
+    }
+
+    fn admit(&self, requests: &[HeaderMap]) {
+        let admitted = join_all(requests.iter().map(|headers| async {
+            let (catalog, now) = (self.gateway.policies.catalog(), self.gateway.clock.now());
+            let identity = self.gateway.authenticator.identify(headers, now).wait().await.unwrap();
+            let rights = self.gateway.directory.resolve(&identity, &catalog).wait().await.unwrap();
+            let charges = &operation(&catalog).charge;
+            self.gateway.ledger.charge(&rights, charges, now).wait().await.unwrap().keep();
+        }));
+        self.runtime.block_on(admitted);
+    }
+
+    /// A whole decision, as the stages from Match to Meter make it, without the frame around them.
+    pub fn decide(&self, headers: &HeaderMap) -> Hold {
+        let (catalog, now) = (self.gateway.policies.catalog(), self.gateway.clock.now());
+        let path = canonicalise(PATH).unwrap();
+        let route = catalog.routes.find("GET", &path).unwrap();
+        let operation = catalog.routes.operation(route).unwrap();
+        let identity = self.identify(headers, now);
+        assert!(self.gateway.directory.is_current());
+        let rights = self.resolve(&identity, &catalog);
+        decision::decide(&rights, Some(operation)).unwrap();
+        self.charge(&rights, operation, now)
+    }
+
+    pub fn identify(&self, headers: &HeaderMap, now: UnixMillis) -> Identity {
+        at_once(self.gateway.authenticator.identify(headers, now))
+    }
+
+    pub fn resolve(&self, identity: &Identity, catalog: &Arc<Catalog>) -> Arc<Rights> {
+        at_once(self.gateway.directory.resolve(identity, catalog))
+    }
+
+    pub fn charge(&self, rights: &Arc<Rights>, operation: &Operation, now: UnixMillis) -> Hold {
+        at_once(self.gateway.ledger.charge(rights, &operation.charge, now))
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// The operation that is measured.
+pub fn operation(catalog: &Catalog) -> &Operation {
+    catalog.routes.find("GET", PATH).and_then(|route| catalog.routes.operation(route)).unwrap()
+}
+
+fn at_once<T, E: std::fmt::Debug>(answer: Answer<T, E>) -> T {
+    match answer {
+        Answer::Ready(answer) => answer.unwrap(),
+        Answer::Pending(_) => panic!("not in memory"),
+    }
+}
+
+fn stay_fresh(
+    runtime: &tokio::runtime::Runtime,
+    tracker: &TaskTracker,
+    (freshness, clock): (&Arc<Freshness>, &Arc<SystemClock>),
+    stop: &CancellationToken,
+) {
+    let (freshness, clock, stop) = (Arc::clone(freshness), Arc::clone(clock), stop.clone());
+    freshness.polled(clock.monotonic(), 1);
+    let polling = async move {
+        loop {
+            freshness.polled(clock.monotonic(), 1);
+            tokio::time::sleep(Duration::from_millis(250)).await;
+        }
+    };
+    tracker.spawn_on(async move { stop.run_until_cancelled(polling).await }, runtime.handle());
+}
+
+fn known(tenants: u32, issuer: &Issuer, freshness: &Arc<Freshness>) -> (Credentials, Arc<Numbers>) {
+    let secret = [7; 32];
+    let settings = Settings {
+        issuers: vec![IssuerSettings {
+            issuer: Issuer::NAME.to_owned(),
+            audience: Issuer::AUDIENCE.to_owned(),
+            algorithms: vec![Algorithm::EdDsa],
+            keys: TokenKeys::JwksFile(issuer.key_set.path().to_owned()),
+            tenant_claim: "tenant".to_owned(),
+            leeway: Duration::from_secs(30),
+            cookie: None,
+        }],
+        cached: 2_000_000,
+        ..Settings::default()
+    };
+    let hasher = plangate::credentials::KeyHasher::new(&secret);
+    let hash = |number| (hasher.hash(api_key(number).as_bytes()), number);
+    let numbers = Arc::new(Numbers { keys: (0..tenants).map(hash).collect(), secret });
+    let store = Arc::clone(&numbers) as _;
+    (Credentials::new(settings, store, Arc::clone(freshness), secret).unwrap(), numbers)
+}
+
+/// What a browser or a client library sends beside the credential.
+fn usual_headers() -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for (name, value) in [
+        (header::HOST, "api.example.com"),
+        (header::USER_AGENT, "example-client/3.1 (linux; x86_64)"),
+        (header::ACCEPT, "application/json"),
+        (header::ACCEPT_ENCODING, "gzip, br"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    headers
+}
+
+fn key_request(number: u32) -> HeaderMap {
+    let mut headers = usual_headers();
+    let key = HeaderValue::try_from(api_key(number)).unwrap();
+    headers.insert(HeaderName::from_static("x-api-key"), key);
+    headers
+}
+
+fn token_request(number: u32, issuer: &Issuer) -> HeaderMap {
+    let mut headers = usual_headers();
+    let token = format!("Bearer {}", issuer.token(&tenant_name(number)));
+    headers.insert(header::AUTHORIZATION, HeaderValue::try_from(token).unwrap());
+    headers
+}
+
+fn tenant_name(number: u32) -> String {
+    format!("tenant-{number:07}")
+}
+
+/// Tenants that are made when they are read.
+struct Numbers {
+    keys: HashMap<KeyHash, u32>,
+    secret: [u8; 32],
+}
+
+const VERSION: Version = Version(1);
+
+#[async_trait]
+impl TenantStore for Numbers {
+    async fn tenant(&self, id: &TenantId) -> Result<Snapshot<Option<Tenant>>, StoreError> {
+        let tenant = Tenant {
+            id: id.clone(),
+            name: None,
+            zone: Zone::UTC,
+            suspended: false,
+            subscription: Some(Subscription {
+                plan: PlanId::parse("pro").unwrap(),
+                state: SubscriptionState::Active,
+                anchor: AnchorDay::new(1).unwrap(),
+                epoch: VERSION,
+                since: UnixMillis(0),
+            }),
+            overrides: Overrides::default(),
+            version: VERSION,
+            created_at: UnixMillis(0),
+        };
+        Ok(Snapshot { version: VERSION, value: Some(tenant) })
+    }
+    async fn tenants(&self, _: Option<&TenantId>, _: u32) -> Result<Vec<Tenant>, StoreError> {
+        Ok(Vec::new())
+    }
+    async fn keys(&self, _: &TenantId) -> Result<Vec<ApiKey>, StoreError> {
+        Ok(Vec::new())
+    }
+    async fn execute(&self, _: &Command, _: &Origin) -> Result<Committed, ExecuteError> {
+        Err(StoreError::Unavailable("nothing is changed here".to_owned()).into())
+    }
+    async fn changes(&self, _: Version, _: u32) -> Result<Vec<ChangeRow>, StoreError> {
+        Ok(Vec::new())
+    }
+    async fn audit(&self, _: u64, _: u32) -> Result<Vec<AuditRow>, StoreError> {
+        Ok(Vec::new())
+    }
+    async fn usage(&self, _: &TenantId, _: Period) -> Result<Vec<UsageRow>, StoreError> {
+        Ok(Vec::new())
+    }
+}
+
+#[async_trait]
+impl KeyStore for Numbers {
+    async fn key_by_hash(&self, hash: &KeyHash) -> Result<Snapshot<Option<ApiKey>>, StoreError> {
+        let key = self.keys.get(hash).map(|number| ApiKey {
+            id: KeyId::parse(&format!("key_{number:032x}")).unwrap(),
+            tenant: TenantId::parse(&tenant_name(*number)).unwrap(),
+            name: None,
+            expires_at: None,
+            imported: true,
+            created_at: UnixMillis(0),
+        });
+        Ok(Snapshot { version: VERSION, value: key })
+    }
+    async fn key_secret(&self) -> Result<[u8; 32], StoreError> {
+        Ok(self.secret)
+    }
+}
+
+#[async_trait]
+impl LedgerStore for Numbers {
+    async fn grant(&self, requests: &[GrantRequest]) -> Result<Vec<GrantOutcome>, StoreError> {
+        let granted = |request: &GrantRequest| GrantOutcome::Granted {
+            granted: request.granted + request.need.max(request.want),
+            used: request.totals.used,
+        };
+        Ok(requests.iter().map(granted).collect())
+    }
+    async fn flush(&self, _: &[SlotTotals]) -> Result<(), StoreError> {
+        Ok(())
+    }
+    async fn others(&self, _: Incarnation, buckets: &[BucketKey]) -> Result<Vec<OthersUsage>, StoreError> {
+        Ok(vec![OthersUsage::default(); buckets.len()])
+    }
+}

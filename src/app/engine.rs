@@ -1,0 +1,115 @@
+//! What decides and meters: the adapters behind the stages, put together over one store.
+
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+
+use super::{background::Background, in_force::InForce, obedience::LedgerObeys};
+use crate::{
+    clock::SystemClock,
+    credentials::{Credentials, Prepared},
+    directory::{self, TenantDirectory},
+    domain::catalog::Catalog,
+    freshness::Freshness,
+    ledger::{EscrowLedger, LedgerParts},
+    metrics::Metrics,
+    pipeline::{Gateway, cors::Cors, observe::Mode},
+    policy::Watched,
+    ports::{Incarnation, NodeStore},
+    store::Store,
+    sync::{Feed, FeedParts},
+};
+
+/// The stack's concrete types.
+pub type NodeGateway = Gateway<InForce, Credentials, TenantDirectory, EscrowLedger>;
+
+/// What an engine is made of.
+pub(super) struct EngineParts {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) freshness: Arc<Freshness>,
+    pub(super) clock: Arc<SystemClock>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) background: Background,
+    /// This run; to be registered before the engine runs.
+    pub(super) incarnation: Incarnation,
+    /// The catalog to begin with.
+    pub(super) catalog: Arc<Catalog>,
+    pub(super) key_secret: [u8; 32],
+    pub(super) identity: Prepared,
+    pub(super) directory: directory::Settings,
+}
+
+/// The adapters behind the stages.
+pub(super) struct Engine {
+    pub(super) policies: Arc<InForce>,
+    pub(super) credentials: Arc<Credentials>,
+    pub(super) directory: TenantDirectory,
+    pub(super) ledger: EscrowLedger,
+    pub(super) feed: Arc<Feed>,
+    background: Background,
+    clock: Arc<SystemClock>,
+    metrics: Arc<Metrics>,
+}
+
+impl Engine {
+    /// Puts them together, on the runtime that this is called on. Nothing runs yet.
+    pub(super) fn new(parts: EngineParts) -> Self {
+        let EngineParts { store, freshness, clock, metrics, background, incarnation, .. } = parts;
+        let credentials =
+            parts.identity.over(Arc::clone(&store) as _, Arc::clone(&freshness), parts.key_secret);
+        let policies = Arc::new(InForce::new(parts.catalog));
+        let ledger = EscrowLedger::new(LedgerParts {
+            store: Arc::clone(&store) as _,
+            clock: Arc::clone(&clock) as _,
+            freshness: Arc::clone(&freshness),
+            incarnation,
+            runtime: Handle::current(),
+            tracker: background.tracker().clone(),
+        });
+        let directory = TenantDirectory::new(
+            Arc::clone(&store) as _,
+            Arc::clone(&freshness),
+            Arc::clone(&clock) as _,
+            Arc::clone(&metrics),
+            parts.directory,
+        );
+        let feed = Feed::new(FeedParts {
+            store: store as Arc<dyn NodeStore>,
+            freshness,
+            clock: Arc::clone(&clock),
+            metrics: Arc::clone(&metrics),
+            policies: Arc::clone(&policies) as _,
+            incarnation,
+            subscribers: vec![Arc::new(LedgerObeys(ledger.clone()))],
+        });
+        let (credentials, feed) = (Arc::new(credentials), Arc::new(feed));
+        Self { policies, credentials, directory, ledger, feed, background, clock, metrics }
+    }
+
+    /// Starts what goes on beside the requests.
+    pub(super) fn run(&self, watched: &Arc<Watched>) {
+        let background = &self.background;
+        let end = || background.end.clone();
+        background.spawn("change feed", Arc::clone(&self.feed).run(end()));
+        background.spawn("policy watch", Arc::clone(watched).watch(end()));
+        let following = Arc::clone(&self.policies).follow(watched.subscribe(), self.ledger.clone(), end());
+        background.spawn("policies", following);
+        background.spawn("token keys", Arc::clone(&self.credentials).run(end()));
+        let (ledger, stop) = (self.ledger.clone(), end());
+        background.spawn("ledger flush", async move { ledger.run(stop).await });
+    }
+
+    /// The stages over them.
+    pub(super) fn gateway(&self, cors: Cors, mode: Mode) -> NodeGateway {
+        Gateway {
+            policies: Arc::clone(&self.policies),
+            authenticator: Arc::clone(&self.credentials),
+            directory: Arc::new(self.directory.clone()),
+            ledger: Arc::new(self.ledger.clone()),
+            clock: Arc::clone(&self.clock) as _,
+            metrics: Arc::clone(&self.metrics),
+            cors: Arc::new(cors),
+            mode,
+        }
+    }
+}
