@@ -7,10 +7,14 @@ use std::{
 };
 
 use prometheus_client::{
-    encoding::{EncodeLabelSet, EncodeMetric, MetricEncoder, NoLabelSet},
+    encoding::{
+        EncodeLabelSet, EncodeLabelValue, EncodeMetric, LabelValueEncoder, MetricEncoder, NoLabelSet,
+    },
     metrics::{MetricType, TypedMetric, counter::Counter, family::Family},
     registry::{Metric, Registry},
 };
+
+use crate::domain::id::PlanId;
 
 /// Upper bounds of a histogram's buckets in nanoseconds.
 const BOUNDS: [u64; 18] = [
@@ -99,8 +103,18 @@ pub struct RequestLabels {
     pub outcome: &'static str,
     /// The problem code, or the class of the upstream's status such as `2xx`.
     pub code: &'static str,
-    /// The plan's id, empty where none is known.
-    pub plan: String,
+    /// The plan, empty where none is known.
+    pub plan: PlanLabel,
+}
+
+/// A plan as a label.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct PlanLabel(pub Option<PlanId>);
+
+impl EncodeLabelValue for PlanLabel {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), fmt::Error> {
+        self.0.as_ref().map_or("", PlanId::as_str).encode(encoder)
+    }
 }
 
 /// Everything that the request path writes. Gauges that are read from elsewhere are registered by the application.
@@ -182,8 +196,8 @@ impl Metrics {
     }
 
     /// Counts one request.
-    pub fn request(&self, outcome: &'static str, code: &'static str, plan: &str) {
-        let labels = RequestLabels { outcome, code, plan: plan.to_owned() };
+    pub fn request(&self, outcome: &'static str, code: &'static str, plan: Option<&PlanId>) {
+        let labels = RequestLabels { outcome, code, plan: PlanLabel(plan.cloned()) };
         self.requests.get_or_create(&labels).inc();
     }
 }

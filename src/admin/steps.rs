@@ -101,7 +101,7 @@ impl DecisionView {
     fn deny(&mut self, step: &'static str, denial: &Denial, operation: Option<&Operation>, rights: &Rights) {
         if let Some(operation) = operation {
             let plans = denial.plans_that_allow(operation, &rights.catalog, rights.overrides.as_deref());
-            // As in the gateway's refusal: a tenant's own plan is no advice.
+            // As in the gateway's refusal: a tenant's own plan is no advice, even where only an override refuses.
             let plans = plans.iter().map(ToString::to_string);
             self.plans = plans.filter(|plan| self.plan.as_ref() != Some(plan)).collect();
         }

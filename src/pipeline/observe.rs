@@ -13,7 +13,7 @@ use super::{
     request::{Answered, ForwardError, Forwardable, Matched, Refused, Rejection, Route},
     settle::SettledBody,
 };
-use crate::metrics::Metrics;
+use crate::{domain::id::PlanId, metrics::Metrics, ports::CredentialError};
 
 /// Whether refusals are carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -111,6 +111,11 @@ where
                                 request_id: context.request_id.clone(),
                                 client: context.client,
                                 subject: context.subject.clone(),
+                                // Customers' keys that were not imported yet work on while Plangate only watches.
+                                foreign_key: matches!(
+                                    why,
+                                    Rejection::Credential(CredentialError::Invalid { .. })
+                                ),
                             };
                             ObserveFutureState::Passing {
                                 forwarding: observer.forward.call(forwardable),
@@ -139,14 +144,12 @@ where
 impl<F> Observer<F> {
     fn note(&self, why: &Rejection, context: &super::request::Context) {
         let code = problem::code(why);
-        let subject = context.subject.as_ref();
-        let plan = subject.and_then(|subject| subject.plan.as_ref()).map_or("", |plan| plan.as_str());
-        self.metrics.request("observed", code, plan);
+        self.metrics.request("observed", code, context.plan());
         tracing::info!(
             code,
             request_id = context.request_id.to_str().unwrap_or_default(),
-            tenant = subject.map(|subject| subject.tenant.as_str()),
-            plan,
+            tenant = context.subject.as_ref().map(|subject| subject.tenant.as_str()),
+            plan = context.plan().map(PlanId::as_str),
             "would have been refused: {why}"
         );
     }

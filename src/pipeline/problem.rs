@@ -184,7 +184,7 @@ fn describe(body: &mut Map<String, Value>, denial: &Denial) {
 /// Names the plans under which the request would pass.
 fn offer(body: &mut Map<String, Value>, denial: &Denial, context: &Context) {
     let Some(operation) = context.operation() else { return };
-    let own = context.subject.as_ref().and_then(|subject| subject.plan.as_ref());
+    let own = context.plan();
     let plans: Vec<Value> = denial
         .plans_that_allow(operation, &context.catalog, context.overrides.as_deref())
         .into_iter()

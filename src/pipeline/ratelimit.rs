@@ -1,7 +1,7 @@
 //! The `RateLimit-Policy` and `RateLimit` headers (draft-ietf-httpapi-ratelimit-headers): structured fields, one item for
 //! each quota and rate that a charge was held against.
 
-use std::fmt::Write;
+use std::{cell::Cell, fmt::Write};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -26,9 +26,7 @@ pub fn replace(headers: &mut HeaderMap, hold: &Hold, now: UnixMillis) {
 
 /// Sets the headers of one window, for a refusal by it.
 pub fn refuse(headers: &mut HeaderMap, standing: Standing<'_>) {
-    let (mut policy, mut limit) = (String::new(), String::new());
-    append(&mut policy, &mut limit, standing);
-    if let Some(fields) = Fields::from_texts(policy, limit) {
+    if let Some(fields) = Fields::written(|texts| texts.append(standing)) {
         fields.insert(headers);
     }
 }
@@ -43,38 +41,60 @@ pub(crate) struct Fields {
 impl Fields {
     /// Those of a charge; `None` where no window bounds it.
     pub(crate) fn of(hold: &Hold, now: UnixMillis) -> Option<Self> {
-        let (mut policy, mut limit) = (String::new(), String::new());
-        hold.standings(now, |standing| append(&mut policy, &mut limit, standing));
-        Self::from_texts(policy, limit)
+        Self::written(|texts| hold.standings(now, |standing| texts.append(standing)))
     }
 
-    fn from_texts(policy: String, limit: String) -> Option<Self> {
-        if policy.is_empty() {
-            return None;
-        }
-        // Meter ids, window names and numbers: all visible ASCII.
-        Some(Self { policy: HeaderValue::try_from(policy).ok()?, limit: HeaderValue::try_from(limit).ok()? })
+    fn written(write: impl FnOnce(&mut Texts)) -> Option<Self> {
+        let mut texts = TEXTS.take();
+        texts.policy.clear();
+        texts.limit.clear();
+        write(&mut texts);
+        let fields = texts.fields();
+        TEXTS.set(texts);
+        fields
     }
 
-    pub(crate) fn insert(&self, headers: &mut HeaderMap) {
-        headers.insert(POLICY, self.policy.clone());
-        headers.insert(LIMIT, self.limit.clone());
+    pub(crate) fn insert(self, headers: &mut HeaderMap) {
+        headers.insert(POLICY, self.policy);
+        headers.insert(LIMIT, self.limit);
     }
 }
 
-fn append(policy: &mut String, limit: &mut String, standing: Standing<'_>) {
-    let suffix = match standing.window {
-        Some(Window::Month) => "",
-        Some(Window::Week) => "-week",
-        Some(Window::Day) => "-day",
-        Some(Window::Hour) => "-hour",
-        None => "-rate",
-    };
-    let comma = if policy.is_empty() { "" } else { ", " };
-    let Standing { meter, quota, seconds, remaining, resets_in, .. } = standing;
-    // Writing to a string cannot fail.
-    let _ = write!(policy, "{comma}\"{meter}{suffix}\";q={quota};w={seconds}");
-    let _ = write!(limit, "{comma}\"{meter}{suffix}\";r={remaining};t={resets_in}");
+thread_local! {
+    // Written anew for each answer: the memory stays.
+    static TEXTS: Cell<Texts> = Cell::default();
+}
+
+#[derive(Default)]
+struct Texts {
+    policy: String,
+    limit: String,
+}
+
+impl Texts {
+    fn append(&mut self, standing: Standing<'_>) {
+        let suffix = match standing.window {
+            Some(Window::Month) => "",
+            Some(Window::Week) => "-week",
+            Some(Window::Day) => "-day",
+            Some(Window::Hour) => "-hour",
+            None => "-rate",
+        };
+        let comma = if self.policy.is_empty() { "" } else { ", " };
+        let Standing { meter, quota, seconds, remaining, resets_in, .. } = standing;
+        // Writing to a string cannot fail.
+        let _ = write!(self.policy, "{comma}\"{meter}{suffix}\";q={quota};w={seconds}");
+        let _ = write!(self.limit, "{comma}\"{meter}{suffix}\";r={remaining};t={resets_in}");
+    }
+
+    fn fields(&self) -> Option<Fields> {
+        if self.policy.is_empty() {
+            return None;
+        }
+        // Meter ids, window names and numbers: all visible ASCII.
+        let [policy, limit] = [&self.policy, &self.limit].map(|text| HeaderValue::from_str(text));
+        Some(Fields { policy: policy.ok()?, limit: limit.ok()? })
+    }
 }
 
 #[cfg(test)]

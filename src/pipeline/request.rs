@@ -140,6 +140,8 @@ pub struct Forwardable<B> {
     pub(crate) request_id: HeaderValue,
     pub(crate) client: Client,
     pub(crate) subject: Option<Subject>,
+    /// What the header for API keys holds is no key of Plangate's: it may be one of the upstream's own.
+    pub(crate) foreign_key: bool,
 }
 
 /// For whom a request is forwarded.
@@ -235,6 +237,10 @@ impl Context {
     pub(crate) fn operation(&self) -> Option<&Operation> {
         self.route.operation(&self.catalog)
     }
+
+    pub(crate) fn plan(&self) -> Option<&PlanId> {
+        self.subject.as_ref()?.plan.as_ref()
+    }
 }
 
 /// A stage's form that can be refused.
@@ -266,7 +272,8 @@ impl<B> Head<B> {
     }
 
     pub(crate) fn forwardable(self, subject: Option<Subject>) -> Forwardable<B> {
-        Forwardable { request: self.request, request_id: self.request_id, client: self.client, subject }
+        let Self { request, request_id, client, .. } = self;
+        Forwardable { request, request_id, client, subject, foreign_key: false }
     }
 }
 

@@ -17,9 +17,14 @@ use super::{
     matching::Named,
     problem,
     request::{Answered, ForwardError, Inbound, Refused, Rejection},
+    request_id,
     settle::SettledBody,
 };
-use crate::{clock::Clock, metrics::Metrics};
+use crate::{
+    clock::Clock,
+    domain::{id::PlanId, time::UnixMillis},
+    metrics::Metrics,
+};
 
 /// The header that names a request, towards both sides.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -68,24 +73,20 @@ where
             cors: Arc::clone(&self.cors),
             metrics: Arc::clone(&self.metrics),
         };
-        let request_id = request_id(&inbound);
+        let request_id = name(&inbound, self.clock.now());
         RespondFuture { inner: self.inner.call(Named { inbound, request_id }), answering }
     }
 }
 
 /// Ours, unless a trusted proxy already gave one.
-fn request_id<B>(inbound: &Inbound<B>) -> HeaderValue {
+fn name<B>(inbound: &Inbound<B>, now: UnixMillis) -> HeaderValue {
     let given = inbound.request.headers().get(REQUEST_ID).filter(|value| {
         let bytes = value.as_bytes();
         (1..=128).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_graphic)
     });
     match given {
         Some(given) if inbound.client.trusted => given.clone(),
-        _ => {
-            let mut text = uuid::Uuid::encode_buffer();
-            let text = uuid::Uuid::now_v7().hyphenated().encode_lower(&mut text);
-            HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static("-"))
-        }
+        _ => request_id::fresh(now),
     }
 }
 
@@ -102,13 +103,13 @@ impl Answering {
         let Refused { why, limits, context, .. } = refused;
         let mut response = problem::answer(why, context, &self.method, self.clock.now());
         if let Some(limits) = limits {
-            limits.insert(response.headers_mut());
+            limits.clone().insert(response.headers_mut());
         }
         self.cors.allow(self.origin.as_ref(), response.headers_mut());
         response.headers_mut().insert(REQUEST_ID, context.request_id.clone());
         let code = problem::code(why);
         let outcome = if matches!(why, Rejection::Forward(_)) { "failed" } else { "refused" };
-        let plan = plan(context);
+        let plan = context.plan();
         self.metrics.request(outcome, code, plan);
         let request_id = context.request_id.to_str().unwrap_or_default();
         let tenant = context.subject.as_ref().map(|subject| subject.tenant.as_str());
@@ -119,22 +120,20 @@ impl Answering {
             Rejection::Credential(crate::ports::CredentialError::Invalid { reason }) => {
                 tracing::debug!(code, request_id, reason, "refused");
             }
-            why => tracing::debug!(code, request_id, tenant, plan, "refused: {why}"),
+            why => {
+                let plan = plan.map(PlanId::as_str);
+                tracing::debug!(code, request_id, tenant, plan, "refused: {why}");
+            }
         }
         response.map(Either::Right)
     }
 
     fn pass<R>(&self, answered: Answered<SettledBody<R>>) -> Response<RespondBody<R>> {
         let Answered { mut response, context } = answered;
-        self.metrics.request("forwarded", class(response.status()), plan(&context));
+        self.metrics.request("forwarded", class(response.status()), context.plan());
         response.headers_mut().insert(REQUEST_ID, context.request_id);
         response.map(Either::Left)
     }
-}
-
-fn plan(context: &super::request::Context) -> &str {
-    let subject = context.subject.as_ref();
-    subject.and_then(|subject| subject.plan.as_ref()).map_or("", |plan| plan.as_str())
 }
 
 fn class(status: http::StatusCode) -> &'static str {

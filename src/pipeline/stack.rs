@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use tower::{Layer, layer::util::Stack as Pair};
+use tower::{Layer, ServiceBuilder};
 
 use super::{
     cors::Cors,
@@ -81,23 +81,17 @@ where
     fn layer(&self, forward: F) -> Self::Service {
         let forward = Strip::new(Arc::clone(&self.authenticator), forward);
         let settling = Settling { clock: Arc::clone(&self.clock), metrics: Arc::clone(&self.metrics) };
-        let checks = Pair::new(
-            Pair::new(
-                Pair::new(
-                    Pair::new(
-                        SettleLayer::new(settling),
-                        meter::layer(Arc::clone(&self.ledger), Arc::clone(&self.directory)),
-                    ),
-                    decide::layer(),
-                ),
-                resolve::layer(Arc::clone(&self.directory)),
-            ),
-            identify::layer(Arc::clone(&self.authenticator), Arc::clone(&self.directory)),
-        );
+        let checked = ServiceBuilder::new()
+            .layer(identify::layer(Arc::clone(&self.authenticator), Arc::clone(&self.directory)))
+            .layer(resolve::layer(Arc::clone(&self.directory)))
+            .layer(decide::layer())
+            .layer(meter::layer(Arc::clone(&self.ledger), Arc::clone(&self.directory)))
+            .layer(SettleLayer::new(settling))
+            .service(forward.clone());
         let observe = Observe {
             mode: self.mode,
             metrics: Arc::clone(&self.metrics),
-            checked: checks.layer(forward.clone()),
+            checked,
             forward: forward.clone(),
         };
         Respond {

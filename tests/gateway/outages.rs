@@ -3,6 +3,7 @@
 use std::{
     net::{SocketAddr, TcpListener},
     process::Command,
+    time::Duration,
 };
 
 use serde_json::{Value, json};
@@ -206,6 +207,18 @@ async fn a_database_that_restarts_under_load_is_hardly_noticed() {
     assert_eq!(tally.passed() + tally.of(LEDGER), tally.total(), "{tally:?}");
     assert_eq!(gateway.admin.used("hard", "requests").await, upstream.count() as u64);
     assert_eq!(upstream.count(), tally.passed());
+}
+
+#[tokio::test]
+async fn a_stop_does_not_wait_for_a_database_that_is_away() {
+    let (upstream, server) = (Upstream::start().await, Postgres::private());
+    let setup = outage_setup(&upstream, &server).with("/timeouts/drain", "1s");
+    let gateway = setup.start().await;
+    let key = gateway.admin.tenant("open", "open").await;
+    assert_eq!(message(&key).send(gateway.data).await.status, 200);
+    server.stop();
+    let stopped = tokio::time::timeout(Duration::from_secs(15), gateway.stop()).await;
+    assert!(stopped.expect("it ends").success());
 }
 
 /// Has every write to a file fail from now on, as on a full disk; or, again, succeed.

@@ -1,0 +1,8 @@
+//! The stages around ports that do as they are told.
+
+mod deciding;
+mod endings;
+mod matching;
+mod observing;
+mod scene;
+mod waiting;

@@ -1,0 +1,416 @@
+//! A stack over ports that do as they are told and remember what they were asked.
+
+use std::{
+    collections::VecDeque,
+    io,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use bytes::Bytes;
+use futures_util::{FutureExt, future::BoxFuture as Boxed, stream};
+use http::{HeaderMap, Request, Response};
+use http_body::Frame;
+use http_body_util::{BodyExt, Empty, StreamBody};
+use tower::{Layer, Service, service_fn};
+
+use super::super::{
+    Gateway,
+    cors::Cors,
+    observe::Mode,
+    request::{ForwardError, Forwardable, Inbound, Subject},
+    respond::RespondBody,
+};
+use crate::{
+    clock::ManualClock,
+    domain::{
+        catalog::{Catalog, Digest, Feature, Meter, Unmatched},
+        features::{FeatureIx, FeatureSet},
+        id::{FeatureId, KeyId, MeterId, PlanId, TenantId},
+        identity::{Credential, Identity},
+        period::{AnchorDay, Window, Zone},
+        plan::{MeterIx, MeterTerms, Overage, Plan, Quota},
+        rights::Rights,
+        route::{Charge, Methods, Operation, Pattern, RouteTable},
+        tenant::{Overrides, Subscription, SubscriptionState, Tenant},
+        time::{UnixMillis, Version},
+        units::{Allowance, Units},
+    },
+    metrics::Metrics,
+    ports::{
+        Answer, Authenticator, BoxFuture, ChargeError, CredentialError, Directory, Hold, HoldEntry, Ledger,
+        MeterUsage, Policies, ResolveError, Standing, StoreError,
+    },
+};
+
+pub const KEY: &str = "x-api-key";
+
+/// How the ports answer, and what they were asked.
+#[derive(Default)]
+pub struct Told {
+    /// What happened, in order.
+    pub log: Vec<String>,
+    /// Every answer comes later.
+    pub slow: bool,
+    /// Whether the node has to catch up first, and how that ends.
+    pub behind: Option<Result<(), ResolveError>>,
+    pub credential: Option<CredentialError>,
+    pub unresolved: Option<ResolveError>,
+    pub plan: &'static str,
+    /// The plan once newer rights are asked for.
+    pub newer_plan: Option<&'static str>,
+    /// One for each charge; none left: taken.
+    pub charges: VecDeque<ChargeError>,
+    /// One for each request; none left: 200.
+    pub answers: VecDeque<Result<Vec<Part>, ForwardError>>,
+    /// What the upstream saw.
+    pub seen: Vec<Seen>,
+}
+
+/// A part of an upstream's body.
+pub enum Part {
+    Data(&'static str),
+    Trailers,
+    Error,
+}
+
+/// A request as the upstream saw it.
+#[derive(Debug)]
+pub struct Seen {
+    pub line: String,
+    pub headers: HeaderMap,
+    pub subject: Option<Subject>,
+}
+
+/// All four ports.
+pub struct Fakes {
+    told: Arc<Mutex<Told>>,
+    catalog: Arc<Catalog>,
+}
+
+pub type Body = http_body_util::combinators::BoxBody<Bytes, io::Error>;
+pub type Reply = Response<RespondBody<Body>>;
+
+pub struct Scene {
+    pub fakes: Arc<Fakes>,
+    pub metrics: Arc<Metrics>,
+    pub mode: Mode,
+    pub cors: Cors,
+}
+
+impl Scene {
+    pub fn new() -> Self {
+        Self::with(Unmatched::Deny)
+    }
+
+    pub fn with(unmatched: Unmatched) -> Self {
+        let told = Arc::new(Mutex::new(Told { plan: "basic", ..Told::default() }));
+        let catalog = Arc::new(catalog(unmatched));
+        Self {
+            fakes: Arc::new(Fakes { told, catalog }),
+            metrics: Arc::default(),
+            mode: Mode::Enforce,
+            cors: Cors::default(),
+        }
+    }
+
+    pub fn told(&self) -> MutexGuard<'_, Told> {
+        self.fakes.told()
+    }
+
+    /// What happened since the last time this was asked.
+    pub fn log(&self) -> Vec<String> {
+        std::mem::take(&mut self.told().log)
+    }
+
+    /// The stack's own future, not yet polled.
+    pub fn start(&self, inbound: Inbound<Empty<Bytes>>) -> Boxed<'static, Reply> {
+        let fakes = Arc::clone(&self.fakes);
+        let forward = service_fn(move |request: Forwardable<Empty<Bytes>>| {
+            let fakes = Arc::clone(&fakes);
+            async move { fakes.answer(request).await }
+        });
+        let gateway = Gateway {
+            policies: Arc::clone(&self.fakes),
+            authenticator: Arc::clone(&self.fakes),
+            directory: Arc::clone(&self.fakes),
+            ledger: Arc::clone(&self.fakes),
+            clock: ManualClock::at(UnixMillis(1_700_000_000_000)) as _,
+            metrics: Arc::clone(&self.metrics),
+            cors: Arc::new(self.cors.clone()),
+            mode: self.mode,
+        };
+        gateway
+            .layer(forward)
+            .call(inbound)
+            .map(|answer| answer.unwrap_or_else(|never| match never {}))
+            .boxed()
+    }
+
+    /// The answer to a request, its body not yet read.
+    pub async fn send(&self, request: Request<Empty<Bytes>>) -> Reply {
+        self.start(request.into()).await
+    }
+
+    pub async fn get(&self, path: &str) -> Reply {
+        self.send(request("GET", path)).await
+    }
+
+    pub fn seen(&self) -> Vec<String> {
+        self.told().seen.iter().map(|seen| seen.line.clone()).collect()
+    }
+}
+
+pub fn request(method: &str, path: &str) -> Request<Empty<Bytes>> {
+    Request::builder().method(method).uri(path).header(KEY, "k").body(Empty::new()).unwrap()
+}
+
+/// The status and the problem's code.
+pub async fn refusal(reply: Reply) -> (u16, String) {
+    let status = reply.status().as_u16();
+    let body = reply.into_body().collect().await.unwrap().to_bytes();
+    let problem: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
+    (status, problem["code"].as_str().unwrap_or_default().to_owned())
+}
+
+/// The value of `plangate_requests_total` for one outcome and code.
+pub fn counted(metrics: &Metrics, outcome: &str, code: &str) -> u64 {
+    let mut registry = prometheus_client::registry::Registry::default();
+    metrics.register(&mut registry);
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+    let label = format!("plangate_requests_total{{outcome=\"{outcome}\",code=\"{code}\"");
+    let line = text.lines().find(|line| line.starts_with(&label));
+    line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or(0)
+}
+
+impl Fakes {
+    fn told(&self) -> MutexGuard<'_, Told> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note(&self, what: impl Into<String>) {
+        self.told().log.push(what.into());
+    }
+
+    fn give<T: Send + 'static, E: Send + 'static>(&self, answer: Result<T, E>) -> Answer<T, E> {
+        if !self.told().slow {
+            return Answer::Ready(answer);
+        }
+        Answer::Pending(Box::pin(async move {
+            tokio::task::yield_now().await;
+            answer
+        }))
+    }
+
+    fn rights(&self) -> Arc<Rights> {
+        Arc::new(Rights::compile(&tenant(self.told().plan), &self.catalog).unwrap())
+    }
+
+    async fn answer(&self, request: Forwardable<Empty<Bytes>>) -> Result<Response<Body>, ForwardError> {
+        let (request, _, _, subject) = request.into_parts();
+        let line = format!("{} {}", request.method(), request.uri());
+        self.note("forward");
+        let (slow, answer) = {
+            let mut told = self.told();
+            told.seen.push(Seen { line, headers: request.headers().clone(), subject });
+            (told.slow, told.answers.pop_front())
+        };
+        if slow {
+            tokio::task::yield_now().await;
+        }
+        let parts = answer.unwrap_or_else(|| Ok(vec![Part::Data("fine")]))?;
+        let frames = parts.into_iter().map(|part| match part {
+            Part::Data(text) => Ok(Frame::data(Bytes::from_static(text.as_bytes()))),
+            Part::Trailers => Ok(Frame::trailers(HeaderMap::new())),
+            Part::Error => Err(io::Error::other("broke off")),
+        });
+        let body = StreamBody::new(stream::iter(frames.collect::<Vec<_>>()));
+        let mut response = Response::new(BodyExt::boxed(body));
+        response.headers_mut().insert("ratelimit", "the upstream's own".parse().unwrap());
+        Ok(response)
+    }
+}
+
+impl Policies for Fakes {
+    fn catalog(&self) -> Arc<Catalog> {
+        Arc::clone(&self.catalog)
+    }
+}
+
+impl Authenticator for Fakes {
+    fn identify(&self, headers: &HeaderMap, _: UnixMillis) -> Answer<Identity, CredentialError> {
+        self.note("identify");
+        if !headers.contains_key(KEY) {
+            return Answer::Ready(Err(CredentialError::Missing));
+        }
+        let refused = self.told().credential.clone();
+        self.give(refused.map_or_else(|| Ok(identity()), Err))
+    }
+
+    fn strip(&self, headers: &mut HeaderMap) {
+        headers.remove(KEY);
+    }
+
+    fn strip_own(&self, headers: &mut HeaderMap) {
+        headers.remove(KEY);
+    }
+}
+
+impl Directory for Fakes {
+    fn is_current(&self) -> bool {
+        self.told().behind.is_none()
+    }
+
+    fn catch_up(&self) -> BoxFuture<Result<(), ResolveError>> {
+        self.note("catch up");
+        let ending = self.told().behind.take().unwrap_or(Ok(()));
+        Box::pin(async move { ending })
+    }
+
+    fn resolve(&self, _: &Identity, _: &Arc<Catalog>) -> Answer<Arc<Rights>, ResolveError> {
+        self.note("resolve");
+        let unresolved = self.told().unresolved.clone();
+        self.give(unresolved.map_or_else(|| Ok(self.rights()), Err))
+    }
+
+    fn newer(&self, _: &Identity, _: &Arc<Rights>) -> Answer<Arc<Rights>, ResolveError> {
+        self.note("newer");
+        let newer = self.told().newer_plan;
+        if let Some(plan) = newer {
+            self.told().plan = plan;
+        }
+        self.give(Ok(self.rights()))
+    }
+}
+
+impl Ledger for Fakes {
+    fn charge(&self, rights: &Arc<Rights>, charges: &[Charge], _: UnixMillis) -> Answer<Hold, ChargeError> {
+        let units: Vec<u64> = charges.iter().map(|charge| charge.units.get()).collect();
+        let plan = rights.entitlement.as_ref().map_or("none", |entitlement| entitlement.plan.as_str());
+        self.note(format!("charge {plan} {units:?}"));
+        let refused = self.told().charges.pop_front();
+        self.give(match refused {
+            Some(error) => Err(error),
+            None => Ok(Hold::new(Box::new(Taken(Arc::clone(&self.told))))),
+        })
+    }
+
+    fn usage(&self, _: &Arc<Rights>, _: UnixMillis) -> BoxFuture<Result<Vec<MeterUsage>, StoreError>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+}
+
+/// The ledger's side of a charge: says how it ended.
+struct Taken(Arc<Mutex<Told>>);
+
+impl Taken {
+    fn ends(&self, how: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).log.push(how.to_owned());
+    }
+}
+
+impl HoldEntry for Taken {
+    fn keep(self: Box<Self>) {
+        self.ends("keep");
+    }
+
+    fn refund(self: Box<Self>) {
+        self.ends("refund");
+    }
+
+    fn settle(self: Box<Self>, _: &[Charge]) {
+        self.ends("settle");
+    }
+
+    fn standings(&self, _: UnixMillis, show: &mut dyn FnMut(Standing<'_>)) {
+        show(Standing {
+            meter: "requests",
+            window: Some(Window::Month),
+            quota: Units::saturating(10),
+            seconds: 60,
+            remaining: Units::saturating(7),
+            resets_in: 5,
+        });
+    }
+}
+
+fn identity() -> Identity {
+    let credential = Credential::ApiKey { id: KeyId::parse("k").unwrap() };
+    Identity { tenant: TenantId::parse("acme").unwrap(), credential }
+}
+
+fn tenant(plan: &str) -> Tenant {
+    Tenant {
+        id: TenantId::parse("acme").unwrap(),
+        name: None,
+        zone: Zone::UTC,
+        suspended: false,
+        subscription: Some(Subscription {
+            plan: PlanId::parse(plan).unwrap(),
+            state: SubscriptionState::Active,
+            anchor: AnchorDay::new(1).unwrap(),
+            epoch: Version(1),
+            since: UnixMillis(0),
+        }),
+        overrides: Overrides::default(),
+        version: Version(1),
+        created_at: UnixMillis(0),
+    }
+}
+
+/// An operation that needs `features` and costs `units` requests.
+pub fn operation(name: &str, public: bool, features: FeatureSet, units: u64) -> Operation {
+    let charge = Charge { meter: MeterIx(0), units: Units::saturating(units) };
+    let charge = (units > 0).then_some(charge).into_iter().collect();
+    Operation { name: name.to_owned(), public, features, charge }
+}
+
+/// Plans `basic` (no features), `rich` (with `chat`) and `bare` (no quota); routes of each kind.
+fn catalog(unmatched: Unmatched) -> Catalog {
+    let none = FeatureSet::empty(1);
+    let mut chat = none.clone();
+    chat.insert(FeatureIx(0));
+    let mut routes = RouteTable::default();
+    for (methods, path, public, features, units) in [
+        ("GET", "/open", true, &none, 0),
+        ("GET", "/items/{id}", false, &none, 1),
+        ("POST", "/items/{id}", false, &none, 3),
+        ("GET", "/chat", false, &chat, 1),
+        ("GET", "/me", false, &none, 0),
+    ] {
+        let methods = Methods::Named(vec![methods.to_owned()]);
+        let pattern = Pattern::parse(path).unwrap();
+        routes.add(&methods, &pattern, operation(path, public, features.clone(), units)).unwrap();
+    }
+    let month = Allowance::Limited(Units::saturating(10));
+    let quota = Quota { month, hour: None, day: None, week: None, overage: Overage::Block };
+    let plan = |name: &str, features: &FeatureSet, quota: Option<Quota>| {
+        let id = PlanId::parse(name).unwrap();
+        let plan = Plan {
+            id: id.clone(),
+            title: None,
+            parent: None,
+            price: None,
+            trial: None,
+            features: features.clone(),
+            limits: Default::default(),
+            meters: Box::new([MeterTerms { quota, rate: None }]),
+        };
+        (id, Arc::new(plan))
+    };
+    Catalog {
+        digest: Digest("d".into()),
+        features: vec![Feature { id: FeatureId::parse("chat").unwrap(), title: None }],
+        limits: Vec::new(),
+        meters: vec![Meter { id: MeterId::parse("requests").unwrap(), title: None, unit: None }],
+        plans: [
+            plan("basic", &none, Some(quota)),
+            plan("rich", &chat, Some(quota)),
+            plan("bare", &none, None),
+        ]
+        .into_iter()
+        .collect(),
+        routes,
+        unmatched,
+    }
+}
