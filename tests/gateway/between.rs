@@ -45,7 +45,7 @@ fn a_value_that_is_found_bad_late_ends_the_start_with_one_line_too() {
     };
     let issuer = |algorithm: &str| serde_json::json!([{ "issuer": "i", "audience": "a", "algorithms": [algorithm], "jwks_file": "x" }]);
     let said = bad("/identity", serde_json::json!({ "jwt": issuer("none") }));
-    assert!(said.contains("identity.jwt.algorithms: `none`") && said.contains("EdDSA"), "{said}");
+    assert!(said.contains("identity.jwt[0].algorithms[0]: `none`") && said.contains("EdDSA"), "{said}");
     let said = bad("/tenants", serde_json::json!({ "unknown": { "plan": "gold" } }));
     assert!(said.contains("tenants.unknown.plan: `gold`: expected a plan"), "{said}");
     let said = bad("/data_dir", "/proc/none".into());
