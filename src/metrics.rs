@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering},
+    sync::atomic::{AtomicU64, AtomicUsize, Ordering},
     time::Duration,
 };
 
@@ -118,6 +118,7 @@ impl EncodeLabelValue for PlanLabel {
 }
 
 /// Everything that the request path writes. Gauges that are read from elsewhere are registered by the application.
+#[derive(Default)]
 pub struct Metrics {
     /// Requests by outcome.
     pub requests: Family<RequestLabels, Counter>,
@@ -131,25 +132,8 @@ pub struct Metrics {
     pub rights_hits: Counter,
     /// Rights that had to be read.
     pub rights_misses: Counter,
-    /// Age of the last good poll, in milliseconds; set at scrape.
-    pub rights_age_millis: AtomicI64,
     /// Connections open on the data listener.
     pub connections: std::sync::Arc<AtomicUsize>,
-}
-
-impl Default for Metrics {
-    fn default() -> Self {
-        Self {
-            requests: Family::default(),
-            decision: std::sync::Arc::default(),
-            upstream: std::sync::Arc::default(),
-            change_applied: std::sync::Arc::default(),
-            rights_hits: Counter::default(),
-            rights_misses: Counter::default(),
-            rights_age_millis: AtomicI64::new(0),
-            connections: std::sync::Arc::default(),
-        }
-    }
 }
 
 /// A metric that is computed when it is scraped.

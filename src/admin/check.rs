@@ -15,11 +15,14 @@ use super::{
     rights::Counts,
     steps::DecisionView,
 };
-use crate::domain::{
-    catalog::{Catalog, Unmatched},
-    id::TenantId,
-    path::canonicalise,
-    route::Operation,
+use crate::{
+    domain::{
+        catalog::{Catalog, Unmatched},
+        id::TenantId,
+        path::canonicalise,
+        route::Operation,
+    },
+    pipeline::matching::is_own,
 };
 
 /// A request to be decided.
@@ -44,6 +47,9 @@ impl FromRequest<Shared> for Check {
 }
 
 fn operation<'a>(catalog: &'a Catalog, method: &str, path: &str) -> Option<&'a Operation> {
+    if is_own(path) {
+        return None;
+    }
     match (catalog.routes.find(method, path), &catalog.unmatched) {
         (Some(ix), _) => catalog.routes.operation(ix),
         (None, Unmatched::Allow(operation)) => Some(operation),

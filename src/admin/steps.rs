@@ -7,7 +7,6 @@ use utoipa::ToSchema;
 
 use super::{rights::Counts, views::AllowanceView};
 use crate::domain::{
-    catalog::Catalog,
     decision::decide,
     denial::Denial,
     period::Window,
@@ -99,16 +98,12 @@ impl DecisionView {
         self.detail = Some(detail);
     }
 
-    fn deny(
-        &mut self,
-        step: &'static str,
-        denial: &Denial,
-        operation: Option<&Operation>,
-        catalog: &Catalog,
-    ) {
+    fn deny(&mut self, step: &'static str, denial: &Denial, operation: Option<&Operation>, rights: &Rights) {
         if let Some(operation) = operation {
-            let plans = denial.plans_that_allow(operation, catalog);
-            self.plans = plans.iter().map(ToString::to_string).collect();
+            let plans = denial.plans_that_allow(operation, &rights.catalog, rights.overrides.as_deref());
+            // As in the gateway's refusal: a tenant's own plan is no advice, even where only an override refuses.
+            let plans = plans.iter().map(ToString::to_string);
+            self.plans = plans.filter(|plan| self.plan.as_ref() != Some(plan)).collect();
         }
         self.refuse(step, denial.code(), status(denial), denial.to_string());
     }
@@ -146,7 +141,7 @@ impl DecisionView {
             if place < refusing {
                 self.pass(step, detail);
             } else if let Err(denial) = &decision {
-                return self.deny(step, denial, operation, catalog);
+                return self.deny(step, denial, operation, rights);
             }
         }
         if let (Ok(given), Some(operation)) = (decision, operation) {
@@ -164,11 +159,11 @@ impl DecisionView {
     ) {
         let exhausted = self.check_quotas(rights, given, operation, counts, now);
         if let Some(denial) = too_much_at_once(rights, given, operation) {
-            return self.deny("rate", &denial, Some(operation), &rights.catalog);
+            return self.deny("rate", &denial, Some(operation), rights);
         }
         self.pass("rate", "the rate's burst would do; how much of it is left changes by the moment");
         match exhausted {
-            Some(denial) => self.deny("quota", &denial, Some(operation), &rights.catalog),
+            Some(denial) => self.deny("quota", &denial, Some(operation), rights),
             None => {
                 self.pass("quota", "enough units are left in every window");
                 self.allow = true;

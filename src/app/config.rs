@@ -5,11 +5,14 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use http::Uri;
 use serde::Deserialize;
 
-use super::values::{ByteSize, Cidr, HeaderText, Origin, Probe, Span, UpstreamUri};
+use super::{
+    places::Places,
+    values::{AlgorithmName, ByteSize, Cidr, HeaderText, Origin, Probe, Span, UpstreamUri},
+};
 
 /// Everything that can be configured.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a map of keys")]
 pub struct Config {
     /// Where clients connect.
     #[serde(default = "defaults::listen", deserialize_with = "super::values::address")]
@@ -17,19 +20,19 @@ pub struct Config {
     /// Whom requests are forwarded to.
     pub upstream: UpstreamUri,
     /// The folder of the policy files.
-    #[serde(default = "defaults::policies")]
+    #[serde(default = "defaults::policies", deserialize_with = "super::values::plain")]
     pub policies: PathBuf,
     /// The database's URL.
-    #[serde(default = "defaults::database")]
+    #[serde(default = "defaults::database", deserialize_with = "super::values::plain")]
     pub database: String,
     /// Where this node keeps files of its own.
-    #[serde(default = "defaults::data_dir")]
+    #[serde(default = "defaults::data_dir", deserialize_with = "super::values::plain")]
     pub data_dir: PathBuf,
     /// Data-plane threads; the cores where it is not given.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "super::values::optional_whole")]
     pub workers: Option<usize>,
     /// This node's stable name; the host name where it is not given.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "super::values::optional")]
     pub node: Option<String>,
     /// Whether refusals are carried out.
     #[serde(default)]
@@ -61,11 +64,13 @@ pub struct Config {
     /// How long a node that hears nothing goes on with what it knows.
     #[serde(default = "defaults::serve_stale")]
     pub serve_stale: Span,
+    /// Where it was read.
+    #[serde(skip)]
+    pub places: Places,
 }
 
 /// `mode`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ModeWord {
     /// Refusals are carried out.
     #[default]
@@ -76,7 +81,7 @@ pub enum ModeWord {
 
 /// `tenants`.
 #[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a map of keys")]
 pub struct Tenants {
     /// `deny`, or the plan on which an unknown tenant's first valid token puts it.
     #[serde(default)]
@@ -95,7 +100,7 @@ pub enum UnknownTenant {
 
 /// `cors`.
 #[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a map of keys")]
 pub struct CorsConfig {
     /// Origins such as `https://app.example`, or `*`.
     #[serde(default)]
@@ -104,13 +109,13 @@ pub struct CorsConfig {
 
 /// `admin`.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a map of keys")]
 pub struct Admin {
     /// Where administrators connect.
     #[serde(default = "defaults::admin_listen", deserialize_with = "super::values::address")]
     pub listen: SocketAddr,
     /// The token they show; without one every call is refused.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "super::values::optional")]
     pub token: Option<Secret>,
 }
 
@@ -121,9 +126,14 @@ impl Default for Admin {
 }
 
 /// A text that is never shown.
-#[derive(Clone, Deserialize)]
-#[serde(transparent)]
+#[derive(Clone)]
 pub struct Secret(pub String);
+
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
 
 impl std::fmt::Debug for Secret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -133,7 +143,7 @@ impl std::fmt::Debug for Secret {
 
 /// `identity`.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a map of keys")]
 pub struct IdentityConfig {
     /// The header that carries API keys.
     #[serde(default = "defaults::api_key_header")]
@@ -151,37 +161,39 @@ impl Default for IdentityConfig {
 
 /// One entry of `identity.jwt`.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a map of keys")]
 pub struct Issuer {
     /// The `iss` claim.
+    #[serde(deserialize_with = "super::values::plain")]
     pub issuer: String,
     /// What `aud` must contain.
+    #[serde(deserialize_with = "super::values::plain")]
     pub audience: String,
     /// Accepted algorithms.
-    pub algorithms: Vec<String>,
+    pub algorithms: Vec<AlgorithmName>,
     /// A file with the issuer's keys.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "super::values::optional")]
     pub jwks_file: Option<PathBuf>,
     /// Where the issuer publishes its keys.
     #[serde(default, deserialize_with = "super::values::optional_uri")]
     pub jwks_url: Option<Uri>,
     /// A file with a shared secret, for HS256.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "super::values::optional")]
     pub hs256_secret_file: Option<PathBuf>,
     /// The claim that names the tenant.
-    #[serde(default = "defaults::tenant_claim")]
+    #[serde(default = "defaults::tenant_claim", deserialize_with = "super::values::plain")]
     pub tenant_claim: String,
     /// How far clocks may differ.
     #[serde(default = "defaults::leeway")]
     pub leeway: Span,
     /// A cookie that carries the token, too.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "super::values::optional")]
     pub cookie: Option<String>,
 }
 
 /// `timeouts`.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "a map of keys")]
 pub struct Timeouts {
     /// A request's head, from its first byte.
     pub request_head: Span,
@@ -213,13 +225,15 @@ impl Default for Timeouts {
 
 /// `caps`.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "a map of keys")]
 pub struct Caps {
     /// Open client connections.
+    #[serde(deserialize_with = "super::values::whole")]
     pub connections: usize,
     /// Bytes of a request's head.
     pub request_head: ByteSize,
     /// Tenants kept in memory.
+    #[serde(deserialize_with = "super::values::whole")]
     pub tenants_cached: u64,
 }
 

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     clock::{Clock, SystemClock},
-    credentials,
+    credentials::{self, Prepared},
     directory::{self, UnknownTenants},
     domain::{
         command::{Change, Command},
@@ -72,14 +72,14 @@ impl Embedded {
             background: background.clone(),
             incarnation,
             key_secret: store.key_secret().await?,
-            identity: credentials::Settings::default(),
+            identity: Prepared::new(credentials::Settings::default())?,
             directory: directory::Settings {
                 capacity: CACHED,
                 serve_stale: Duration::from_secs(600),
                 unknown: UnknownTenants::Deny,
             },
             catalog: watched.catalog(),
-        })?;
+        });
         engine.feed.catch_up().await;
         engine.run(&watched);
         let gateway = engine.gateway(Cors::default(), Mode::Enforce);

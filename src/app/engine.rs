@@ -7,7 +7,7 @@ use tokio::runtime::Handle;
 use super::{background::Background, in_force::InForce, obedience::LedgerObeys};
 use crate::{
     clock::SystemClock,
-    credentials::{self, Credentials, SettingsError},
+    credentials::{Credentials, Prepared},
     directory::{self, TenantDirectory},
     domain::catalog::Catalog,
     freshness::Freshness,
@@ -30,12 +30,12 @@ pub(super) struct EngineParts {
     pub(super) clock: Arc<SystemClock>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) background: Background,
-    /// This run, registered.
+    /// This run; to be registered before the engine runs.
     pub(super) incarnation: Incarnation,
     /// The catalog to begin with.
     pub(super) catalog: Arc<Catalog>,
     pub(super) key_secret: [u8; 32],
-    pub(super) identity: credentials::Settings,
+    pub(super) identity: Prepared,
     pub(super) directory: directory::Settings,
 }
 
@@ -53,14 +53,10 @@ pub(super) struct Engine {
 
 impl Engine {
     /// Puts them together, on the runtime that this is called on. Nothing runs yet.
-    pub(super) fn new(parts: EngineParts) -> Result<Self, SettingsError> {
+    pub(super) fn new(parts: EngineParts) -> Self {
         let EngineParts { store, freshness, clock, metrics, background, incarnation, .. } = parts;
-        let credentials = Credentials::new(
-            parts.identity,
-            Arc::clone(&store) as _,
-            Arc::clone(&freshness),
-            parts.key_secret,
-        )?;
+        let credentials =
+            parts.identity.over(Arc::clone(&store) as _, Arc::clone(&freshness), parts.key_secret);
         let policies = Arc::new(InForce::new(parts.catalog));
         let ledger = EscrowLedger::new(LedgerParts {
             store: Arc::clone(&store) as _,
@@ -87,7 +83,7 @@ impl Engine {
             subscribers: vec![Arc::new(LedgerObeys(ledger.clone()))],
         });
         let (credentials, feed) = (Arc::new(credentials), Arc::new(feed));
-        Ok(Self { policies, credentials, directory, ledger, feed, background, clock, metrics })
+        Self { policies, credentials, directory, ledger, feed, background, clock, metrics }
     }
 
     /// Starts what goes on beside the requests.

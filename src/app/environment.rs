@@ -4,7 +4,12 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
-use super::config::Config;
+use super::{
+    config::{Config, Issuer},
+    mistake::{self, Mistake},
+    places::Places,
+};
+use crate::credentials::Algorithm;
 
 /// The file that is read where none is named.
 pub const DEFAULT_FILE: &str = "plangate.yaml";
@@ -49,6 +54,7 @@ const TEXTS: &[&str] = &[
     "data_dir",
     "node",
     "mode",
+    "tenants.unknown.plan",
     "probe",
     "serve_stale",
     "admin.listen",
@@ -63,20 +69,21 @@ const TEXTS: &[&str] = &[
     "caps.request_head",
 ];
 
-const JSON: &[&str] = &[
-    "workers",
-    "tenants",
-    "tenants.unknown",
-    "trusted_proxies",
-    "cors",
-    "cors.origins",
-    "admin",
-    "identity",
-    "identity.jwt",
-    "timeouts",
-    "caps",
-    "caps.connections",
-    "caps.tenants_cached",
+/// Keys whose variables hold JSON, and what is expected there.
+const JSON: &[(&str, &str)] = &[
+    ("workers", "a whole number"),
+    ("tenants", "a map as JSON"),
+    ("tenants.unknown", "deny, or {\"plan\": NAME} as JSON"),
+    ("trusted_proxies", "a list as JSON, such as [\"10.0.0.0/8\"]"),
+    ("cors", "a map as JSON"),
+    ("cors.origins", "a list as JSON, such as [\"https://app.example\"]"),
+    ("admin", "a map as JSON"),
+    ("identity", "a map as JSON"),
+    ("identity.jwt", "a list of maps as JSON"),
+    ("timeouts", "a map as JSON"),
+    ("caps", "a map as JSON"),
+    ("caps.connections", "a whole number"),
+    ("caps.tenants_cached", "a whole number"),
 ];
 
 /// Variables of the same prefix that the shell commands read.
@@ -100,19 +107,19 @@ pub fn load(
         Err(error) if file.is_none() && error.kind() == std::io::ErrorKind::NotFound => Map::new(),
         Err(source) => return Err(ConfigError::Unreadable { file: path, source }),
     };
-    let mut places = Vec::new();
+    let mut places = Places { file: Some(path.clone()), variables: Vec::new() };
     let mut variables: Vec<(String, String)> =
         variables.filter(|(name, _)| name.starts_with("PLANGATE_")).collect();
     // A variable for a whole map comes before those for its parts.
     variables.sort();
     for (name, value) in variables {
         if let Some(key) = overlay(&mut document, &name, &value)? {
-            places.push((key, name));
+            places.variables.push((key.to_owned(), name));
         } else if !OTHERS.contains(&name.as_str()) {
             tracing::warn!(variable = name, "no configuration key has this variable");
         }
     }
-    decode(Value::Object(document), &path, &places)
+    decode(&Value::Object(document), places)
 }
 
 fn parse(file: &Path, text: &str) -> Result<Map<String, Value>, ConfigError> {
@@ -126,23 +133,33 @@ fn parse(file: &Path, text: &str) -> Result<Map<String, Value>, ConfigError> {
         Ok(_) => Err(syntax("expected a map of keys, such as `listen: 127.0.0.1:8080`".to_owned())),
         Err(error) => {
             let text = error.to_string();
-            Err(syntax(text.lines().next().unwrap_or("not YAML").to_owned()))
+            let line = text.lines().next().unwrap_or("not YAML");
+            let line = line.strip_prefix("error: ").unwrap_or(line);
+            // What follows is advice to programmers.
+            Err(syntax(line.split(", set ").next().unwrap_or(line).to_owned()))
         }
     }
 }
 
 /// Lays one variable over the document. Returns the key that it stands for, if any.
-fn overlay(document: &mut Map<String, Value>, name: &str, text: &str) -> Result<Option<String>, ConfigError> {
-    let find = |keys: &[&'static str]| keys.iter().copied().find(|key| variable(key) == name);
-    let (key, value) = if let Some(key) = find(TEXTS) {
+fn overlay(
+    document: &mut Map<String, Value>,
+    name: &str,
+    text: &str,
+) -> Result<Option<&'static str>, ConfigError> {
+    let (key, value) = if let Some(key) = TEXTS.iter().copied().find(|key| variable(key) == name) {
         (key, Value::String(text.to_owned()))
-    } else if let Some(key) = find(JSON) {
+    } else if let Some((key, expected)) = JSON.iter().copied().find(|(key, _)| variable(key) == name) {
         let plain = !text.trim_start().starts_with(['{', '[', '"']) && key == "tenants.unknown";
         let value = if plain { Ok(Value::String(text.to_owned())) } else { serde_json::from_str(text) };
         let value = value.map_err(|_| ConfigError::Value {
             place: name.to_owned(),
             key: key.to_owned(),
-            detail: format!("`{text}`: expected a number, or a list or map as JSON"),
+            // Where a map or a list was meant, nobody knows what part of the text is secret.
+            detail: match expected {
+                "a whole number" => format!("`{text}`: expected {expected}"),
+                _ => format!("not readable: expected {expected}"),
+            },
         })?;
         (key, value)
     } else {
@@ -160,60 +177,49 @@ fn overlay(document: &mut Map<String, Value>, name: &str, text: &str) -> Result<
         place = map;
     }
     place.insert(last.to_owned(), value);
-    Ok(Some(key.to_owned()))
+    Ok(Some(key))
 }
 
-fn decode(document: Value, file: &Path, places: &[(String, String)]) -> Result<Config, ConfigError> {
-    let error = |key: &str, detail: String| {
-        let from_variable = places.iter().find(|(known, _)| key.starts_with(known.as_str()));
-        let place = from_variable.map_or_else(|| file.display().to_string(), |(_, name)| name.clone());
-        ConfigError::Value { place, key: key.to_owned(), detail }
-    };
-    let config: Config = serde_path_to_error::deserialize(&document).map_err(|wrong| {
+fn decode(document: &Value, places: Places) -> Result<Config, ConfigError> {
+    let told = |(key, detail): Mistake| ConfigError::Value { place: places.of(&key), key, detail };
+    let config: Config = serde_path_to_error::deserialize(document).map_err(|wrong| {
         let path = wrong.path().to_string();
-        let mut detail = wrong.into_inner().to_string();
-        let value = document.pointer(&pointer(&path)).filter(|_| path != "." && path != "admin.token");
-        if let Some(value) = value.filter(|_| !detail.contains('`')) {
-            detail = format!("`{value}`: {detail}");
-        }
-        let key = if path == "." { "(top level)".to_owned() } else { path };
-        error(&key, detail)
+        told(mistake::describe(document, &path, &wrong.into_inner().to_string()))
     })?;
-    check(&config).map_err(|(key, detail)| error(key, detail))?;
-    Ok(config)
-}
-
-/// A path such as `identity.jwt[0].issuer` as a JSON pointer.
-fn pointer(path: &str) -> String {
-    format!("/{}", path.replace(['.', '['], "/").replace(']', ""))
+    check(&config).map_err(told)?;
+    Ok(Config { places, ..config })
 }
 
 /// What no single value can say of itself.
-fn check(config: &Config) -> Result<(), (&'static str, String)> {
+fn check(config: &Config) -> Result<(), Mistake> {
+    let mistake = |key: &str, detail: String| Err((key.to_owned(), detail));
     if let Some(workers) = config.workers
         && !(1..=1024).contains(&workers)
     {
-        return Err(("workers", format!("`{workers}`: expected 1 to 1024")));
+        return mistake("workers", format!("`{workers}`: expected 1 to 1024"));
     }
     if let Some(node) = &config.node
         && !((1..=63).contains(&node.len()) && node.bytes().all(|b| b.is_ascii_graphic()))
     {
-        return Err(("node", format!("`{node}`: expected 1 to 63 visible characters")));
+        let node = mistake::shown("node", &Value::from(node.as_str()));
+        return mistake("node", format!("{node}: expected 1 to 63 visible characters"));
     }
     if config.policies.as_os_str() == "database" {
-        return Err((
-            "policies",
-            "`database`: expected a folder (revisions in the database come later)".into(),
-        ));
+        let detail = "`database`: expected a folder (revisions in the database come later)";
+        return mistake("policies", detail.to_owned());
     }
     if !["sqlite://", "postgres://", "postgresql://"].iter().any(|s| config.database.starts_with(s)) {
         // The URL may hold a password, so only its scheme is shown.
-        let scheme = config.database.split(':').next().unwrap_or_default();
-        return Err((
-            "database",
-            format!("`{scheme}:...`: expected sqlite://PATH or postgres://user@host/db"),
-        ));
+        let scheme = config.database.split_once("://").map_or("...", |(scheme, _)| scheme);
+        let detail = format!("`{scheme}://...`: expected sqlite://PATH or postgres://user@host/db");
+        return mistake("database", detail);
     }
+    check_bounds(config)?;
+    config.identity.jwt.iter().enumerate().try_for_each(|(place, issuer)| check_issuer(place, issuer))
+}
+
+fn check_bounds(config: &Config) -> Result<(), Mistake> {
+    let mistake = |key: &str, detail: String| Err((key.to_owned(), detail));
     let timeouts = &config.timeouts;
     for (key, span) in [
         ("timeouts.request_head", timeouts.request_head),
@@ -223,30 +229,42 @@ fn check(config: &Config) -> Result<(), (&'static str, String)> {
         ("timeouts.stream_idle", timeouts.stream_idle),
     ] {
         if span.0.is_zero() {
-            return Err((key, "`0`: expected more than zero".to_owned()));
+            return mistake(key, "`0s`: expected more than zero".to_owned());
         }
     }
-    if config.caps.connections == 0 {
-        return Err(("caps.connections", "`0`: expected at least 1".to_owned()));
+    let caps = &config.caps;
+    if !(1..=1_000_000).contains(&caps.connections) {
+        return mistake("caps.connections", format!("`{}`: expected 1 to 1000000", caps.connections));
     }
-    if config.caps.request_head.0 < 1024 || config.caps.request_head.0 > 1 << 20 {
-        let given = config.caps.request_head.0;
-        return Err(("caps.request_head", format!("`{given}`: expected 1KiB to 1MiB")));
+    if !(1..=1_000_000_000).contains(&caps.tenants_cached) {
+        return mistake(
+            "caps.tenants_cached",
+            format!("`{}`: expected 1 to 1000000000", caps.tenants_cached),
+        );
     }
-    config.identity.jwt.iter().try_for_each(check_issuer)
+    if caps.request_head.0 < 1024 || caps.request_head.0 > 1 << 20 {
+        return mistake("caps.request_head", format!("`{}`: expected 1KiB to 1MiB", caps.request_head.0));
+    }
+    Ok(())
 }
 
-fn check_issuer(issuer: &super::config::Issuer) -> Result<(), (&'static str, String)> {
-    let name = &issuer.issuer;
+fn check_issuer(place: usize, issuer: &Issuer) -> Result<(), Mistake> {
+    let name = mistake::shown("issuer", &Value::from(issuer.issuer.as_str()));
     let sources = [issuer.jwks_file.is_some(), issuer.jwks_url.is_some(), issuer.hs256_secret_file.is_some()];
     if sources.iter().filter(|given| **given).count() != 1 {
-        let detail = format!("`{name}`: expected exactly one of jwks_file, jwks_url and hs256_secret_file");
-        return Err(("identity.jwt", detail));
+        let detail = format!("{name}: expected exactly one of jwks_file, jwks_url and hs256_secret_file");
+        return Err((format!("identity.jwt[{place}]"), detail));
     }
     let symmetric = issuer.hs256_secret_file.is_some();
-    if issuer.algorithms.is_empty() || issuer.algorithms.iter().any(|a| (a == "HS256") != symmetric) {
-        let detail = format!("`{name}`: expected algorithms: [HS256] with hs256_secret_file, others without");
-        return Err(("identity.jwt", detail));
+    let unfit = issuer.algorithms.iter().find(|name| (name.0 == Algorithm::Hs256) != symmetric);
+    if let Some(unfit) = unfit {
+        let expected = if symmetric {
+            "HS256 alone with hs256_secret_file"
+        } else {
+            "HS256 only with hs256_secret_file"
+        };
+        let detail = format!("`{}` for {name}: expected {expected}", unfit.0);
+        return Err((format!("identity.jwt[{place}].algorithms"), detail));
     }
     Ok(())
 }
@@ -302,6 +320,14 @@ mod tests {
     }
 
     #[test]
+    fn a_key_comes_from_its_variable_or_from_the_file() {
+        let config = with(LEAST, &[("PLANGATE_TIMEOUTS", "{}"), ("PLANGATE_TIMEOUTS_IDLE", "1s")]).unwrap();
+        assert_eq!(config.places.of("timeouts.idle"), "PLANGATE_TIMEOUTS_IDLE");
+        assert_eq!(config.places.of("timeouts.drain"), "PLANGATE_TIMEOUTS");
+        assert_eq!(config.places.of("listen"), config.places.file.as_ref().unwrap().display().to_string());
+    }
+
+    #[test]
     fn errors_name_file_key_value_and_what_was_expected() {
         for (text, words) in [
             ("upstream: ftp://x", vec!["upstream", "`ftp://x`", "http://"]),
@@ -310,21 +336,35 @@ mod tests {
             ("upstream: http://x\nworkers: 0", vec!["workers", "`0`", "1 to 1024"]),
             ("upstream: http://x\ntimeouts: { idle: 5 minutes }", vec!["timeouts.idle", "5 minutes", "30s"]),
             ("upstream: http://x\ncaps: { request_head: big }", vec!["caps.request_head", "`big`", "KiB"]),
-            ("upstream: http://x\nlisen: 1", vec!["lisen"]),
-            ("listen: 127.0.0.1:1", vec!["upstream"]),
+            ("upstream: http://x\nlisen: 1", vec!["lisen", "unknown key"]),
+            ("listen: 127.0.0.1:1", vec!["upstream: missing"]),
+            ("upstream: http://x\nlisten: a\nlisten: b", vec!["line 3", "duplicate", "listen"]),
+            ("upstream: http://x\ntimeouts: { idle: 5 }", vec!["timeouts.idle", "`5`", "30s"]),
+            ("upstream: http://x\ncaps: { connections: 1.5 }", vec!["caps.connections", "a whole number"]),
+            ("upstream: http://x\ntrusted_proxies: 10.0.0.0/8", vec!["trusted_proxies", "a list"]),
             ("upstream: http://x\ndatabase: mysql://u:secret@h/d", vec!["database", "mysql", "sqlite://"]),
             ("upstream: http://x\nmode: audit", vec!["mode", "audit", "observe"]),
+            ("upstream: http://x\nworkers: many", vec!["workers: `many`: expected a whole number"]),
+            ("upstream: http://x\nworkers: -1", vec!["workers: `-1`: expected a whole number"]),
+            ("upstream: http://x\nadmin: secret", vec!["admin: (not shown): expected a map"]),
+            (
+                "upstream: http://x\nadmin: { token: [secret] }",
+                vec!["admin.token: (not shown): expected a text"],
+            ),
+            ("upstream: http://me:secret@x", vec!["upstream: `http://***@x`: expected"]),
             ("upstream: http://x\ntrusted_proxies: [nope]", vec!["trusted_proxies", "nope", "10.0.0.0/8"]),
             ("- 1", vec!["expected a map"]),
             ("a: [", vec![]),
         ] {
             let error = with(text, &[]).unwrap_err().to_string();
             assert!(!error.contains('\n'), "{error}");
-            assert!(!error.contains("secret"), "{error}");
+            assert!(!["secret", "usize", "Policy"].iter().any(|word| error.contains(word)), "{error}");
             for word in words {
                 assert!(error.contains(word), "{error:?} lacks {word:?}");
             }
         }
+        let config = with("upstream: http://x\nserve_stale: 0", &[]).unwrap();
+        assert!(config.serve_stale.0.is_zero());
         let error = with(LEAST, &[("PLANGATE_WORKERS", "many")]).unwrap_err().to_string();
         assert!(error.contains("PLANGATE_WORKERS") && error.contains("many"), "{error}");
     }

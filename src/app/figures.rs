@@ -1,6 +1,9 @@
 //! Everything that is measured, in one text for Prometheus (contract, section 7).
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::{
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
 
 use prometheus_client::{
     collector::Collector,
@@ -127,12 +130,12 @@ impl Collector for LedgerFigures {
             ConstCounter::new(value).encode(encoder)?;
         }
         let encoder = encoder.encode_descriptor(
-            "plangate_ledger_flush_lag_milliseconds",
+            "plangate_ledger_flush_lag_seconds",
             "Age of the oldest total that is not recorded",
             None,
             MetricType::Gauge,
         )?;
-        let lag = i64::try_from(ledger.flush_lag_millis()).unwrap_or(i64::MAX);
+        let lag = Duration::from_millis(ledger.flush_lag_millis()).as_secs_f64();
         ConstGauge::new(lag).encode(encoder)
     }
 }

@@ -2,6 +2,7 @@
 
 mod background;
 pub mod config;
+mod descriptors;
 pub mod embed;
 mod engine;
 pub mod environment;
@@ -9,12 +10,15 @@ mod figures;
 mod in_force;
 mod incarnation;
 mod issuer;
+mod mistake;
 mod obedience;
 mod patience;
+pub mod places;
 mod readiness;
 pub mod serve;
 mod settings;
 pub mod start;
+mod start_error;
 mod switch;
 pub mod telemetry;
 pub mod values;

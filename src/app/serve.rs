@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     config::Config,
+    descriptors,
     start::{Node, StartError, start},
 };
 
@@ -39,6 +40,7 @@ pub fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 /// # Errors
 /// [`StartError`] where the node did not start.
 pub fn serve(config: Config) -> Result<Ending, StartError> {
+    descriptors::make_room(config.caps.connections);
     let runtime = runtime()?;
     let ending = runtime.block_on(async {
         let mut signals = Signals::listen()?;

@@ -4,11 +4,12 @@ use std::{net::SocketAddr, sync::Arc};
 
 use super::{
     config::{Config, UnknownTenant},
+    mistake,
     readiness::ReadinessBoard,
     start::StartError,
 };
 use crate::{
-    credentials::{self, Algorithm, IssuerSettings, TokenKeys},
+    credentials::{self, IssuerSettings, TokenKeys},
     directory::{self, UnknownTenants},
     domain::{catalog::Catalog, id::PlanId},
     http,
@@ -40,12 +41,16 @@ pub(super) fn data_plane(config: &Config, board: Arc<ReadinessBoard>, metrics: &
 pub(super) fn directory(config: &Config, catalog: &Catalog) -> Result<directory::Settings, StartError> {
     let unknown = match &config.tenants.unknown {
         UnknownTenant::Deny => UnknownTenants::Deny,
-        UnknownTenant::Plan(plan) => {
-            let plan = PlanId::parse(plan)?;
-            if catalog.plan(plan.as_str()).is_none() {
-                let detail = format!("`{plan}`: expected a plan that the policies have");
-                return Err(StartError::Value { key: "tenants.unknown.plan", detail });
-            }
+        UnknownTenant::Plan(name) => {
+            let key = "tenants.unknown.plan";
+            let known = PlanId::parse(name).ok().filter(|plan| catalog.plan(plan.as_str()).is_some());
+            let plan = known.ok_or_else(|| StartError::Value {
+                key,
+                detail: format!(
+                    "{}: expected a plan that the policies have",
+                    mistake::shown(key, &name.as_str().into())
+                ),
+            })?;
             UnknownTenants::Enroll(plan)
         }
     };
@@ -60,16 +65,10 @@ pub(super) fn identity(config: &Config) -> Result<credentials::Settings, StartEr
         .jwt
         .iter()
         .map(|issuer| {
-            let algorithms = issuer.algorithms.iter().map(|name| {
-                name.parse::<Algorithm>().map_err(|error| StartError::Value {
-                    key: "identity.jwt.algorithms",
-                    detail: error.to_string(),
-                })
-            });
             Ok(IssuerSettings {
                 issuer: issuer.issuer.clone(),
                 audience: issuer.audience.clone(),
-                algorithms: algorithms.collect::<Result<_, _>>()?,
+                algorithms: issuer.algorithms.iter().map(|name| name.0).collect(),
                 keys: token_keys(issuer)?,
                 tenant_claim: issuer.tenant_claim.clone(),
                 leeway: issuer.leeway.0,

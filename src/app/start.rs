@@ -11,7 +11,7 @@ use super::{
     engine::{Engine, EngineParts},
     figures::{FigureSources, Figures},
     in_force::InForce,
-    incarnation::{DataDirError, IncarnationFile},
+    incarnation::IncarnationFile,
     issuer::Issuer,
     readiness::ReadinessBoard,
     settings,
@@ -21,75 +21,19 @@ use super::{
 use crate::{
     admin::{self, AdminState},
     clock::{Clock, SystemClock},
-    credentials::{self, SettingsError},
-    directory::TenantDirectory,
-    domain::id::InvalidId,
+    credentials::{self, Prepared},
+    directory::{self, TenantDirectory},
     freshness::Freshness,
     ledger::EscrowLedger,
     metrics::Metrics,
     pipeline::{cors::Cors, observe::Mode},
-    policy::{Report, Watched},
-    ports::{Incarnation, Policies, RegisterError},
-    store::{ConnectError, Store},
+    policy::Watched,
+    ports::{Incarnation, Policies},
+    store::Store,
     sync::WaitForNodes,
 };
 
-/// Why a node did not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The policies have errors.
-    #[error("the policies have errors:\n{}", .0.render(false))]
-    Policies(Report),
-    /// The data folder cannot be used.
-    #[error(transparent)]
-    DataDir(#[from] DataDirError),
-    /// An address cannot be listened on.
-    #[error("{key}: `{address}`: {source}")]
-    Listen {
-        /// The configuration's key.
-        key: &'static str,
-        /// The address.
-        address: SocketAddr,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// The database's address or schema is of no use.
-    #[error("database: {0}")]
-    Database(ConnectError),
-    /// Another node has the name.
-    #[error("node: {0}")]
-    Name(RegisterError),
-    /// Identity is configured in a way that cannot work.
-    #[error("identity: {0}")]
-    Identity(#[from] SettingsError),
-    /// A file that the configuration names cannot be read.
-    #[error("{key}: {file}: {source}")]
-    File {
-        /// The configuration's key.
-        key: &'static str,
-        /// The file.
-        file: String,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// A key's value does not fit the rest.
-    #[error("{key}: {detail}")]
-    Value {
-        /// The key.
-        key: &'static str,
-        /// The value, and what was expected.
-        detail: String,
-    },
-    /// A plan's name in the configuration is none.
-    #[error("tenants.unknown: {0}")]
-    Plan(#[from] InvalidId),
-    /// It was told to stop before it was ready.
-    #[error("stopped before it was ready")]
-    Stopped,
-    /// The system refused threads or files.
-    #[error("the system refused: {0}")]
-    System(#[from] std::io::Error),
-}
+pub use super::start_error::StartError;
 
 /// A running node.
 pub struct Node {
@@ -128,6 +72,13 @@ pub(super) struct Ground {
     pub(super) watched: Arc<Watched>,
 }
 
+/// What was found usable before the database was asked.
+struct Checked {
+    lock: IncarnationFile,
+    prepared: Prepared,
+    directory: directory::Settings,
+}
+
 /// Starts a node on the runtime that this is called on, which must outlive it. Returns when it serves.
 ///
 /// # Errors
@@ -135,16 +86,22 @@ pub(super) struct Ground {
 pub async fn start(config: Config, stop: CancellationToken) -> Result<Node, StartError> {
     credentials::install_crypto();
     let background = Background::new(stop);
+    // Whatever a person must mend is said before the database is waited for.
+    let prepared = Prepared::new(settings::identity(&config)?)?;
     let policies = config.policies.clone();
     let opened = tokio::task::spawn_blocking(move || Watched::open(policies)).await;
     let watched = opened.map_err(std::io::Error::other)?.map_err(StartError::Policies)?;
+    let directory = settings::directory(&config, &watched.catalog())?;
     let lock = IncarnationFile::lock(&config.data_dir)?;
     settings::check_free("listen", config.listen)?;
-    let ground = Ground::new(config, background, watched);
+    let ground = Ground::new(config, background.clone(), watched);
     let switch = Switch::starting(Arc::clone(&ground.board));
     let (admin_address, admin_stop) = ground.serve_admin(&switch).await?;
-    let started = ground.start(lock, &switch, admin_address, admin_stop.clone()).await;
+    let started =
+        ground.start(Checked { lock, prepared, directory }, &switch, admin_address, admin_stop.clone()).await;
     if started.is_err() {
+        // What ends now ends in time.
+        background.end.cancel();
         admin_stop.cancel();
     }
     started
@@ -188,16 +145,17 @@ impl Ground {
 
     async fn start(
         self,
-        mut lock: IncarnationFile,
+        checked: Checked,
         switch: &Switch,
         admin_address: SocketAddr,
         admin_stop: CancellationToken,
     ) -> Result<Node, StartError> {
+        let Checked { mut lock, prepared, directory } = checked;
         let store = self.open_store().await?;
         let incarnation = Incarnation(uuid::Uuid::now_v7());
         self.register(&store, incarnation, &lock).await?;
         lock.record(incarnation)?;
-        let engine = self.engine(&store, incarnation).await?;
+        let engine = self.engine(&store, incarnation, prepared, directory).await?;
         self.figures.add_ledger(engine.ledger.metrics());
         self.until_fresh(&engine.feed).await?;
         engine.run(&self.watched);
@@ -230,9 +188,14 @@ impl Ground {
         })
     }
 
-    async fn engine(&self, store: &Arc<dyn Store>, incarnation: Incarnation) -> Result<Engine, StartError> {
+    async fn engine(
+        &self,
+        store: &Arc<dyn Store>,
+        incarnation: Incarnation,
+        identity: Prepared,
+        directory: directory::Settings,
+    ) -> Result<Engine, StartError> {
         let key_secret = self.patiently(|| async { store.key_secret().await.map(Ok) }).await?;
-        let catalog = self.watched.catalog();
         Ok(Engine::new(EngineParts {
             store: Arc::clone(store),
             freshness: Arc::clone(&self.freshness),
@@ -241,10 +204,10 @@ impl Ground {
             background: self.background.clone(),
             incarnation,
             key_secret,
-            identity: settings::identity(&self.config)?,
-            directory: settings::directory(&self.config, &catalog)?,
-            catalog,
-        })?)
+            identity,
+            directory,
+            catalog: self.watched.catalog(),
+        }))
     }
 
     fn admin(&self, store: &Arc<dyn Store>, engine: &Engine, incarnation: Incarnation) -> Router {

@@ -25,12 +25,12 @@ impl Switch {
         let readyz = move || {
             let reasons = board.read().reasons;
             async move {
-                let body = json!({ "status": "not-ready", "reasons": reasons });
+                let body = json!({ "ready": false, "reasons": reasons });
                 (StatusCode::SERVICE_UNAVAILABLE, Json(body))
             }
         };
         let router = Router::new()
-            .route("/healthz", get(|| async { Json(json!({ "status": "ok" })) }))
+            .route("/healthz", get(|| async { "ok\n" }))
             .route("/readyz", get(readyz))
             .fallback(starting);
         Self(Arc::new(ArcSwap::from_pointee(router)))

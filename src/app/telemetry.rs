@@ -15,7 +15,10 @@ pub fn start_quiet() {
 }
 
 fn start_at(level: &str) {
-    let filter = EnvFilter::try_from_env("PLANGATE_LOG").unwrap_or_else(|_| EnvFilter::new(level));
+    let asked = std::env::var("PLANGATE_LOG").ok().filter(|filter| !filter.is_empty());
+    let given = asked.as_deref().map(EnvFilter::try_new);
+    let unusable = matches!(given, Some(Err(_)));
+    let filter = given.and_then(Result::ok).unwrap_or_else(|| EnvFilter::new(level));
     let registry = tracing_subscriber::registry().with(filter);
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     // A second start (a test, an embedding program with its own) is not an error.
@@ -24,4 +27,9 @@ fn start_at(level: &str) {
     } else {
         registry.with(lines.json().flatten_event(true)).try_init()
     };
+    if unusable {
+        tracing::warn!(
+            "PLANGATE_LOG: expected levels such as `info` or `info,plangate::sync=debug`; `{level}` is used"
+        );
+    }
 }

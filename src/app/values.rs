@@ -1,7 +1,6 @@
 //! Values of the configuration, each read from the text that people write and checked at once.
 
 use std::{
-    fmt,
     net::{IpAddr, SocketAddr},
     str::FromStr,
     time::Duration,
@@ -9,20 +8,52 @@ use std::{
 
 use http::{HeaderName, HeaderValue, Uri};
 use ipnet::IpNet;
-use serde::{
-    Deserialize, Deserializer,
-    de::{Error, Visitor},
-};
+use serde::{Deserialize, Deserializer, de::Error};
+use serde_json::Value;
 
-use super::config::UnknownTenant;
-use crate::wire::duration;
+use super::config::{ModeWord, UnknownTenant};
+use crate::{credentials::Algorithm, wire::duration};
 
+/// Reads a text; `read` says what was expected instead, and the value itself is added to that where it may be shown.
 fn text<'de, D: Deserializer<'de>, T>(
     deserializer: D,
-    read: impl FnOnce(&str) -> Result<T, String>,
+    expected: &str,
+    read: impl FnOnce(&str) -> Option<T>,
 ) -> Result<T, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    read(&text).map_err(Error::custom)
+    let value = Value::deserialize(deserializer)?;
+    let read = value.as_str().and_then(read);
+    read.ok_or_else(|| Error::custom(format_args!("expected {expected}")))
+}
+
+/// Reads a text of any kind.
+pub(super) fn plain<'de, D: Deserializer<'de>, T: From<String>>(deserializer: D) -> Result<T, D::Error> {
+    text(deserializer, "a text", |text| Some(T::from(text.to_owned())))
+}
+
+/// Reads a text of any kind that need not be given.
+pub(super) fn optional<'de, D: Deserializer<'de>, T: From<String>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    match Value::deserialize(deserializer)? {
+        Value::Null => Ok(None),
+        value => plain(value).map(Some).map_err(Error::custom),
+    }
+}
+
+/// Reads a whole number.
+pub(super) fn whole<'de, D: Deserializer<'de>, T: TryFrom<u64>>(deserializer: D) -> Result<T, D::Error> {
+    let number = Value::deserialize(deserializer)?.as_u64().and_then(|number| T::try_from(number).ok());
+    number.ok_or_else(|| Error::custom("expected a whole number"))
+}
+
+/// Reads a whole number that need not be given.
+pub(super) fn optional_whole<'de, D: Deserializer<'de>, T: TryFrom<u64>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    match Value::deserialize(deserializer)? {
+        Value::Null => Ok(None),
+        value => whole(value).map(Some).map_err(Error::custom),
+    }
 }
 
 /// A span of time such as `10s`; above zero unless said otherwise.
@@ -31,7 +62,16 @@ pub struct Span(pub Duration);
 
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        text(deserializer, |text| duration::parse(text).map(Self).map_err(|error| error.to_string()))
+        let expected = "a duration such as 500ms, 30s, 10m, 1h or 1d, at most 366d";
+        match Value::deserialize(deserializer)? {
+            // Nothing needs no unit.
+            Value::Number(zero) if zero.as_u64() == Some(0) => Some(Duration::ZERO),
+            Value::String(zero) if zero == "0" => Some(Duration::ZERO),
+            Value::String(text) => duration::parse(&text).ok(),
+            _ => None,
+        }
+        .map(Self)
+        .ok_or_else(|| Error::custom(format_args!("expected {expected}")))
     }
 }
 
@@ -39,10 +79,8 @@ impl<'de> Deserialize<'de> for Span {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ByteSize(pub usize);
 
-impl FromStr for ByteSize {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
+impl ByteSize {
+    fn read(text: &str) -> Option<Self> {
         let digits = text.bytes().take_while(u8::is_ascii_digit).count();
         let (number, unit) = text.split_at(digits);
         let factor = match unit.trim_start() {
@@ -53,29 +91,19 @@ impl FromStr for ByteSize {
             "MB" => 1_000_000,
             _ => 0,
         };
-        let bytes = number.parse::<usize>().ok().and_then(|n| n.checked_mul(factor)).filter(|n| *n > 0);
-        bytes.map(Self).ok_or_else(|| {
-            format!("`{text}` is not a size: expected a number above zero with B, KiB, MiB, kB or MB")
-        })
+        let bytes = number.parse::<usize>().ok().and_then(|n| n.checked_mul(factor));
+        bytes.filter(|n| *n > 0).map(Self)
     }
 }
 
 impl<'de> Deserialize<'de> for ByteSize {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Size;
-        impl Visitor<'_> for Size {
-            type Value = ByteSize;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a size such as 64KiB")
-            }
-            fn visit_u64<E: Error>(self, bytes: u64) -> Result<ByteSize, E> {
-                self.visit_str(&bytes.to_string())
-            }
-            fn visit_str<E: Error>(self, text: &str) -> Result<ByteSize, E> {
-                text.parse().map_err(E::custom)
-            }
-        }
-        deserializer.deserialize_any(Size)
+        let size = match Value::deserialize(deserializer)? {
+            Value::Number(bytes) => Self::read(&bytes.to_string()),
+            Value::String(text) => Self::read(&text),
+            _ => None,
+        };
+        size.ok_or_else(|| Error::custom("expected a size such as 64KiB, with B, KiB, MiB, kB or MB"))
     }
 }
 
@@ -85,10 +113,8 @@ pub struct Cidr(pub IpNet);
 
 impl<'de> Deserialize<'de> for Cidr {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        text(deserializer, |text| {
-            let net = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-            net.map(Self)
-                .map_err(|_| format!("`{text}` is not an address range: expected such as 10.0.0.0/8 or ::1"))
+        text(deserializer, "an address range such as 10.0.0.0/8, or an address such as ::1", |text| {
+            text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).ok().map(Self)
         })
     }
 }
@@ -99,38 +125,31 @@ pub struct UpstreamUri(pub Uri);
 
 impl<'de> Deserialize<'de> for UpstreamUri {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        text(deserializer, |text| {
-            let uri = web_uri(text)?;
-            let bare = uri.path() == "/" && uri.query().is_none();
-            bare.then(|| Self(uri)).ok_or_else(|| {
-                format!(
-                    "`{text}` has a path: expected scheme, host and port only, such as http://127.0.0.1:9000"
-                )
-            })
+        let expected =
+            "scheme, host and port only (no path), such as http://127.0.0.1:9000 or https://app.example";
+        text(deserializer, expected, |text| {
+            web_uri(text).filter(|uri| uri.path() == "/" && uri.query().is_none()).map(Self)
         })
     }
 }
 
-fn web_uri(text: &str) -> Result<Uri, String> {
-    let expected =
-        || format!("`{text}` is not a URL: expected such as http://127.0.0.1:9000 or https://app.example");
-    let uri: Uri = text.parse().map_err(|_| expected())?;
+fn web_uri(text: &str) -> Option<Uri> {
+    let uri: Uri = text.parse().ok()?;
     let known = matches!(uri.scheme_str(), Some("http" | "https"));
     let host = uri.authority().is_some_and(|a| !a.host().is_empty() && !a.as_str().contains('@'));
-    if known && host { Ok(uri) } else { Err(expected()) }
+    (known && host).then_some(uri)
 }
 
 /// Reads an address with a port.
 pub(super) fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
-    text(deserializer, |text| {
-        text.parse()
-            .map_err(|_| format!("`{text}` is not an address: expected such as 127.0.0.1:8080 or [::]:8080"))
+    text(deserializer, "an address with a port, such as 127.0.0.1:8080 or [::]:8080", |text| {
+        text.parse().ok()
     })
 }
 
 /// Reads an optional `http` or `https` URL.
 pub(super) fn optional_uri<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Uri>, D::Error> {
-    text(deserializer, web_uri).map(Some)
+    text(deserializer, "a URL such as https://id.example/jwks.json", web_uri).map(Some)
 }
 
 /// The name of a header.
@@ -139,14 +158,9 @@ pub struct HeaderText(pub HeaderName);
 
 impl<'de> Deserialize<'de> for HeaderText {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        text(deserializer, |text| {
-            let name = HeaderName::from_str(text)
-                .map_err(|_| format!("`{text}` is not a header's name: expected such as x-api-key"))?;
-            let taken = [http::header::AUTHORIZATION, http::header::COOKIE, http::header::HOST];
-            if taken.contains(&name) {
-                return Err(format!("`{text}` has a meaning of its own: expected such as x-api-key"));
-            }
-            Ok(Self(name))
+        let taken = [http::header::AUTHORIZATION, http::header::COOKIE, http::header::HOST];
+        text(deserializer, "the name of a header without another meaning, such as x-api-key", |text| {
+            HeaderName::from_str(text).ok().filter(|name| !taken.contains(name)).map(Self)
         })
     }
 }
@@ -163,11 +177,9 @@ impl Default for Probe {
 
 impl<'de> Deserialize<'de> for Probe {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        text(deserializer, |text| {
+        text(deserializer, "a path such as /.plangate/readyz, or \"\"", |text| {
             let canonical = crate::domain::path::canonicalise(text).is_ok_and(|path| path == text);
-            let fits = text.is_empty() || canonical;
-            fits.then(|| Self(text.to_owned()))
-                .ok_or_else(|| format!("`{text}` is not a path: expected such as /.plangate/readyz, or \"\""))
+            (text.is_empty() || canonical).then(|| Self(text.to_owned()))
         })
     }
 }
@@ -178,31 +190,43 @@ pub struct Origin(pub HeaderValue);
 
 impl<'de> Deserialize<'de> for Origin {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        text(deserializer, |text| {
-            let expected =
-                || format!("`{text}` is not an origin: expected such as https://app.example, or *");
-            let uri_like = web_uri(text).is_ok_and(|uri| uri.path() == "/") && !text.ends_with('/');
-            if text != "*" && !uri_like {
-                return Err(expected());
-            }
-            HeaderValue::from_str(text).map(Self).map_err(|_| expected())
+        text(deserializer, "an origin such as https://app.example, or *", |text| {
+            let bare = |uri: &Uri| uri.path() == "/" && uri.query().is_none() && !text.ends_with('/');
+            let fits = text == "*" || web_uri(text).as_ref().is_some_and(bare);
+            HeaderValue::from_str(text).ok().filter(|_| fits).map(Self)
+        })
+    }
+}
+
+/// The name of a signature algorithm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AlgorithmName(pub Algorithm);
+
+impl<'de> Deserialize<'de> for AlgorithmName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let expected = format!("one of {}", Algorithm::names());
+        text(deserializer, &expected, |text| text.parse().ok().map(Self))
+    }
+}
+
+impl<'de> Deserialize<'de> for ModeWord {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        text(deserializer, "enforce or observe", |text| match text {
+            "enforce" => Some(Self::Enforce),
+            "observe" => Some(Self::Observe),
+            _ => None,
         })
     }
 }
 
 impl<'de> Deserialize<'de> for UnknownTenant {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(deny_unknown_fields)]
-        struct Plan {
-            plan: String,
+        let value = Value::deserialize(deserializer)?;
+        let plan = value.as_object().filter(|map| map.len() == 1).and_then(|map| map.get("plan")?.as_str());
+        match (value.as_str(), plan) {
+            (Some("deny"), _) => Ok(Self::Deny),
+            (_, Some(plan)) => Ok(Self::Plan(plan.to_owned())),
+            _ => Err(Error::custom("expected deny, or { plan: NAME }")),
         }
-        let value = serde_json::Value::deserialize(deserializer)?;
-        if value.as_str() == Some("deny") {
-            return Ok(Self::Deny);
-        }
-        serde_json::from_value::<Plan>(value.clone())
-            .map(|plan| Self::Plan(plan.plan))
-            .map_err(|_| Error::custom(format!("`{value}`: expected deny, or {{ plan: NAME }}")))
     }
 }

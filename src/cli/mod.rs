@@ -6,6 +6,7 @@ mod client;
 mod demo;
 mod key;
 mod output;
+mod overrides;
 mod policy;
 mod serve;
 mod subscription;
@@ -18,9 +19,15 @@ use std::{ffi::OsString, process::ExitCode};
 
 use clap::{CommandFactory, Parser, Subcommand};
 
+/// What a newcomer does first.
+const NEXT: &str = "\
+Begin with `plangate demo`, which runs all of it and prints what to try. For a product of your own:
+`plangate policy check`, `plangate serve`, then `tenant put`, `subscription put` and `key create`,
+which call the admin API of a running gateway (PLANGATE_ADMIN_URL, PLANGATE_ADMIN_TOKEN).";
+
 /// A multi-tenant plan entitlement gateway.
 #[derive(Debug, Parser)]
-#[command(name = "plangate", version, max_term_width = 100)]
+#[command(name = "plangate", version, max_term_width = 100, after_help = NEXT)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]

@@ -46,11 +46,13 @@ impl Policy {
     pub(super) fn run(&self) -> Result<(), Failure> {
         match &self.command {
             PolicyCommand::Check(folder) => {
+                folder.must_be_there()?;
                 let report = policy::check(&folder.folder);
                 folder.print(|color| report.render(color), || report.to_json())?;
                 done(report.is_ok(), "the policies have errors")
             }
             PolicyCommand::Test(folder) => {
+                folder.must_be_there()?;
                 let report = policy::test(&folder.folder);
                 folder.print(|color| report.render(color), || report.to_json())?;
                 done(report.is_ok(), "not all cases pass")
@@ -64,6 +66,17 @@ fn done(ok: bool, what: &str) -> Result<(), Failure> {
 }
 
 impl Folder {
+    /// A folder that is not there is a mistake in the command, not in the policies.
+    fn must_be_there(&self) -> Result<(), Failure> {
+        if self.folder.is_dir() {
+            return Ok(());
+        }
+        let folder = self.folder.display();
+        Err(Failure::Usage(format!(
+            "`{folder}` is not a folder: name the one that holds features.yaml, routes.yaml and plans/"
+        )))
+    }
+
     fn print(&self, text: impl Fn(bool) -> String, json: impl Fn() -> Value) -> Result<(), Failure> {
         let shown = match self.output {
             ReportFormat::Text => text(output::coloured(std::io::stdout().is_terminal())),

@@ -28,11 +28,15 @@ impl Serve {
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
         let config = environment::load(self.config.as_deref(), variables)
             .map_err(|error| Failure::Usage(error.to_string()))?;
+        let places = config.places.clone();
         match serve(config) {
             Ok(Ending::Stopped) | Err(StartError::Stopped) => Ok(()),
             Ok(Ending::Crashed) => Err(Failure::Refused("the gateway did not stop cleanly".to_owned())),
             Err(error @ StartError::System(_)) => Err(Failure::Refused(error.to_string())),
-            Err(error) => Err(Failure::Usage(error.to_string())),
+            Err(error) => Err(Failure::Usage(match error.key() {
+                Some(key) => format!("{}: {error}", places.of(key)),
+                None => error.to_string(),
+            })),
         }
     }
 }

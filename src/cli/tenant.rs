@@ -8,6 +8,7 @@ use super::{
     Failure,
     client::{Call, Connection, WriteOptions},
     output::{Rows, field, note, show},
+    overrides::Overrides,
 };
 
 /// `plangate tenant`.
@@ -55,6 +56,8 @@ enum Action {
     Resume(OneWrite),
     /// Show everything a tenant may do now, and what is left
     Rights(One),
+    /// Show the rights that are set for one tenant alone, or replace them all
+    Overrides(Overrides),
 }
 
 #[derive(Debug, Args)]
@@ -110,6 +113,7 @@ impl Tenant {
                 let answer = one.connection.call(call).await?;
                 show(one.connection.output, &answer, &rights(&answer))
             }
+            Action::Overrides(overrides) => overrides.run().await,
         }
     }
 }

@@ -68,6 +68,8 @@ fn the_command_line_is_sound() {
         "tenant get acme --output json",
         "tenant list --limit 5",
         "tenant rights acme",
+        "tenant overrides acme",
+        "tenant overrides acme --file - --no-wait --output json",
         "subscription put acme pro --anchor-day 31 --usage reset",
         "subscription get acme",
         "key create acme --import -",

@@ -41,9 +41,47 @@ impl std::ops::Add for CacheCounts {
     }
 }
 
+/// Settings that were found usable, with the files of token keys read: an authenticator that lacks only the store.
+pub struct Prepared {
+    presentation: Presentation,
+    tokens: Tokens,
+    cached: u64,
+}
+
+impl Prepared {
+    /// Checks the settings. Files of token keys are read at once; URLs only by [`Credentials::run`], so that a provider
+    /// that is away does not prevent the start.
+    ///
+    /// # Errors
+    /// [`SettingsError`] names the setting and what was expected.
+    pub fn new(settings: Settings) -> Result<Self, SettingsError> {
+        Self::with_timing(&settings, Timing::default())
+    }
+
+    fn with_timing(settings: &Settings, timing: Timing) -> Result<Self, SettingsError> {
+        install_crypto();
+        settings.check()?;
+        let mut presentation =
+            Presentation::new(settings.api_key_header.clone(), !settings.issuers.is_empty());
+        let tokens = Tokens::new(settings, &mut presentation, timing)?;
+        Ok(Self { presentation, tokens, cached: settings.cached })
+    }
+
+    /// The authenticator over `keys`, whose hashes were made with `key_secret`.
+    #[must_use]
+    pub fn over(
+        self,
+        keys: Arc<dyn KeyStore>,
+        freshness: Arc<Freshness>,
+        key_secret: [u8; 32],
+    ) -> Credentials {
+        let lookup = KeyLookup::new(keys, freshness, KeyHasher::new(&key_secret), self.cached);
+        Credentials { presentation: self.presentation, keys: Arc::new(lookup), tokens: Arc::new(self.tokens) }
+    }
+}
+
 impl Credentials {
-    /// An authenticator over `keys`, whose hashes were made with `key_secret`. Files of token keys are read at once;
-    /// URLs only by [`Credentials::run`], so that a provider that is away does not prevent the start.
+    /// An authenticator over `keys`; see [`Prepared`].
     ///
     /// # Errors
     /// [`SettingsError`] names the setting and what was expected.
@@ -53,9 +91,10 @@ impl Credentials {
         freshness: Arc<Freshness>,
         key_secret: [u8; 32],
     ) -> Result<Self, SettingsError> {
-        Self::with_timing(settings, keys, freshness, key_secret, Timing::default())
+        Ok(Prepared::new(settings)?.over(keys, freshness, key_secret))
     }
 
+    #[cfg(test)]
     pub(super) fn with_timing(
         settings: Settings,
         keys: Arc<dyn KeyStore>,
@@ -63,13 +102,7 @@ impl Credentials {
         key_secret: [u8; 32],
         timing: Timing,
     ) -> Result<Self, SettingsError> {
-        install_crypto();
-        settings.check()?;
-        let mut presentation =
-            Presentation::new(settings.api_key_header.clone(), !settings.issuers.is_empty());
-        let tokens = Tokens::new(&settings, &mut presentation, timing)?;
-        let lookup = KeyLookup::new(keys, freshness, KeyHasher::new(&key_secret), settings.cached);
-        Ok(Self { presentation, keys: Arc::new(lookup), tokens: Arc::new(tokens) })
+        Ok(Prepared::with_timing(&settings, timing)?.over(keys, freshness, key_secret))
     }
 
     /// Makes the hashes under which keys are stored.
@@ -102,6 +135,10 @@ impl Authenticator for Credentials {
 
     fn strip(&self, headers: &mut HeaderMap) {
         self.presentation.strip(headers);
+    }
+
+    fn strip_own(&self, headers: &mut HeaderMap) {
+        self.presentation.strip_own(headers);
     }
 }
 

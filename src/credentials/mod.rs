@@ -26,7 +26,7 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
-pub use authenticator::{CacheCounts, Credentials};
+pub use authenticator::{CacheCounts, Credentials, Prepared};
 pub use jwt::{Algorithm, UnknownAlgorithm};
 pub use key::{ApiKeySecret, ImportedKey, KeyHasher, NoRandomness, WeakKey, new_key_id};
 pub use settings::{IssuerSettings, Settings, SettingsError, TokenKeys};

@@ -102,19 +102,28 @@ impl Presentation {
 
     /// Removes Plangate's keys; tokens stay, they may be the upstream's business as well.
     pub(super) fn strip(&self, headers: &mut HeaderMap) {
-        while headers.remove(&self.key_header).is_some() {}
-        let ours = |value: &HeaderValue| {
-            bearer_token(value.as_bytes()).is_some_and(|text| text.starts_with(PREFIX.as_bytes()))
-        };
-        if !headers.get_all(header::AUTHORIZATION).iter().any(ours) {
-            return;
-        }
-        let others: Vec<HeaderValue> =
-            headers.get_all(header::AUTHORIZATION).iter().filter(|value| !ours(value)).cloned().collect();
-        headers.remove(header::AUTHORIZATION);
-        for value in others {
-            headers.append(header::AUTHORIZATION, value);
-        }
+        headers.remove(&self.key_header);
+        self.strip_own(headers);
+    }
+
+    /// Removes keys of ours, told by their prefix; another text in the header for API keys stays.
+    pub(super) fn strip_own(&self, headers: &mut HeaderMap) {
+        remove_values(headers, &self.key_header, |value| value.trim_ascii().starts_with(PREFIX.as_bytes()));
+        remove_values(headers, &header::AUTHORIZATION, |value| {
+            bearer_token(value).is_some_and(|text| text.starts_with(PREFIX.as_bytes()))
+        });
+    }
+}
+
+fn remove_values(headers: &mut HeaderMap, name: &HeaderName, doomed: impl Fn(&[u8]) -> bool) {
+    if !headers.get_all(name).iter().any(|value| doomed(value.as_bytes())) {
+        return;
+    }
+    let others: Vec<HeaderValue> =
+        headers.get_all(name).iter().filter(|value| !doomed(value.as_bytes())).cloned().collect();
+    headers.remove(name);
+    for value in others {
+        headers.append(name, value);
     }
 }
 
@@ -250,5 +259,14 @@ mod tests {
         let left: Vec<_> = mixed.get_all(header::AUTHORIZATION).iter().collect();
         assert_eq!(left, ["Basic x", "Bearer a.b.c"]);
         assert!(mixed.contains_key(header::COOKIE));
+    }
+
+    #[test]
+    fn a_foreign_key_stays_where_ours_goes() {
+        let auth = header::AUTHORIZATION;
+        let mut mixed = headers(&[(KEY, "theirs"), (KEY, "pgk_x"), (auth.clone(), "Bearer pgk_x")]);
+        plain().strip_own(&mut mixed);
+        assert_eq!(mixed.get_all(KEY).iter().collect::<Vec<_>>(), ["theirs"]);
+        assert!(!mixed.contains_key(auth));
     }
 }

@@ -70,7 +70,7 @@ pub enum SettingsError {
     #[error("`{0}` cannot carry API keys: expected a header of its own, such as `x-api-key`")]
     HeaderTaken(HeaderName),
     /// A text that must not be empty is.
-    #[error("issuer `{issuer}`: `{field}` is empty")]
+    #[error("issuer `{issuer}`: `{field}` is empty: expected a text")]
     Empty {
         /// The issuer.
         issuer: String,
@@ -78,7 +78,7 @@ pub enum SettingsError {
         field: &'static str,
     },
     /// Two entries for one issuer.
-    #[error("issuer `{0}` is given twice")]
+    #[error("issuer `{0}` is given twice: expected one entry")]
     IssuerTwice(String),
     /// An algorithm that the issuer's keys cannot be used with.
     #[error("issuer `{issuer}`: algorithm `{algorithm}` does not go with {keys}")]
@@ -99,7 +99,9 @@ pub enum SettingsError {
         bytes: usize,
     },
     /// Not a cookie's name.
-    #[error("issuer `{issuer}`: `{name}` is not a cookie's name")]
+    #[error(
+        "issuer `{issuer}`: `{name}` is not a cookie's name: expected letters, digits and signs such as `_` and `-`"
+    )]
     CookieName {
         /// The issuer.
         issuer: String,
@@ -117,7 +119,7 @@ pub enum SettingsError {
         reason: &'static str,
     },
     /// The file of keys cannot be used.
-    #[error("issuer `{issuer}`: keys in `{path}`: {reason}")]
+    #[error("issuer `{issuer}`: `{path}`: expected a file with a JWK set: {reason}")]
     File {
         /// The issuer.
         issuer: String,
@@ -147,7 +149,10 @@ const TAKEN: [HeaderName; 10] = [
 
 impl Settings {
     /// Checks everything that needs neither a file nor the network.
-    pub(super) fn check(&self) -> Result<(), SettingsError> {
+    ///
+    /// # Errors
+    /// [`SettingsError`] names the setting and what was expected.
+    pub fn check(&self) -> Result<(), SettingsError> {
         if TAKEN.contains(&self.api_key_header) {
             return Err(SettingsError::HeaderTaken(self.api_key_header.clone()));
         }

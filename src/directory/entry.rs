@@ -15,11 +15,13 @@ pub(super) struct Entry {
     pub(super) read_at: Version,
     tenant: Option<Tenant>,
     rights: ArcSwapOption<Rights>,
+    /// The catalog under which there are no rights: that is worth one line in the log, not one for each request.
+    reported: ArcSwapOption<Catalog>,
 }
 
 impl Entry {
     pub(super) fn new(read_at: Version, tenant: Option<Tenant>) -> Self {
-        Self { read_at, tenant, rights: ArcSwapOption::empty() }
+        Self { read_at, tenant, rights: ArcSwapOption::empty(), reported: ArcSwapOption::empty() }
     }
 
     pub(super) const fn is_unknown(&self) -> bool {
@@ -45,7 +47,10 @@ impl Entry {
                 Ok(rights)
             }
             Err(error) => {
-                tracing::error!(tenant = tenant.id.as_str(), "rights cannot be compiled: {error}");
+                let before = self.reported.swap(Some(Arc::clone(catalog)));
+                if !before.is_some_and(|before| Arc::ptr_eq(&before, catalog)) {
+                    tracing::error!(tenant = tenant.id.as_str(), "rights cannot be compiled: {error}");
+                }
                 Err(ResolveError::Unavailable)
             }
         }

@@ -115,7 +115,10 @@ impl Shared {
     ) -> Result<Arc<Rights>, ResolveError> {
         self.may_decide().await?;
         let entry = match self.known(&identity.tenant) {
-            Some(entry) => entry,
+            Some(entry) => {
+                self.metrics.rights_hits.inc();
+                entry
+            }
             None => self.load(&identity.tenant).await?,
         };
         let entry = if entry.is_unknown() { self.enroll(identity).await? } else { entry };

@@ -9,6 +9,7 @@ use super::{
     plan::Plan,
     rate::Rate,
     route::Operation,
+    tenant::Overrides,
     units::Units,
 };
 
@@ -76,14 +77,24 @@ impl Denial {
         }
     }
 
-    /// The plans under which the same request would pass, cheapest first as far as prices are known.
+    /// The plans under which the same request would pass, cheapest first as far as prices are known. A tenant's overrides
+    /// stay with it whatever its plan.
     #[must_use]
-    pub fn plans_that_allow(&self, operation: &Operation, catalog: &Catalog) -> Vec<PlanId> {
+    pub fn plans_that_allow(
+        &self,
+        operation: &Operation,
+        catalog: &Catalog,
+        overrides: Option<&Overrides>,
+    ) -> Vec<PlanId> {
+        let allows = |plan: &Plan| plan.admits(operation) && self.is_lifted_by(plan, operation, catalog);
         let mut plans: Vec<&Plan> = catalog
             .plans
             .values()
             .map(|plan| &**plan)
-            .filter(|plan| plan.admits(operation) && self.is_lifted_by(plan, operation, catalog))
+            .filter(|plan| match overrides {
+                Some(overrides) => allows(&plan.with(overrides, catalog)),
+                None => allows(plan),
+            })
             .collect();
         plans.sort_by(|a, b| match (a.price, b.price) {
             (Some(a), Some(b)) => a.amount.compare(b.amount),

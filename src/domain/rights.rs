@@ -11,8 +11,8 @@ use super::{
     features::FeatureSet,
     id::{LimitId, PlanId, TenantId},
     period::BillingCalendar,
-    plan::{MeterIx, MeterTerms},
-    tenant::{SubscriptionState, Tenant},
+    plan::{MeterIx, MeterTerms, Plan},
+    tenant::{Overrides, SubscriptionState, Tenant},
     time::Version,
     units::Allowance,
 };
@@ -30,6 +30,8 @@ pub struct Rights {
     pub suspended: bool,
     /// What the subscription gives; `None`: there is none.
     pub entitlement: Option<Entitlement>,
+    /// What was set for this tenant, whatever its plan; `None`: nothing.
+    pub overrides: Option<Arc<Overrides>>,
     /// The ledger's own place for this tenant, found once and then reached directly.
     pub account: AccountSlot,
 }
@@ -93,7 +95,8 @@ impl Rights {
                     limits: plan.limits.clone(),
                     meters: plan.meters.clone(),
                 };
-                entitlement.apply(tenant, catalog);
+                let Entitlement { features, limits, meters, .. } = &mut entitlement;
+                tenant.overrides.apply(catalog, features, limits, meters);
                 Some(entitlement)
             }
         };
@@ -103,34 +106,51 @@ impl Rights {
             catalog: Arc::clone(catalog),
             suspended: tenant.suspended,
             entitlement,
+            overrides: (!tenant.overrides.is_empty()).then(|| Arc::new(tenant.overrides.clone())),
             account: AccountSlot::default(),
         })
     }
 }
 
-impl Entitlement {
-    fn apply(&mut self, tenant: &Tenant, catalog: &Catalog) {
-        let overrides = &tenant.overrides;
-        for (id, on) in &overrides.features {
+impl Overrides {
+    /// Sets what is set here in the place of what a plan says.
+    fn apply(
+        &self,
+        catalog: &Catalog,
+        features: &mut FeatureSet,
+        limits: &mut BTreeMap<LimitId, Allowance>,
+        meters: &mut [MeterTerms],
+    ) {
+        for (id, on) in &self.features {
             if let Some(ix) = catalog.feature_ix(id.as_str()) {
-                if *on { self.features.insert(ix) } else { self.features.remove(ix) }
+                if *on { features.insert(ix) } else { features.remove(ix) }
             }
         }
-        for (id, allowance) in &overrides.limits {
+        for (id, allowance) in &self.limits {
             if catalog.has_limit(id.as_str()) {
-                self.limits.insert(id.clone(), *allowance);
+                limits.insert(id.clone(), *allowance);
             }
         }
-        for (id, quota) in &overrides.quotas {
+        for (id, quota) in &self.quotas {
             if let Some(ix) = catalog.meter_ix(id.as_str()) {
-                self.meters[usize::from(ix.0)].quota = Some(*quota);
+                meters[usize::from(ix.0)].quota = Some(*quota);
             }
         }
-        for (id, rate) in &overrides.rates {
+        for (id, rate) in &self.rates {
             if let Some(ix) = catalog.meter_ix(id.as_str()) {
-                self.meters[usize::from(ix.0)].rate = *rate;
+                meters[usize::from(ix.0)].rate = *rate;
             }
         }
+    }
+}
+
+impl Plan {
+    /// The plan as a tenant with these overrides would have it.
+    #[must_use]
+    pub fn with(&self, overrides: &Overrides, catalog: &Catalog) -> Self {
+        let mut plan = self.clone();
+        overrides.apply(catalog, &mut plan.features, &mut plan.limits, &mut plan.meters);
+        plan
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a tenant has used: this node to the unit, the others as they last recorded it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use super::{cell::Unrecorded, flush, shared::Shared};
 use crate::{
@@ -13,8 +13,9 @@ use crate::{
     ports::{BucketKey, Incarnation, MeterUsage, OthersUsage, StoreError, WindowUsage},
 };
 
-/// How often to look again when something was recorded between the database's answer and this node's own.
-const LOOKS: usize = 4;
+/// The pauses before looking again when something was being recorded between the database's answer and this node's own:
+/// then neither with nor without it is the sum right.
+const PAUSES: [u64; 10] = [0, 1, 2, 4, 8, 16, 32, 64, 128, 256];
 
 /// No incarnation has this name: all of them are others.
 const NOBODY: Incarnation = Incarnation(uuid::Uuid::nil());
@@ -37,7 +38,10 @@ pub(super) async fn usage(
     }
     let mut used = Vec::new();
     let mut others = Vec::new();
-    for _ in 0..LOOKS {
+    for pause in PAUSES {
+        if pause > 0 {
+            tokio::time::sleep(Duration::from_millis(pause)).await;
+        }
         settle_unsure(&shared, &keys).await?;
         let before = own(&shared, &keys);
         // Slots of this run that are settled and forgotten are not in memory any more: so the database is asked for

@@ -25,6 +25,12 @@ use crate::{
 /// Paths below this are the gateway's own: never forwarded, never covered by a route.
 const OWN: &str = "/.plangate";
 
+/// Whether a canonical path is one of the gateway's own, which no route can cover.
+#[must_use]
+pub fn is_own(path: &str) -> bool {
+    path.strip_prefix(OWN).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
 /// A request with the id that it was given.
 pub struct Named<B> {
     pub(super) inbound: Inbound<B>,
@@ -129,7 +135,7 @@ fn find<B>(head: &mut Head<B>) -> Result<Passage, HeadRefusal> {
         *head.request.uri_mut() = uri;
     }
     let path = head.request.uri().path();
-    if path.strip_prefix(OWN).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) {
+    if is_own(path) {
         head.route = Route::Own;
         return Ok(Passage::Protected);
     }

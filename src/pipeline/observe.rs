@@ -13,7 +13,7 @@ use super::{
     request::{Answered, ForwardError, Forwardable, Matched, Refused, Rejection, Route},
     settle::SettledBody,
 };
-use crate::{domain::id::PlanId, metrics::Metrics};
+use crate::{domain::id::PlanId, metrics::Metrics, ports::CredentialError};
 
 /// Whether refusals are carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -111,6 +111,11 @@ where
                                 request_id: context.request_id.clone(),
                                 client: context.client,
                                 subject: context.subject.clone(),
+                                // Customers' keys that were not imported yet work on while Plangate only watches.
+                                foreign_key: matches!(
+                                    why,
+                                    Rejection::Credential(CredentialError::Invalid { .. })
+                                ),
                             };
                             ObserveFutureState::Passing {
                                 forwarding: observer.forward.call(forwardable),

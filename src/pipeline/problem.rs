@@ -186,7 +186,7 @@ fn offer(body: &mut Map<String, Value>, denial: &Denial, context: &Context) {
     let Some(operation) = context.operation() else { return };
     let own = context.plan();
     let plans: Vec<Value> = denial
-        .plans_that_allow(operation, &context.catalog)
+        .plans_that_allow(operation, &context.catalog, context.overrides.as_deref())
         .into_iter()
         .filter(|plan| Some(plan) != own)
         .map(|plan| json!(plan.as_str()))

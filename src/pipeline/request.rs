@@ -15,6 +15,7 @@ use crate::domain::{
     identity::Identity,
     rights::Rights,
     route::{Operation, OperationIx},
+    tenant::Overrides,
     time::{Monotonic, UnixMillis},
 };
 use crate::ports::Hold;
@@ -139,6 +140,8 @@ pub struct Forwardable<B> {
     pub(crate) request_id: HeaderValue,
     pub(crate) client: Client,
     pub(crate) subject: Option<Subject>,
+    /// What the header for API keys holds is no key of Plangate's: it may be one of the upstream's own.
+    pub(crate) foreign_key: bool,
 }
 
 /// For whom a request is forwarded.
@@ -226,6 +229,8 @@ pub(crate) struct Context {
     pub(crate) subject: Option<Subject>,
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) route: Route,
+    /// Of the tenant, as far as its rights were known.
+    pub(crate) overrides: Option<Arc<Overrides>>,
 }
 
 impl Context {
@@ -251,7 +256,14 @@ impl<B> Head<B> {
             subject,
             catalog: Arc::clone(&self.catalog),
             route: self.route,
+            overrides: None,
         }
+    }
+
+    fn refuse_by(self, why: Rejection, rights: &Rights) -> Refused<B> {
+        let mut refused = self.refuse(why, Some(Subject::of(rights)));
+        refused.context.overrides.clone_from(&rights.overrides);
+        refused
     }
 
     pub(crate) fn refuse(self, why: Rejection, subject: Option<Subject>) -> Refused<B> {
@@ -260,7 +272,8 @@ impl<B> Head<B> {
     }
 
     pub(crate) fn forwardable(self, subject: Option<Subject>) -> Forwardable<B> {
-        Forwardable { request: self.request, request_id: self.request_id, client: self.client, subject }
+        let Self { request, request_id, client, .. } = self;
+        Forwardable { request, request_id, client, subject, foreign_key: false }
     }
 }
 
@@ -288,15 +301,13 @@ impl<B> Refuse<B> for Identified<B> {
 
 impl<B> Refuse<B> for Entitled<B> {
     fn refuse(self, why: Rejection) -> Refused<B> {
-        let subject = Subject::of(&self.rights);
-        self.head.refuse(why, Some(subject))
+        self.head.refuse_by(why, &self.rights)
     }
 }
 
 impl<B> Refuse<B> for Granted<B> {
     fn refuse(self, why: Rejection) -> Refused<B> {
-        let subject = Subject::of(&self.rights);
-        self.head.refuse(why, Some(subject))
+        self.head.refuse_by(why, &self.rights)
     }
 }
 

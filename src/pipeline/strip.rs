@@ -43,7 +43,12 @@ where
     }
 
     fn call(&mut self, mut request: Forwardable<B>) -> F::Future {
-        self.authenticator.strip(request.request.headers_mut());
+        let headers = request.request.headers_mut();
+        if request.foreign_key {
+            self.authenticator.strip_own(headers);
+        } else {
+            self.authenticator.strip(headers);
+        }
         self.forward.call(request)
     }
 }

@@ -16,6 +16,10 @@ pub trait Authenticator: Send + Sync + 'static {
 
     /// Removes what the upstream must not see: a Plangate key, wherever it was presented. A JWT stays.
     fn strip(&self, headers: &mut HeaderMap);
+
+    /// Removes what is a Plangate key by its looks alone, for a request whose credential is none of Plangate's: what else
+    /// the header for API keys holds may be a key of the upstream.
+    fn strip_own(&self, headers: &mut HeaderMap);
 }
 
 /// Why a request has no identity.

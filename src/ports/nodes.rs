@@ -16,7 +16,8 @@ pub trait NodeStore: Send + Sync + 'static {
     /// Registers this run of the node. Refused while another incarnation of the name has a heartbeat under 5 s old.
     async fn register(&self, node: &Registration) -> Result<Version, RegisterError>;
 
-    /// Commits a heartbeat with what this node has applied, and reads the changes after it.
+    /// Commits a heartbeat with what this node has applied, and reads the changes after it. A store of one process may
+    /// leave out heartbeats that say nothing new, for a second at most.
     async fn poll(&self, beat: &Heartbeat) -> Result<PollAnswer, StoreError>;
 
     /// Removes this run from the registry.

@@ -76,7 +76,7 @@ pub struct Committed {
     pub version: Version,
     /// What it did.
     pub effect: Effect,
-    /// The same idempotency key had already done it; nothing was done again.
+    /// It was done before, under the same idempotency key or by an enrolment; nothing was done again.
     pub replayed: bool,
 }
 

@@ -10,7 +10,7 @@ use crate::{
         tenant::{Overrides, Subscription, SubscriptionState, Tenant},
         time::{UnixMillis, Version},
     },
-    ports::Effect,
+    ports::{Committed, Effect},
     wire::overrides,
 };
 
@@ -60,8 +60,6 @@ pub(super) fn apply(tenant: &mut Tenant, change: &Change, at: UnixMillis, versio
             });
         }
         Change::SetOverrides(overrides) => tenant.overrides = overrides.clone(),
-        // One that was there before has a version of its own, and is left as it is.
-        Change::Enroll { .. } if tenant.version != Version::default() => return false,
         Change::Enroll { plan } => {
             tenant.subscription = Some(Subscription {
                 plan: plan.clone(),
@@ -75,6 +73,12 @@ pub(super) fn apply(tenant: &mut Tenant, change: &Change, at: UnixMillis, versio
     }
     tenant.version = version;
     true
+}
+
+/// The outcome of a change that has nothing left to do: of many first requests of a tenant, one enrols it.
+pub(super) fn already(tenant: &Tenant, created: bool, change: &Change) -> Option<Committed> {
+    let there = !created && matches!(change, Change::Enroll { .. });
+    there.then_some(Committed { version: tenant.version, effect: Effect::Updated, replayed: true })
 }
 
 /// What the change does to a tenant as it was before; `created`: the tenant was made by this very change.

@@ -122,6 +122,9 @@ impl SqlStore {
         }
         let created = lock_tenant(&mut session, command, origin.at).await?;
         let mut tenant = read_tenant(&mut session, &command.tenant).await?;
+        if let Some(there) = change::already(&tenant, created, &command.change) {
+            return Ok((there, Ok(())));
+        }
         let effect = change::effect(&tenant, created, &command.change);
         change_keys(&mut session, command, origin.at).await?;
 

@@ -17,6 +17,8 @@ use super::{
 };
 
 const READERS: u32 = 4;
+/// SQLite's code for a file that cannot be opened.
+const CANTOPEN: &str = "14";
 /// How long to wait for another process that writes (a backup, a second start).
 const BUSY: Duration = Duration::from_secs(3);
 
@@ -39,7 +41,8 @@ pub(super) async fn open(path: &str) -> Result<Opened, ConnectError> {
         .foreign_keys(true)
         // Parameters may be secrets, and failures are reported where they matter.
         .disable_statement_logging();
-    let mut connection = SqliteConnection::connect_with(&file).await?;
+    let mut connection =
+        SqliteConnection::connect_with(&file).await.map_err(|error| not_opened(path, error))?;
     // The migrator takes no lock of its own here; inside a write transaction a second process waits.
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
     migrations::sqlite().run_direct(None, &mut *transaction, false).await?;
@@ -52,6 +55,17 @@ pub(super) async fn open(path: &str) -> Result<Opened, ConnectError> {
         },
         listener: None,
     })
+}
+
+/// A file that cannot be opened is not one to wait for: a folder of that name, or no permission.
+fn not_opened(path: &Path, error: sqlx::Error) -> ConnectError {
+    match error.as_database_error() {
+        Some(refused) if refused.code().as_deref() == Some(CANTOPEN) => ConnectError::NotCreated {
+            name: path.display().to_string(),
+            reason: refused.message().to_owned(),
+        },
+        _ => error.into(),
+    }
 }
 
 fn pool(most: u32, file: SqliteConnectOptions) -> SqlitePool {

@@ -1,17 +1,17 @@
 //! Every code of the contract, provoked over a real socket: status, document, headers, and that it cost nothing.
 
+mod failures;
+mod order;
+
 use std::collections::BTreeSet;
 
 use aws_lc_rs::hmac;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
-use sqlx::Connection;
-use tokio::net::TcpListener;
 
 use crate::support::{
     client::{Ask, Reply, Wire, ask, get},
-    origin::Origin,
-    process::{Gateway, Setup, eventually, write},
+    process::{Gateway, Setup, write},
     upstream::Upstream,
 };
 
@@ -265,174 +265,4 @@ async fn refusals_of_head_are_heads() {
     }
     assert_eq!(upstream.count(), 0);
     assert_eq!(gateway.admin.used("acme", "requests").await, 0);
-}
-
-/// Puts a table of the gateway's database out of its reach, or back.
-async fn rename(setup: &Setup, from: &str, to: &str) {
-    let file = setup.path("data/plangate.db");
-    let mut database =
-        sqlx::SqliteConnection::connect(&format!("sqlite://{}", file.display())).await.unwrap();
-    let statement = format!("ALTER TABLE {from} RENAME TO {to}");
-    sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(&mut database).await.unwrap();
-    database.close().await.unwrap();
-}
-
-#[tokio::test]
-async fn a_database_that_fails() {
-    let upstream = Upstream::start().await;
-    let setup = with_tokens(Setup::before(&upstream));
-    let gateway = setup.start().await;
-    let key = gateway.admin.tenant("acme", "small").await;
-    let second = gateway.admin.key("acme").await;
-    assert_eq!(get("/v1/me").key(&key).send(gateway.data).await.status, 200);
-
-    rename(&setup, "slots", "slots_away").await;
-    let spent = get("/v1/messages").key(&key).send(gateway.data).await;
-    expect(&spent, 503, "ledger-unavailable", &["tenant", "plan", "retry_after"]);
-    assert_eq!(get("/v1/me").key(&key).send(gateway.data).await.status, 200, "what costs nothing passes");
-    rename(&setup, "slots_away", "slots").await;
-
-    rename(&setup, "keys", "keys_away").await;
-    let unread = get("/v1/me").key(&second).send(gateway.data).await;
-    expect(&unread, 503, "rights-unavailable", &["retry_after"]);
-    rename(&setup, "keys_away", "keys").await;
-    rename(&setup, "tenants", "tenants_away").await;
-    let unread = get("/v1/me").bearer(&token_of("other")).send(gateway.data).await;
-    expect(&unread, 503, "rights-unavailable", &["tenant", "retry_after"]);
-    rename(&setup, "tenants_away", "tenants").await;
-
-    assert_eq!(upstream.count(), 2);
-    eventually("the ledger grants again", async || {
-        get("/v1/messages").key(&key).send(gateway.data).await.status == 200
-    })
-    .await;
-    assert_eq!(gateway.admin.used("acme", "requests").await, 1, "the refused ones cost nothing");
-}
-
-#[tokio::test]
-async fn more_connections_than_there_may_be() {
-    let upstream = Upstream::start().await;
-    let setup = Setup::before(&upstream).with("/caps", json!({ "connections": 1 }));
-    let gateway = setup.start().await;
-    let key = gateway.admin.tenant("acme", "small").await;
-    let mut first = Wire::to(gateway.data).await;
-    assert_eq!(get("/v1/me").key(&key).send_on(&mut first, gateway.data).await.status, 200);
-    let refused = get("/v1/messages").key(&key).send(gateway.data).await;
-    expect(&refused, 503, "overloaded", &["retry_after"]);
-    assert_eq!(upstream.count(), 1);
-    assert_eq!(gateway.admin.used("acme", "requests").await, 0);
-    drop(first);
-    eventually("there is room again", async || {
-        get("/v1/me").key(&key).send(gateway.data).await.status == 200
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn upstreams_that_do_not_answer() {
-    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let setup = Setup::at(&format!("http://{nobody}"));
-    let gateway = setup.start().await;
-    let key = gateway.admin.tenant("acme", "small").await;
-    let refused = get("/v1/messages").key(&key).send(gateway.data).await;
-    expect(&refused, 502, "upstream-unreachable", &["tenant", "plan"]);
-    assert_eq!(gateway.admin.used("acme", "requests").await, 0, "provably not seen");
-    let public = get("/healthz").send(gateway.data).await;
-    expect(&public, 502, "upstream-unreachable", &[]);
-
-    let silent = Origin::scripted(|_, mut wire| async move { while wire.request().await.is_some() {} }).await;
-    let setup =
-        Setup::at(&silent.url()).with("/timeouts", json!({ "response_head": "200ms", "drain": "5s" }));
-    let gateway = setup.start().await;
-    let key = gateway.admin.tenant("acme", "small").await;
-    let late = get("/v1/messages").key(&key).send(gateway.data).await;
-    assert_eq!((late.status, late.code().as_str()), (504, "upstream-timeout"));
-    let limit = late.header("ratelimit").expect("a metered answer");
-    assert!(limit.starts_with("\"requests\";r=4;t="), "{limit}");
-    assert_eq!(gateway.admin.used("acme", "requests").await, 1, "it may have been seen");
-    assert_eq!(silent.connections(), 1, "and is not sent again");
-}
-
-/// The first check that fails answers, a later one is not tried: each neighbour against the next.
-#[tokio::test]
-async fn the_order_of_checks() {
-    let (upstream, _setup, gateway) = started().await;
-    let admin = &gateway.admin;
-    let code = async |ask: Ask| ask.send(gateway.data).await.code();
-
-    // Path and framing before identity; an anonymous request to an unknown route learns nothing.
-    assert_eq!(code(get("/v1//messages")).await, "path-ambiguous");
-    assert_eq!(code(get("/v1/%2e%2e/healthz").key("x").bearer("pgk_x")).await, "path-ambiguous");
-    assert_eq!(code(ask("TRACE", "/v1/messages")).await, "request-malformed");
-    assert_eq!(code(get("/v1/nowhere")).await, "credential-missing");
-    assert_eq!(code(ask("DELETE", "/v1/me")).await, "credential-missing");
-    assert_eq!(code(get("/.plangate/other")).await, "credential-missing");
-
-    // Identity before tenant.
-    let old = token(&json!({ "iss": "https://id.test", "aud": "plangate", "exp": 1, "tenant": "nobody" }));
-    assert_eq!(code(get("/v1/messages").bearer(&old)).await, "credential-expired");
-    admin.ok("PUT", "/v1/tenants/idle", json!({})).await;
-    let idle = admin.key("idle").await;
-    admin.ok("POST", "/v1/tenants/idle/suspend", Value::Null).await;
-    assert_eq!(code(get("/v1/messages").key(&idle).bearer(&idle)).await, "credential-ambiguous");
-
-    // Tenant before subscription, subscription before route.
-    assert_eq!(code(get("/v1/nowhere").bearer(&token_of("nobody"))).await, "tenant-unknown");
-    assert_eq!(code(get("/v1/nowhere").key(&idle)).await, "tenant-suspended");
-    admin.ok("POST", "/v1/tenants/idle/resume", Value::Null).await;
-    assert_eq!(code(get("/v1/nowhere").key(&idle)).await, "subscription-inactive");
-    assert_eq!(code(get("/v1/export/all").key(&idle)).await, "subscription-inactive");
-
-    // Route before features, features before rate, rate before quota.
-    let tight = admin.tenant("tight", "tight").await;
-    assert_eq!(get("/v1/messages").key(&tight).send(gateway.data).await.status, 200);
-    assert_eq!(code(get("/v1/nowhere").key(&tight)).await, "route-not-covered");
-    assert_eq!(code(get("/v1/export/all").key(&tight)).await, "feature-not-in-plan");
-    assert_eq!(code(ask("POST", "/v1/ai/chat").key(&tight)).await, "feature-not-in-plan");
-    assert_eq!(code(get("/v1/messages").key(&tight)).await, "rate-limited");
-    assert_eq!(admin.used("tight", "requests").await, 1);
-
-    // A public route is forwarded at once, whatever else is wrong.
-    assert_eq!(upstream.count(), 1);
-    for (n, open) in [
-        get("/healthz"),
-        get("/healthz").key("nonsense"),
-        get("/healthz").key(&tight).bearer(&tight),
-        get("/healthz").bearer(&token_of("nobody")),
-        ask("HEAD", "/healthz"),
-    ]
-    .into_iter()
-    .enumerate()
-    {
-        assert_eq!(open.send(gateway.data).await.status, 200);
-        assert_eq!(upstream.count(), n + 2);
-        assert_eq!(upstream.last().header("x-plangate-tenant"), None);
-    }
-    assert_eq!(code(ask("POST", "/healthz")).await, "credential-missing");
-}
-
-#[tokio::test]
-async fn unmatched_requests_may_be_let_in() {
-    let upstream = Upstream::start().await;
-    let setup = Setup::before(&upstream);
-    let routes = "unmatched: allow\ndefaults: { charge: { requests: 2 } }\nroutes:\n  - { match: \"GET /healthz\", public: true }\n";
-    setup.policy("routes.yaml", routes);
-    let gateway = setup.start().await;
-    let key = gateway.admin.tenant("acme", "small").await;
-    let anonymous = get("/any/where").send(gateway.data).await;
-    expect(&anonymous, 401, "credential-missing", &[]);
-    assert_eq!(get("/any/where").key(&key).send(gateway.data).await.status, 200);
-    assert_eq!(ask("PURGE", "/healthz").key(&key).send(gateway.data).await.status, 200);
-    assert_eq!(gateway.admin.used("acme", "requests").await, 4, "charged as the defaults say");
-    let over = get("/any/where").key(&key).send(gateway.data).await;
-    let body = expect(
-        &over,
-        429,
-        "quota-exhausted",
-        &["tenant", "plan", "meter", "window", "limit", "used", "resets_at", "retry_after", "plans"],
-    );
-    assert_eq!((&body["limit"], &body["used"]), (&json!(5), &json!(4)), "two are needed, one is left");
-    let own = get("/.plangate/x").key(&key).send(gateway.data).await;
-    expect(&own, 404, "route-not-covered", &["tenant", "plan"]);
-    assert_eq!(upstream.count(), 2);
 }

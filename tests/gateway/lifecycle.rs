@@ -1,6 +1,6 @@
 //! How a process starts and ends: drained, cut off, killed, frozen; and how it bears many connections.
 
-use std::{fs, time::Duration};
+use std::{fs, process::Command, time::Duration};
 
 use serde_json::json;
 use tokio::time::{Instant, timeout};
@@ -9,7 +9,7 @@ use crate::support::{
     client::{Wire, get},
     load::{Load, volley},
     postgres::Postgres,
-    process::{Gateway, Setup, eventually},
+    process::{Gateway, Setup, eventually, through_shell},
     slow::SlowUpstream,
     upstream::Upstream,
 };
@@ -233,7 +233,11 @@ async fn connections_are_counted_and_capped() {
     const IDLE: usize = 2_000;
     let upstream = Upstream::start().await;
     let setup = Setup::before(&upstream).with("/caps/connections", IDLE + 2);
-    let gateway = setup.start().await;
+    // Both sides are commonly started with too few descriptors; the gateway helps itself.
+    let own =
+        Command::new("prlimit").args(["--pid", &std::process::id().to_string(), "--nofile=8192:"]).status();
+    assert!(own.unwrap().success());
+    let gateway = setup.spawn(through_shell(&setup.command(), "ulimit -Sn 256")).serving().await;
     let key = gateway.admin.tenant("acme", "big").await;
     let message = get("/v1/messages").key(&key);
     let mut idle = Vec::new();

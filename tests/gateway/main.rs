@@ -1,14 +1,27 @@
 //! The gateway as its users meet it: the real binary, real sockets, a real upstream that counts, real databases.
 #![allow(clippy::unwrap_used, reason = "a failed set-up fails the test")]
 
+/// The unit tests' token maker: it also makes what no library would.
+#[path = "../../src/credentials/tests/signer.rs"]
+mod signer;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod administration;
+mod adoption;
+mod between;
 mod codes;
+mod configuration;
+mod figures;
 mod first_steps;
 mod hostile;
+mod identity;
 mod lifecycle;
 mod nodes;
 mod outages;
+mod policies;
 mod proxying;
 mod quotas;
+mod shell;
+mod token_keys;
+mod tokens;

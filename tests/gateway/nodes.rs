@@ -1,8 +1,9 @@
 //! Several processes on one PostgreSQL: one installation, whichever node a request or a change comes to.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use serde_json::{Value, json};
+use tokio::time::{Instant, timeout};
 
 use crate::support::{
     client::get,
@@ -195,10 +196,10 @@ async fn a_shared_quota_is_never_over_admitted() {
         // The asked node to the unit, others at most two seconds behind.
         let passed = tally.passed() as u64;
         for (_, gateway) in &all {
-            eventually("every node knows what was used", async || {
+            let known = eventually("every node knows what was used", async || {
                 gateway.admin.used(&tenant, "requests").await == passed
-            })
-            .await;
+            });
+            timeout(Duration::from_millis(2500), known).await.expect("what others used comes late");
         }
     }
 }
@@ -254,4 +255,70 @@ async fn a_limit_is_lowered_under_load_on_all_nodes() {
     let tally = load.stop().await;
     assert_eq!(tally.passed() + tally.of(EXHAUSTED), tally.total(), "{tally:?}");
     assert!(upstream.count() <= admitted.max(limit), "{} of {limit}, {admitted} before", upstream.count());
+}
+
+#[tokio::test]
+async fn notifications_only_save_time() {
+    let upstream = Upstream::start().await;
+    let all = nodes(&upstream, 2).await;
+    let (a, b) = (&all[0].1, &all[1].1);
+    let database = all[0].0.config["database"].as_str().unwrap().to_owned();
+    let key = a.admin.tenant("acme", "big").await;
+    let export = get("/v1/export/all").key(&key);
+    for (plan, expected) in [("small", 403), ("big", 200)].into_iter().cycle().take(6) {
+        Postgres::shared().run(
+            &database,
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+             WHERE datname = current_database() AND query LIKE 'LISTEN%'",
+        );
+        none_pending(&a.admin.subscribe("acme", plan).await, 2);
+        assert_eq!(export.send(b.data).await.status, expected);
+    }
+}
+
+#[tokio::test]
+async fn a_dead_node_is_named_until_it_must_have_stopped_serving() {
+    let upstream = Upstream::start().await;
+    let database = Postgres::shared().url();
+    let setups = ["a", "b"].map(|name| node(&upstream, &database, name).with("/serve_stale", "1500ms"));
+    let (a, b) = (setups[0].start().await, setups[1].start().await);
+    a.admin.tenant("acme", "big").await;
+    b.kill();
+    let first = a.admin.subscribe("acme", "small").await;
+    assert_eq!(first["applied"], json!({ "nodes": 1, "pending": ["b"] }), "it may be alive");
+    let gone = eventually("it leaves `pending`", async || {
+        a.admin.subscribe("acme", "small").await["applied"]["pending"] == json!([])
+    });
+    timeout(Duration::from_secs(3), gone).await.expect("it refuses by itself by now");
+}
+
+#[tokio::test]
+async fn a_node_whose_place_was_taken_refuses() {
+    let upstream = Upstream::start().await;
+    let database = Postgres::shared().url();
+    let setups = ["one", "two"].map(|_| node(&upstream, &database, "same"));
+    let old = setups[0].start().await;
+    let key = old.admin.tenant("acme", "big").await;
+    let message = get("/v1/messages").key(&key);
+    assert_eq!(message.send(old.data).await.status, 200);
+    old.signal("STOP");
+    let frozen = Instant::now();
+    Postgres::shared().run(&database, "UPDATE nodes SET beat_ms = beat_ms - 10000");
+    let new = setups[1].start().await;
+    assert_eq!(message.send(new.data).await.status, 200);
+    // Nobody's place is taken within five seconds, but here; what it knew then is older than the second it may use it.
+    tokio::time::sleep_until(frozen + Duration::from_millis(1050)).await;
+    old.signal("CONT");
+    let refused = message.send(old.data).await;
+    assert_eq!((refused.status, refused.code().as_str()), (503, "rights-unavailable"));
+    let readyz = get("/readyz").send(old.admin.0).await;
+    assert!(
+        readyz.status == 503 && readyz.text().contains("another process took this node's name"),
+        "{readyz:?}"
+    );
+    // Its stop takes nothing from its successor.
+    assert!(old.stop().await.success());
+    none_pending(&new.admin.subscribe("acme", "small").await, 1);
+    assert_eq!(new.admin.get("/v1/nodes").await["items"].as_array().unwrap().len(), 1);
+    assert_eq!(new.admin.used("acme", "requests").await, 2);
 }

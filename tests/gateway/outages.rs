@@ -3,6 +3,7 @@
 use std::{
     net::{SocketAddr, TcpListener},
     process::Command,
+    time::Duration,
 };
 
 use serde_json::{Value, json};
@@ -12,7 +13,7 @@ use crate::support::{
     client::{Ask, Reply, ask, get},
     load::{Load, volley},
     postgres::Postgres,
-    process::{Gateway, Setup, eventually},
+    process::{Gateway, Setup, eventually, through_shell},
     upstream::Upstream,
 };
 
@@ -208,6 +209,18 @@ async fn a_database_that_restarts_under_load_is_hardly_noticed() {
     assert_eq!(upstream.count(), tally.passed());
 }
 
+#[tokio::test]
+async fn a_stop_does_not_wait_for_a_database_that_is_away() {
+    let (upstream, server) = (Upstream::start().await, Postgres::private());
+    let setup = outage_setup(&upstream, &server).with("/timeouts/drain", "1s");
+    let gateway = setup.start().await;
+    let key = gateway.admin.tenant("open", "open").await;
+    assert_eq!(message(&key).send(gateway.data).await.status, 200);
+    server.stop();
+    let stopped = tokio::time::timeout(Duration::from_secs(15), gateway.stop()).await;
+    assert!(stopped.expect("it ends").success());
+}
+
 /// Has every write to a file fail from now on, as on a full disk; or, again, succeed.
 fn disk(gateway: &Gateway, full: bool) {
     let soft = if full { "0" } else { "unlimited" };
@@ -221,10 +234,7 @@ async fn a_full_disk_refuses_what_cannot_be_recorded_and_keeps_what_was() {
     let upstream = Upstream::start().await;
     let setup = Setup::before(&upstream);
     // By default the signal that tells of the limit ends the process; a full disk sends none.
-    let inner = setup.command();
-    let mut command = Command::new("sh");
-    command.args(["-c", "trap '' XFSZ; exec \"$@\"", "sh"]).arg(inner.get_program()).args(inner.get_args());
-    command.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let command = through_shell(&setup.command(), "trap '' XFSZ");
     let gateway = setup.spawn(command).serving().await;
     let (admin, node) = (gateway.admin, [gateway.data]);
     let key = admin.tenant("acme", "small").await;

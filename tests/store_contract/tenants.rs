@@ -28,6 +28,7 @@ on_every_store!(
     each_change_is_in_feed_and_audit,
     a_repetition_acts_once,
     repetitions_at_once_act_once,
+    a_tenant_is_enrolled_once,
     versions_have_no_gap_under_many_writers,
     a_change_wakes,
     a_closed_store_is_unavailable,
@@ -250,6 +251,25 @@ async fn repetitions_at_once_act_once(on: &Fixture) {
     assert_eq!(all.iter().filter(|one| !one.replayed).count(), 1);
     assert!(all.iter().all(|one| one.effect == all[0].effect && one.version == Version(2)));
     assert_eq!(on.store.keys(&tenant("acme")).await.unwrap().len(), 1);
+}
+
+async fn a_tenant_is_enrolled_once(on: &Fixture) {
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..12 {
+        let store = Arc::clone(&on.store);
+        let enroll = change("acme", Change::Enroll { plan: PlanId::parse("free").unwrap() });
+        tasks.spawn(async move { done(&*store, &enroll).await });
+    }
+    let all = tasks.join_all().await;
+    assert!(all.iter().all(|done| done.version == Version(1)), "{all:?}");
+    assert_eq!(all.iter().filter(|done| !done.replayed).count(), 1);
+    assert_eq!(on.store.audit(0, 10).await.unwrap().len(), 1);
+    assert_eq!(on.store.changes(Version(0), 10).await.unwrap().len(), 1);
+    // One that an administrator made keeps what it has, also if that is nothing.
+    done(&*on.store, &put("bare")).await;
+    let enroll = change("bare", Change::Enroll { plan: PlanId::parse("free").unwrap() });
+    assert!(done(&*on.store, &enroll).await.replayed);
+    assert_eq!(on.store.tenant(&tenant("bare")).await.unwrap().value.unwrap().subscription, None);
 }
 
 async fn versions_have_no_gap_under_many_writers(on: &Fixture) {

@@ -9,5 +9,8 @@ pub mod client;
 pub mod load;
 pub mod origin;
 pub mod process;
+pub mod provider;
+pub mod refusal;
 pub mod slow;
+pub mod tls;
 pub mod upstream;

@@ -88,6 +88,12 @@ impl Postgres {
         assert!(self.try_start(), "PostgreSQL does not start again on port {}", self.port);
     }
 
+    /// Runs a statement behind everybody's back.
+    pub fn run(&self, url: &str, statement: &str) {
+        let mut psql = self.command("psql");
+        run(psql.args(["--no-psqlrc", "--quiet", "--output=/dev/null", "--command", statement, url]));
+    }
+
     fn try_start(&self) -> bool {
         let options = format!(
             "-p {} -c listen_addresses=127.0.0.1 -c unix_socket_directories={} -c fsync=off \

@@ -204,6 +204,23 @@ pub fn plangate() -> Command {
     command
 }
 
+/// The command, run by a shell that first does something to itself.
+pub fn through_shell(command: &Command, first: &str) -> Command {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &format!("{first}; exec \"$@\""), "sh"]);
+    shell.arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => shell.env(name, value),
+            None => shell.env_remove(name),
+        };
+    }
+    if let Some(folder) = command.get_current_dir() {
+        shell.current_dir(folder);
+    }
+    shell
+}
+
 impl Gateway {
     pub fn pid(&self) -> u32 {
         self.child.id()

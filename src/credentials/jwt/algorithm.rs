@@ -29,7 +29,7 @@ pub enum Algorithm {
 
 /// Not an algorithm that Plangate verifies.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a known algorithm: expected one of {list}", list = list())]
+#[error("`{0}` is not a known algorithm: expected one of {list}", list = Algorithm::names())]
 pub struct UnknownAlgorithm(pub String);
 
 /// What kind of key an algorithm needs.
@@ -59,11 +59,13 @@ const ALL: [(Algorithm, &str, KeyKind, jsonwebtoken::Algorithm); 10] = {
     ]
 };
 
-fn list() -> String {
-    ALL.map(|row| row.1).join(", ")
-}
-
 impl Algorithm {
+    /// All names, for people.
+    #[must_use]
+    pub fn names() -> String {
+        ALL.map(|row| row.1).join(", ")
+    }
+
     fn row(self) -> (&'static str, KeyKind, jsonwebtoken::Algorithm) {
         let found = ALL.iter().find(|row| row.0 == self);
         found.map_or(("HS256", KeyKind::Secret, jsonwebtoken::Algorithm::HS256), |row| (row.1, row.2, row.3))

@@ -1,7 +1,7 @@
 //! The database's side of the ledger in memory, with the documented meaning and with switches to fail.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, VecDeque},
     sync::{
         Mutex,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
@@ -14,7 +14,8 @@ use tokio::sync::Semaphore;
 use crate::{
     domain::{id::TenantId, time::Version, units::Units},
     ports::{
-        BucketKey, GrantOutcome, GrantRequest, Incarnation, LedgerStore, OthersUsage, SlotTotals, StoreError,
+        BoxFuture, BucketKey, GrantOutcome, GrantRequest, Incarnation, LedgerStore, OthersUsage, SlotTotals,
+        StoreError,
     },
 };
 
@@ -51,6 +52,8 @@ pub struct MemoryStore {
     pub gate: Mutex<Option<std::sync::Arc<Semaphore>>>,
     /// Rows of this tenant are not taken.
     pub poison: Mutex<Option<TenantId>>,
+    /// Each reading of what is used is followed by one of these, before it is answered.
+    pub meanwhile: Mutex<VecDeque<BoxFuture<()>>>,
     pub grants: AtomicU64,
     pub flushes: AtomicU64,
     pub nodes: AtomicU32,
@@ -164,17 +167,22 @@ impl LedgerStore for MemoryStore {
         buckets: &[BucketKey],
     ) -> Result<Vec<OthersUsage>, StoreError> {
         self.check()?;
-        let slots = self.slots.lock().unwrap();
-        let used = |bucket: &BucketKey| {
-            slots
-                .iter()
-                .filter(|((key, owner, _), _)| key == bucket && *owner != incarnation)
-                .map(|(_, row)| row.net())
-                .sum()
+        let answer = {
+            let slots = self.slots.lock().unwrap();
+            let used = |bucket: &BucketKey| {
+                slots
+                    .iter()
+                    .filter(|((key, owner, _), _)| key == bucket && *owner != incarnation)
+                    .map(|(_, row)| row.net())
+                    .sum()
+            };
+            let row = |bucket| OthersUsage { used: Units::saturating(used(bucket)), uncertain: Units::ZERO };
+            buckets.iter().map(row).collect()
         };
-        Ok(buckets
-            .iter()
-            .map(|bucket| OthersUsage { used: Units::saturating(used(bucket)), uncertain: Units::ZERO })
-            .collect())
+        let meanwhile = self.meanwhile.lock().unwrap().pop_front();
+        if let Some(meanwhile) = meanwhile {
+            meanwhile.await;
+        }
+        Ok(answer)
     }
 }

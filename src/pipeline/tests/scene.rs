@@ -250,6 +250,10 @@ impl Authenticator for Fakes {
     fn strip(&self, headers: &mut HeaderMap) {
         headers.remove(KEY);
     }
+
+    fn strip_own(&self, headers: &mut HeaderMap) {
+        headers.remove(KEY);
+    }
 }
 
 impl Directory for Fakes {

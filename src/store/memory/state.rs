@@ -61,6 +61,10 @@ impl State {
         if created && !matches!(command.change, Change::PutTenant { .. } | Change::Enroll { .. }) {
             return Err(ExecuteError::NoTenant(command.tenant.clone()));
         }
+        if let Some(there) = known.as_ref().and_then(|known| change::already(known, created, &command.change))
+        {
+            return Ok(there);
+        }
         let mut tenant = known.unwrap_or_else(|| change::fresh_tenant(&command.tenant, origin.at));
         let effect = change::effect(&tenant, created, &command.change);
         self.change_keys(command, origin.at)?;
