@@ -11,7 +11,7 @@ use prometheus_client::{
         EncodeLabelSet, EncodeLabelValue, EncodeMetric, LabelValueEncoder, MetricEncoder, NoLabelSet,
     },
     metrics::{MetricType, TypedMetric, counter::Counter, family::Family},
-    registry::{Metric, Registry},
+    registry::Registry,
 };
 
 use crate::domain::id::PlanId;
@@ -136,40 +136,23 @@ pub struct Metrics {
     pub connections: std::sync::Arc<AtomicUsize>,
 }
 
-/// A metric that is computed when it is scraped.
-pub struct Computed<F> {
-    read: F,
-    counter: bool,
-}
+/// A gauge that is computed when it is scraped.
+struct Computed<F>(F);
 
 impl<F: Fn() -> f64> fmt::Debug for Computed<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Computed({})", (self.read)())
+        write!(f, "Computed({})", (self.0)())
     }
 }
 
 impl<F: Fn() -> f64> EncodeMetric for Computed<F> {
     fn encode(&self, mut encoder: MetricEncoder<'_>) -> Result<(), fmt::Error> {
-        if self.counter {
-            encoder.encode_counter::<NoLabelSet, _, f64>(&(self.read)(), None)
-        } else {
-            encoder.encode_gauge(&(self.read)())
-        }
+        encoder.encode_gauge(&(self.0)())
     }
 
     fn metric_type(&self) -> MetricType {
-        if self.counter { MetricType::Counter } else { MetricType::Gauge }
+        MetricType::Gauge
     }
-}
-
-/// A gauge that is computed when it is scraped.
-pub fn gauge(read: impl Fn() -> f64 + Send + Sync + 'static) -> impl Metric {
-    Computed { read, counter: false }
-}
-
-/// A counter that is read when it is scraped.
-pub fn counter(read: impl Fn() -> f64 + Send + Sync + 'static) -> impl Metric {
-    Computed { read, counter: true }
 }
 
 impl Metrics {
@@ -192,7 +175,7 @@ impl Metrics {
         registry.register("plangate_rights_cache_misses", "Rights read", self.rights_misses.clone());
         let connections = std::sync::Arc::clone(&self.connections);
         let read = move || f64::from(u32::try_from(connections.load(Ordering::Relaxed)).unwrap_or(u32::MAX));
-        registry.register("plangate_connections", "Open connections on the data listener", gauge(read));
+        registry.register("plangate_connections", "Open connections on the data listener", Computed(read));
     }
 
     /// Counts one request.
