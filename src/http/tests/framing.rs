@@ -204,7 +204,8 @@ proptest! {
                 client.send(request).await;
                 let mut answer = Vec::new();
                 let reading = client.stream.read_to_end(&mut answer);
-                let _ = tokio::time::timeout(PATIENCE, reading).await.expect("an end");
+                let ended = tokio::time::timeout(PATIENCE, reading).await;
+                assert!(ended.is_ok(), "no end of {:?}: {:?}", request.escape_ascii().to_string(), answer.escape_ascii().to_string());
                 if answer.starts_with(b"HTTP/1.") {
                     let text = String::from_utf8_lossy(&answer).into_owned();
                     assert!(["200", "400", "431", "502"].contains(&&text[9..12]), "{request:?}: {text}");

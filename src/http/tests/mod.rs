@@ -135,8 +135,8 @@ impl Client {
         let reading = async {
             loop {
                 if let Some(at) = find(&self.got, text.as_bytes()) {
-                    let taken = self.got.drain(..at + text.len()).collect();
-                    return String::from_utf8(taken).unwrap();
+                    let taken: Vec<u8> = self.got.drain(..at + text.len()).collect();
+                    return String::from_utf8_lossy(&taken).into_owned();
                 }
                 let mut piece = [0; 4096];
                 let count = self.stream.read(&mut piece).await.unwrap();
@@ -228,20 +228,38 @@ impl Client {
         }
         let mut request = self.until("\r\n\r\n").await;
         let lower = request.to_ascii_lowercase();
-        if lower.contains("transfer-encoding: chunked") {
-            request += &self.until("0\r\n").await;
-            request += &self.until("\r\n").await;
-        } else if let Some((_, rest)) = lower.split_once("content-length: ") {
-            let length: usize = rest.lines().next().unwrap().parse().unwrap();
-            while self.got.len() < length {
-                let mut piece = [0; 4096];
-                let count = self.stream.read(&mut piece).await.ok().filter(|count| *count > 0)?;
-                self.got.extend_from_slice(&piece[..count]);
+        if lower.contains("\r\ntransfer-encoding: chunked\r\n") {
+            loop {
+                let line = self.until("\r\n").await;
+                let size = line.split([';', '\r']).next().unwrap().trim();
+                let size = usize::from_str_radix(size, 16).unwrap();
+                request += &line;
+                if size == 0 {
+                    break;
+                }
+                request += &self.exactly(size + 2).await?;
             }
-            let body: Vec<u8> = self.got.drain(..length).collect();
-            request += std::str::from_utf8(&body).unwrap();
+            while !request.ends_with("\r\n\r\n") {
+                request += &self.until("\r\n").await;
+            }
+        } else if let Some((_, rest)) = lower.split_once("\r\ncontent-length: ") {
+            let length = rest.lines().next().unwrap().parse().unwrap();
+            request += &self.exactly(length).await?;
         }
         Some(request)
+    }
+}
+
+impl Client {
+    /// Reads so many bytes; `None` if the end comes first.
+    async fn exactly(&mut self, length: usize) -> Option<String> {
+        while self.got.len() < length {
+            let mut piece = [0; 4096];
+            let count = self.stream.read(&mut piece).await.ok().filter(|count| *count > 0)?;
+            self.got.extend_from_slice(&piece[..count]);
+        }
+        let bytes: Vec<u8> = self.got.drain(..length).collect();
+        Some(String::from_utf8_lossy(&bytes).into_owned())
     }
 }
 
