@@ -72,6 +72,7 @@ impl Job {
             version: self.slot.version,
             granted: refill.believed,
             need: need.saturating_sub(unopened).max(1),
+            demand: refill.wanted.max(need),
             want: ahead.max(limit.get() / 1000).max(refill.wanted).max(1),
         };
         Asked { request, own, freed, begun, quiet: begun.follows(look) }
@@ -85,7 +86,7 @@ impl Job {
                 self.shared.metrics.grants.fetch_add(1, Ordering::Relaxed);
                 Verdict::Again
             }
-            GrantOutcome::Exhausted { left, used } => {
+            GrantOutcome::Exhausted { left, used, .. } => {
                 self.learn(asked, used);
                 // It compared what it has granted with what was asked: all of that may be spent.
                 self.open(asked.request.granted);
@@ -95,6 +96,7 @@ impl Job {
                 Verdict::Again
             }
             GrantOutcome::Stale => Verdict::Stale,
+            GrantOutcome::Withheld => Verdict::Unavailable,
             GrantOutcome::Refused { granted } => self.refused(granted),
         }
     }

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     domain::{
-        period::Period,
+        period::{Period, Windows},
         time::{Monotonic, UnixMillis, Version},
         units::Units,
     },
@@ -123,8 +123,10 @@ impl Slot {
         SlotTotals {
             slot: self.key.clone(),
             end: self.period.end,
+            granted: self.word.granted(),
             used: totals.used,
             refunded: totals.refunded,
+            counted: Windows::default(),
             // What is recorded after the period was still used in it.
             at: at.min(UnixMillis(self.period.end.0.saturating_sub(1))),
             sealed: totals.sealed,

@@ -14,8 +14,8 @@ use tokio::sync::Semaphore;
 use crate::{
     domain::{id::TenantId, time::Version, units::Units},
     ports::{
-        BoxFuture, BucketKey, GrantOutcome, GrantRequest, Incarnation, LedgerStore, OthersUsage, SlotTotals,
-        StoreError,
+        BoxFuture, BucketKey, GrantOutcome, GrantRequest, Incarnation, LedgerStore, OthersUsage, Remainder,
+        SlotTotals, StoreError,
     },
 };
 
@@ -105,7 +105,7 @@ impl MemoryStore {
         let allocated = all - row.debit() + row.granted;
         let left = request.limit.get().saturating_sub(allocated);
         if request.need > left {
-            return GrantOutcome::Exhausted { left, used };
+            return GrantOutcome::Exhausted { left, used, held: 0 };
         }
         let nodes = u64::from(self.nodes.load(Ordering::SeqCst).max(1));
         let more = request.need.max(1).max(request.want.min(left / (2 * nodes)));
@@ -159,6 +159,14 @@ impl LedgerStore for MemoryStore {
         let mut slots = self.slots.lock().unwrap();
         totals.iter().for_each(|totals| Self::record(&mut slots, totals));
         Ok(())
+    }
+
+    async fn remainders(&self, _: Incarnation, buckets: &[BucketKey]) -> Result<Vec<Remainder>, StoreError> {
+        Ok(vec![Remainder::default(); buckets.len()])
+    }
+
+    async fn open_slots(&self, _: &[Incarnation]) -> Result<Vec<SlotTotals>, StoreError> {
+        Ok(Vec::new())
     }
 
     async fn others(
