@@ -6,4 +6,5 @@ mod random;
 mod recording;
 mod store;
 mod threads;
+mod word;
 mod world;
