@@ -1,6 +1,7 @@
 //! Tests of the ledger, over a store in memory.
 
 mod changes;
+mod file;
 mod quotas;
 mod random;
 mod recording;
