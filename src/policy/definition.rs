@@ -92,5 +92,4 @@ pub(super) struct ChargeTerms {
     pub(super) units: Units,
     /// The units are a reserve; this header of the answer tells the cost.
     pub(super) from: Option<CostHeader>,
-    pub(super) place: Place,
 }

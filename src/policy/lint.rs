@@ -30,7 +30,6 @@ pub(super) fn check(catalog: &Catalog, read: &Read, findings: &mut Findings<'_>)
     if let Some(file) = &read.routes {
         for (route, operation) in file.routes.iter().zip(catalog.routes.operations()) {
             nobody(catalog, route, operation, findings);
-            never_enough(catalog, route, operation, findings);
         }
     }
 }
@@ -145,31 +144,27 @@ fn nobody(catalog: &Catalog, route: &RouteTerms, operation: &Operation, findings
         let place = usize::from(ix.0);
         catalog.plans.values().all(|plan| plan.meters.get(place).is_none_or(|terms| terms.quota.is_none()))
     });
-    let help =
-        without_quota.map(|ix: MeterIx| format!("no plan has a quota for `{}`", meter_name(catalog, ix)));
+    let help = match without_quota {
+        Some(ix) => Some(format!("no plan has a quota for `{}`", meter_name(catalog, ix))),
+        None => above_every_limit(catalog, operation),
+    };
     let message = format!("no plan admits `{}`", route.name.value);
     findings.warn("route-for-nobody", route.name.place, message, help);
 }
 
-/// A charge that is larger than what any plan allows at once is refused to whoever has no limit of its own.
-fn never_enough(catalog: &Catalog, route: &RouteTerms, operation: &Operation, findings: &mut Findings<'_>) {
-    for charge in &operation.charge {
-        let quota = |plan: &Plan| plan.meters.get(usize::from(charge.meter.0)).and_then(|terms| terms.quota);
-        let whole = |quota: Quota| {
-            let limits = Window::ALL.into_iter().filter_map(|window| quota.hard_limit(window));
-            limits.min().unwrap_or(Units::MAX)
-        };
-        let most = catalog.plans.values().filter_map(|plan| quota(plan)).map(whole).max();
-        let Some(most) = most.filter(|most| charge.units > *most) else { continue };
-        let name = meter_name(catalog, charge.meter);
+/// The charge that is larger than what any plan allows at once, in words.
+fn above_every_limit(catalog: &Catalog, operation: &Operation) -> Option<String> {
+    let quota = |plan: &Plan, ix: MeterIx| plan.meters.get(usize::from(ix.0)).and_then(|terms| terms.quota);
+    let whole = |quota: Quota| {
+        let limits = Window::ALL.into_iter().filter_map(|window| quota.hard_limit(window));
+        limits.min().unwrap_or(Units::MAX)
+    };
+    operation.charge.iter().find_map(|charge| {
+        let quotas = catalog.plans.values().filter_map(|plan| quota(plan, charge.meter));
+        let most = quotas.map(whole).max().filter(|most| charge.units > *most)?;
         let reserved = operation.settle.iter().any(|from| from.meter == charge.meter);
         let takes = if reserved { "reserves" } else { "costs" };
-        let message = format!(
-            "`{}` {takes} {} `{name}`, and no plan allows more than {most}",
-            operation.name, charge.units
-        );
-        let written = route.charge.iter().flatten().find(|(written, _)| written.value == name);
-        let place = written.map_or(route.name.place, |(_, terms)| terms.place);
-        findings.warn("charge-above-every-limit", place, message, None);
-    }
+        let (units, name) = (charge.units, meter_name(catalog, charge.meter));
+        Some(format!("it {takes} {units} of `{name}`, and no plan allows more than {most}"))
+    })
 }

@@ -17,7 +17,7 @@ pub(super) fn decode(node: &Node, findings: &mut Findings<'_>) -> Option<ChargeT
     let from = fields
         .need("from", "where the answer tells the cost, such as `{ header: x-usage }`", findings)
         .and_then(|node| from(node, findings));
-    Some(ChargeTerms { units: units?, from: Some(from?), place: node.place })
+    Some(ChargeTerms { units: units?, from: Some(from?) })
 }
 
 fn from(node: &Node, findings: &mut Findings<'_>) -> Option<CostHeader> {

@@ -116,5 +116,5 @@ fn fixed(name: &Name, node: &Node, findings: &mut Findings<'_>) -> Option<Charge
         let message = format!("0 of `{}` charges nothing", name.value);
         findings.warn("charge-of-nothing", node.place, message, help);
     }
-    Some(ChargeTerms { units, from: None, place: node.place })
+    Some(ChargeTerms { units, from: None })
 }
