@@ -9,13 +9,10 @@ use super::{
 };
 use crate::pipeline::{observe::Mode, request::ForwardError};
 
+type Headers<'h> = &'h [(&'static str, &'static str)];
+
 /// An answer with these headers, its body not yet read.
-async fn answered(
-    scene: &Scene,
-    path: &str,
-    headers: &[(&'static str, &'static str)],
-    parts: Vec<Part>,
-) -> Reply {
+async fn answered(scene: &Scene, path: &str, headers: Headers<'_>, parts: Vec<Part>) -> Reply {
     scene.told().headers = headers.to_vec();
     scene.told().answers = [Ok(parts)].into();
     scene.send(request("POST", path)).await
@@ -90,7 +87,7 @@ async fn an_answer_without_a_body_settles_at_once() {
 async fn what_the_answer_does_not_tell_is_what_was_reserved() {
     let scene = Scene::new();
     let own = [("x-tokens", "7"), ("x-tokens", "7")];
-    let cases: [(&[(&str, &str)], [u64; 2]); 7] = [
+    let cases: [(Headers<'_>, [u64; 2]); 7] = [
         (&[], [1, 0]),
         (&[("x-other", "7")], [2, 0]),
         (&[("x-tokens", "-1")], [2, 1]),
@@ -114,7 +111,7 @@ async fn what_the_answer_does_not_tell_is_what_was_reserved() {
 #[tokio::test]
 async fn several_reserves_are_settled_each_by_its_own() {
     let scene = Scene::new();
-    let cases: [(&[(&str, &str)], &str); 4] = [
+    let cases: [(Headers<'_>, &str); 4] = [
         (&[("x-requests", "3"), ("x-tokens", "0")], "settle [(0, 3), (1, 0)]"),
         (&[("x-tokens", "9007199254740991")], "settle [(1, 9007199254740991)]"),
         (&[("x-requests", "0002"), ("x-tokens", "many")], "settle [(0, 2)]"),
