@@ -60,17 +60,19 @@ impl Embedded {
         let registration = Registration {
             name: format!("embedded-{}", incarnation.0.simple()),
             incarnation,
-            replaces: None,
+            file: uuid::Uuid::now_v7(),
             digest: watched.catalog().digest.clone(),
         };
-        freshness.set_applied(store.register(&registration).await?);
+        let registered = store.register(&registration).await?;
+        freshness.set_applied(registered.version);
         let engine = Engine::new(EngineParts {
             store: Arc::clone(&store),
             freshness: Arc::clone(&freshness),
             clock: Arc::clone(&clock),
             metrics: Arc::default(),
             background: background.clone(),
-            incarnation,
+            registration,
+            epoch: registered.epoch,
             key_secret: store.key_secret().await?,
             identity: Prepared::new(credentials::Settings::default())?,
             directory: directory::Settings {

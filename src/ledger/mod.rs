@@ -23,6 +23,7 @@ mod grant;
 mod hold;
 mod metrics;
 mod rate_cell;
+mod recall;
 mod refill;
 mod shared;
 mod slot;
@@ -37,7 +38,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     domain::{catalog::Catalog, id::TenantId, rights::Rights, route::Charge, time::UnixMillis},
-    ports::{Answer, BoxFuture, ChargeError, Hold, Ledger, MeterUsage, StoreError},
+    ports::{Answer, BoxFuture, ChargeError, Hold, Ledger, MeterUsage, StoreError, Wanted},
 };
 
 pub use metrics::{LedgerMetrics, UnitCounts};
@@ -84,6 +85,21 @@ impl EscrowLedger {
             account.changed.notify_waiters();
         }
         Box::pin(async move { flush::flush(&shared).await })
+    }
+
+    /// The database may have forgotten what it acknowledged: seals every lease and records all totals once more, also
+    /// those that were recorded before. Once this has succeeded nothing is held any more that was granted before.
+    ///
+    /// # Errors
+    /// [`StoreError`]: to be called again.
+    pub async fn reassert(&self) -> Result<(), StoreError> {
+        flush::reassert(&self.0).await
+    }
+
+    /// Other nodes were refused units of these buckets: gives back what is held of them and not spent, and wakes the
+    /// requests of this node that wait for any. Done when this returns but for the recording, which goes on by itself.
+    pub fn recall(&self, wanted: &[Wanted]) {
+        recall::recall(&self.0, wanted);
     }
 
     /// Records totals every second and returns what has ended, until `stop`. One task for the life of the node.

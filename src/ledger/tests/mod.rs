@@ -4,6 +4,7 @@ mod changes;
 mod file;
 mod quotas;
 mod random;
+mod recall;
 mod recording;
 mod store;
 mod threads;
