@@ -153,9 +153,9 @@ pub struct AuditRow {
     pub actor: String,
     /// From where.
     pub source: String,
-    /// The tenant it concerns.
-    pub tenant: TenantId,
-    /// See [`crate::domain::command::Change::kind`].
+    /// The tenant it concerns; `None`: the installation, such as a node that was declared lost.
+    pub tenant: Option<TenantId>,
+    /// See [`crate::domain::command::Change::kind`]; `node.lost`.
     pub kind: String,
     /// What was asked, as JSON without secrets.
     pub detail: serde_json::Value,

@@ -16,6 +16,10 @@ pub trait Store: TenantStore + KeyStore + LedgerStore + NodeStore {
     /// The database's own identity, made with it: a ledger file of another database must not be used with this one.
     fn installation(&self) -> Uuid;
 
+    /// What the database is besides: its installation and, where a server has it, the server's own identity, which a copy
+    /// of the installation on another server does not share.
+    fn identity(&self) -> String;
+
     /// Closes all connections, once the statements under way are done. Later calls find the store unavailable.
     async fn close(&self);
 }

@@ -1,10 +1,14 @@
 //! The contract, by port.
 
+mod failover;
 mod ledger;
+mod lost;
 mod model;
 mod nodes;
 mod opening;
+mod recall;
 mod tenants;
+mod windows;
 
 use plangate::{
     domain::{
