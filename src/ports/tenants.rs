@@ -6,7 +6,7 @@ use crate::domain::{
     command::Command,
     id::{KeyId, MeterId, TenantId},
     identity::ApiKey,
-    period::Period,
+    period::{Period, Window},
     tenant::Tenant,
     time::{UnixMillis, Version},
     units::Units,
@@ -34,7 +34,8 @@ pub trait TenantStore: Send + Sync + 'static {
     /// The audit log after a cursor (0: from the start), oldest first, at most `limit`.
     async fn audit(&self, after: u64, limit: u32) -> Result<Vec<AuditRow>, StoreError>;
 
-    /// What was used from `from` (included) to `to` (not), one row a tenant's meter and hour, oldest first.
+    /// What was used in the span, one row a meter and hour, oldest first. Of hours that were rolled up it is one row a
+    /// meter and local day, for the days that begin in the span.
     async fn usage(&self, tenant: &TenantId, span: Period) -> Result<Vec<UsageRow>, StoreError>;
 }
 
@@ -161,13 +162,15 @@ pub struct AuditRow {
     pub detail: serde_json::Value,
 }
 
-/// Units used in one hour (UTC).
+/// Units used in one hour (UTC), or in one day of the tenant where its hours are not known any more.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UsageRow {
     /// The meter.
     pub meter: MeterId,
-    /// The hour's start, UTC.
+    /// The hour's start, or the day's.
     pub hour: UnixMillis,
+    /// `Hour`, or `Day` where the hours were rolled up.
+    pub window: Window,
     /// Units charged in it, less what was given back.
     pub units: Units,
 }

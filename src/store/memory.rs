@@ -3,6 +3,7 @@
 mod ledger;
 mod nodes;
 mod state;
+mod tidy;
 
 use std::{
     collections::BTreeMap,
@@ -13,14 +14,18 @@ use async_trait::async_trait;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use super::{connect::Store, epoch::VERSIONS_SKIPPED};
+use super::{
+    connect::Store,
+    epoch::VERSIONS_SKIPPED,
+    tidy::{Cutoffs, Retention, Tidied},
+};
 use crate::{
     clock::{Clock, SystemClock},
     domain::{
         command::Command,
         id::{MeterId, TenantId},
         identity::{ApiKey, KeyHash},
-        period::Period,
+        period::{Period, Window},
         tenant::Tenant,
         time::{Epoch, UnixMillis, Version},
         units::Units,
@@ -132,15 +137,21 @@ impl TenantStore for Memory {
 
     async fn usage(&self, tenant: &TenantId, span: Period) -> Result<Vec<UsageRow>, StoreError> {
         let state = self.state()?;
-        let mut sums: BTreeMap<(UnixMillis, MeterId), i64> = BTreeMap::new();
+        let mut sums: BTreeMap<(UnixMillis, MeterId, Window), i64> = BTreeMap::new();
         for ((whose, meter, hour, _), used) in &state.book.usage {
             if whose == tenant && span.contains(*hour) {
-                *sums.entry((*hour, meter.clone())).or_default() += used.units;
+                *sums.entry((*hour, meter.clone(), Window::Hour)).or_default() += used.units;
             }
         }
-        let row = |((hour, meter), units): ((UnixMillis, MeterId), i64)| UsageRow {
+        for ((whose, meter, day), units) in &state.days {
+            if whose == tenant && span.contains(*day) {
+                sums.insert((*day, meter.clone(), Window::Day), *units);
+            }
+        }
+        let row = |((start, meter, window), units): ((UnixMillis, MeterId, Window), i64)| UsageRow {
             meter,
-            hour,
+            hour: start,
+            window,
             units: Units::saturating(u64::try_from(units).unwrap_or(0)),
         };
         Ok(sums.into_iter().map(row).collect())
@@ -168,6 +179,11 @@ impl Store for Memory {
 
     fn identity(&self) -> String {
         self.installation.to_string()
+    }
+
+    async fn tidy(&self, keep: &Retention) -> Result<Tidied, StoreError> {
+        let old = Cutoffs::at(self.clock.now(), keep);
+        Ok(self.state()?.tidy(old))
     }
 
     async fn close(&self) {

@@ -28,5 +28,7 @@ mod session;
 mod sql;
 mod sqlite;
 mod tenants;
+mod tidy;
 
 pub use connect::{ConnectError, Options, Store, connect};
+pub use tidy::{Retention, Tidied};

@@ -125,11 +125,12 @@ pub(super) fn audit(record: &Record) -> Result<AuditRow, StoreError> {
     })
 }
 
-/// An hour's usage. More given back than charged in one hour shows as none.
+/// An hour's or a day's usage. More given back than charged in one hour shows as none.
 pub(super) fn usage(record: &Record) -> Result<UsageRow, StoreError> {
     Ok(UsageRow {
         meter: MeterId::parse(&record.text(0)?).map_err(|error| unreadable("a meter's id", error))?,
         hour: instant(record, 1)?,
+        window: if record.flag(3)? { Window::Day } else { Window::Hour },
         units: Units::saturating(u64::try_from(record.int(2)?).unwrap_or(0)),
     })
 }

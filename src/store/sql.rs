@@ -17,6 +17,7 @@ use super::{
     home::AtHome,
     listen,
     session::{Arg, Sql},
+    tidy::{Retention, Tidied},
 };
 use crate::ports::StoreError;
 
@@ -131,6 +132,10 @@ impl Store for SqlStore {
         } else {
             format!("{}@{}", self.installation, self.server)
         }
+    }
+
+    async fn tidy(&self, keep: &Retention) -> Result<Tidied, StoreError> {
+        self.call(self.tidy_once(keep)).await
     }
 
     async fn close(&self) {

@@ -8,6 +8,7 @@ mod nodes;
 mod opening;
 mod recall;
 mod tenants;
+mod tidy;
 mod windows;
 
 use plangate::{

@@ -132,8 +132,9 @@ impl State {
         if self.nodes.remove(name).is_none() && lost.slots == 0 {
             return Err(LostError::Unknown(name.to_owned()));
         }
+        let cursor = self.next_cursor();
         self.audit.push(AuditRow {
-            cursor: self.audit.len() as u64 + 1,
+            cursor,
             version: self.version,
             at: origin.at,
             actor: origin.actor.clone(),

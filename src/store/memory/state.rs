@@ -6,7 +6,7 @@ use crate::{
     domain::{
         catalog::Digest,
         command::{Change, Command},
-        id::{KeyId, TenantId},
+        id::{KeyId, MeterId, TenantId},
         identity::{ApiKey, KeyHash},
         tenant::Tenant,
         time::{Epoch, UnixMillis, Version},
@@ -27,6 +27,8 @@ pub(super) struct State {
     pub(super) by_hash: HashMap<KeyHash, KeyId>,
     pub(super) changes: VecDeque<ChangeRow>,
     pub(super) audit: Vec<AuditRow>,
+    /// Lines that were ever written to it.
+    audited: u64,
     /// By key: the fingerprint of what was asked, and what it led to.
     pub(super) idempotency: HashMap<String, (String, Outcome)>,
     pub(super) nodes: BTreeMap<String, Node>,
@@ -34,6 +36,8 @@ pub(super) struct State {
     pub(super) incarnations: HashMap<Incarnation, String>,
     /// How often each ledger file was opened.
     pub(super) files: HashMap<uuid::Uuid, u64>,
+    /// Usage by days, once it is old.
+    pub(super) days: BTreeMap<(TenantId, MeterId, UnixMillis), i64>,
     pub(super) epoch: Epoch,
     pub(super) epoch_since: UnixMillis,
     pub(super) book: Book,
@@ -144,8 +148,9 @@ impl State {
         while self.changes.front().is_some_and(|row| row.version.0 <= last || row.at.0 < oldest) {
             self.changes.pop_front();
         }
+        let cursor = self.next_cursor();
         self.audit.push(AuditRow {
-            cursor: self.audit.len() as u64 + 1,
+            cursor,
             version: done.version,
             at: origin.at,
             actor: origin.actor.clone(),
@@ -158,6 +163,12 @@ impl State {
             let entry = (idempotency.fingerprint.clone(), Outcome::Change(done.clone()));
             self.idempotency.insert(idempotency.key.clone(), entry);
         }
+    }
+
+    /// The place of the next line in the audit log.
+    pub(super) fn next_cursor(&mut self) -> u64 {
+        self.audited += 1;
+        self.audited
     }
 
     pub(super) fn live(&self, now: UnixMillis) -> u32 {
