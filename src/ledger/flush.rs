@@ -75,6 +75,7 @@ impl<'a> Shipment<'a> {
             slot.report(at)
         };
         let reports = slots.iter().map(report).collect();
+        shared.shipping.fetch_add(1, Ordering::SeqCst);
         Self { shared, slots, reports, recorded: false }
     }
 
@@ -93,6 +94,8 @@ impl Drop for Shipment<'_> {
                 self.shared.soil(slot);
             }
         }
+        // After that: whoever sees none on the way sees what is to be recorded again.
+        self.shared.shipping.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -196,9 +199,13 @@ pub(super) async fn drain(shared: &Shared) {
         account.seal(shared);
     }
     let mut pause = Duration::from_millis(50);
-    while shared.dirty.len() > 0 {
-        if let Err(error) = flush(shared).await {
+    // Also what others have on its way: where that fails, it is to be recorded again.
+    while shared.dirty.len() > 0 || shared.shipping.load(Ordering::SeqCst) > 0 {
+        let outcome = flush(shared).await;
+        if let Err(error) = &outcome {
             tracing::warn!(%error, waiting = shared.dirty.len(), "usage not recorded yet");
+        }
+        if outcome.is_err() || shared.dirty.len() == 0 {
             tokio::time::sleep(pause).await;
             pause = EVERY.min(pause * 2);
         }

@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -52,6 +52,8 @@ pub(super) struct Shared {
     pub closed: AtomicBool,
     /// Exhausted buckets of which requests were refused since they were last looked at.
     pub watched: Mutex<Vec<Arc<Bucket>>>,
+    /// Statements of totals that are on their way.
+    pub shipping: AtomicUsize,
     /// Something is to be recorded sooner than with the next flush.
     pub hurry: Notify,
     seq: AtomicU64,
@@ -69,6 +71,7 @@ impl Shared {
             catalog: ArcSwapOption::empty(),
             closed: AtomicBool::new(false),
             watched: Mutex::default(),
+            shipping: AtomicUsize::new(0),
             hurry: Notify::new(),
             seq: AtomicU64::new(1),
         })

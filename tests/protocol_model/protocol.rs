@@ -132,7 +132,8 @@ impl Protocol {
             });
             let forgotten = self.is(Mutant::LateRefundsForgotten) && row.is_some_and(|row| row.sealed);
             // What the database has already changes nothing there; that a message is late is the network's affair.
-            may(room && !settled && !forgotten, Action::Ship(me, place));
+            let due = word.sealed || left.flushes > 0;
+            may(room && due && !settled && !forgotten, Action::Ship(me, place));
             may(settled && word.sealed && self.is(Mutant::RecordsReused), Action::Reuse(me, place));
         }
     }
@@ -152,7 +153,10 @@ impl Protocol {
                 nodes[me].asking = false;
                 left.impatience -= 1;
             }
-            Action::Ship(me, place) => network.push(nodes[me].ship(self, place)),
+            Action::Ship(me, place) => {
+                left.flushes -= u8::from(!nodes[me].words[place].sealed);
+                network.push(nodes[me].ship(self, place));
+            }
             Action::Seal(me) => nodes[me].seal(),
             Action::Apply(me) => nodes[me].apply(self, database.version),
             Action::Reassert(me) => network.push(nodes[me].reassert(self, me, database.epoch)),

@@ -130,6 +130,8 @@ pub enum Outcome {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Budget {
     pub refunds: u8,
+    /// Reports of words that are still open.
+    pub flushes: u8,
     /// Messages that arrive twice or more often.
     pub duplicates: u8,
     pub losses: u8,
