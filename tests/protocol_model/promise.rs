@@ -4,7 +4,7 @@ use stateright::{Model, Property};
 
 use super::{
     protocol::{Action, Protocol},
-    state::{Message, NODES, State},
+    state::{Message, NODES, Row, SlotId, State},
 };
 
 impl Model for Protocol {
@@ -65,7 +65,7 @@ fn is_returned(state: &State) -> bool {
 }
 
 /// Whether a node still has the word.
-fn is_known(state: &State, slot: super::state::SlotId) -> bool {
+fn is_known(state: &State, slot: SlotId) -> bool {
     state.nodes[slot.node].words.iter().any(|word| word.slot == slot)
 }
 
@@ -81,11 +81,16 @@ fn is_usable(rules: &Protocol, state: &State) -> bool {
     }
     let mut healthy = state.clone();
     recall(rules, &mut healthy);
-    let uncertain = |row: &&super::state::Row| row.lost || !is_known(&healthy, row.slot);
-    let beyond: u8 = healthy.database.rows.iter().filter(uncertain).map(|row| row.held()).sum();
-    let lost = |slot| healthy.database.rows.iter().any(|row| row.slot == slot && row.lost);
-    let words = healthy.nodes.iter().flat_map(|node| &node.words);
-    let used: u8 = words.filter(|word| !lost(word.slot)).map(|word| word.net()).sum();
+    let uncertain = |row: &&Row| row.lost || !is_known(&healthy, row.slot);
+    let beyond: Vec<&Row> = healthy.database.rows.iter().filter(uncertain).collect();
+    let used: u8 = if beyond.is_empty() {
+        healthy.admitted
+    } else {
+        let known = healthy.nodes.iter().flat_map(|node| &node.words);
+        let known = known.filter(|word| !beyond.iter().any(|row| row.slot == word.slot));
+        known.map(|word| word.net()).sum()
+    };
+    let beyond: u8 = beyond.iter().map(|row| row.held()).sum();
     let left = rules.limit(&healthy).saturating_sub(used + beyond);
     (0..NODES).all(|me| {
         let mut asked = healthy.clone();
