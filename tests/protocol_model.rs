@@ -140,7 +140,7 @@ fn finds_every_mutant() {
         (Mutant::RefundToOpenWord, everyday),
         (Mutant::AnswerOpensSealedWord, everyday),
         (Mutant::DifferencesShipped, losses),
-        (Mutant::RecallWithoutSeal, everyday),
+        (Mutant::RecallWithoutSeal, losses),
         (Mutant::LostNodeCredited, declared_lost),
         (Mutant::FormerPrimaryObeyed, failovers),
         (Mutant::GrantsRoundedDown, everyday),

@@ -75,7 +75,6 @@ impl<'a> Shipment<'a> {
             slot.report(at)
         };
         let reports = slots.iter().map(report).collect();
-        shared.shipping.fetch_add(1, Ordering::SeqCst);
         Self { shared, slots, reports, recorded: false }
     }
 
@@ -94,8 +93,22 @@ impl Drop for Shipment<'_> {
                 self.shared.soil(slot);
             }
         }
-        // After that: whoever sees none on the way sees what is to be recorded again.
-        self.shared.shipping.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// Totals that are not in the queue any more may not be in the database yet while there is one of these.
+struct UnderWay<'a>(&'a Shared);
+
+impl<'a> UnderWay<'a> {
+    fn begin(shared: &'a Shared) -> Self {
+        shared.under_way.fetch_add(1, Ordering::SeqCst);
+        Self(shared)
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.under_way.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -104,6 +117,8 @@ pub(super) async fn ship(shared: &Shared, slots: Vec<Arc<Slot>>) -> Result<(), S
     if slots.is_empty() {
         return Ok(());
     }
+    // Ends after the shipment, which queues again what was not recorded.
+    let _under_way = UnderWay::begin(shared);
     let mut shipment = Shipment::load(shared, slots);
     let lag = u64::try_from(shipment.lag().as_millis()).unwrap_or(u64::MAX);
     shared.metrics.lag_millis.store(lag, Ordering::Relaxed);
@@ -118,8 +133,23 @@ pub(super) async fn ship(shared: &Shared, slots: Vec<Arc<Slot>>) -> Result<(), S
     outcome
 }
 
+/// Seals every word and records the totals of all that is still known, whether they were recorded before or not.
+pub(super) async fn reassert(shared: &Shared) -> Result<(), StoreError> {
+    let mut slots = Vec::new();
+    for account in shared.accounts.all() {
+        account.seal(shared);
+        slots.extend(account.sealed());
+        while slots.len() >= BATCH {
+            let batch = slots.split_off(slots.len() - BATCH);
+            ship(shared, batch).await?;
+        }
+    }
+    ship(shared, slots).await
+}
+
 /// Records everything that is soiled now.
 pub(super) async fn flush(shared: &Shared) -> Result<(), StoreError> {
+    let _under_way = UnderWay::begin(shared);
     let mut budget = shared.dirty.len();
     let mut size = BATCH;
     let mut outcome = Ok(());
@@ -200,7 +230,7 @@ pub(super) async fn drain(shared: &Shared) {
     }
     let mut pause = Duration::from_millis(50);
     // Also what others have on its way: where that fails, it is to be recorded again.
-    while shared.dirty.len() > 0 || shared.shipping.load(Ordering::SeqCst) > 0 {
+    while shared.dirty.len() > 0 || shared.under_way.load(Ordering::SeqCst) > 0 {
         let outcome = flush(shared).await;
         if let Err(error) = &outcome {
             tracing::warn!(%error, waiting = shared.dirty.len(), "usage not recorded yet");

@@ -17,6 +17,7 @@ mod atomic {
 mod bucket;
 mod cell;
 mod charge;
+pub mod file;
 mod flush;
 mod grant;
 mod hold;
@@ -84,6 +85,15 @@ impl EscrowLedger {
             account.changed.notify_waiters();
         }
         Box::pin(async move { flush::flush(&shared).await })
+    }
+
+    /// The database may have forgotten what it acknowledged: seals every lease and records all totals once more, also
+    /// those that were recorded before. Once this has succeeded nothing is held any more that was granted before.
+    ///
+    /// # Errors
+    /// [`StoreError`]: to be called again.
+    pub async fn reassert(&self) -> Result<(), StoreError> {
+        flush::reassert(&self.0).await
     }
 
     /// Other nodes were refused units of these buckets: gives back what is held of them and not spent, and wakes the

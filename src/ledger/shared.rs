@@ -52,8 +52,8 @@ pub(super) struct Shared {
     pub closed: AtomicBool,
     /// Exhausted buckets of which requests were refused since they were last looked at.
     pub watched: Mutex<Vec<Arc<Bucket>>>,
-    /// Statements of totals that are on their way.
-    pub shipping: AtomicUsize,
+    /// Reports of totals that are under way: what they carry is queued again only when they have failed.
+    pub under_way: AtomicUsize,
     /// Something is to be recorded sooner than with the next flush.
     pub hurry: Notify,
     seq: AtomicU64,
@@ -71,7 +71,7 @@ impl Shared {
             catalog: ArcSwapOption::empty(),
             closed: AtomicBool::new(false),
             watched: Mutex::default(),
-            shipping: AtomicUsize::new(0),
+            under_way: AtomicUsize::new(0),
             hurry: Notify::new(),
             seq: AtomicU64::new(1),
         })
