@@ -29,7 +29,7 @@ fn everyday() -> Protocol {
         limits: vec![2],
         words: [2, 1],
         in_flight: 2,
-        faults: Budget { refunds: 1, ..Budget::default() },
+        faults: Budget { refunds: 1, idles: 1, ..Budget::default() },
         mutant: None,
     }
 }
@@ -60,11 +60,11 @@ fn declared_lost() -> Protocol {
 }
 
 fn downgrades() -> Protocol {
-    Protocol { limits: vec![2, 1], ..everyday() }
+    Protocol { limits: vec![2, 1], faults: Budget::default(), ..everyday() }
 }
 
 fn upgrades() -> Protocol {
-    Protocol { limits: vec![1, 2], ..everyday() }
+    Protocol { limits: vec![1, 2], faults: Budget::default(), ..everyday() }
 }
 
 fn failovers() -> Protocol {
@@ -73,9 +73,11 @@ fn failovers() -> Protocol {
 }
 
 fn search(name: &str, world: Protocol, at_least: usize) {
-    let checker = world.checker().threads(2).timeout(std::time::Duration::from_secs(25)).spawn_bfs().join();
+    #[allow(clippy::disallowed_methods)]
+    let begun = std::time::Instant::now();
+    let checker = world.checker().threads(2).spawn_bfs().join();
     let (states, depth) = (checker.unique_state_count(), checker.max_depth());
-    println!("{name}: {states} states, {depth} steps deep {:?}", checker.is_done());
+    println!("{name}: {states} states, {depth} steps deep, {:?}", begun.elapsed());
     checker.assert_properties();
     assert!(states > at_least, "only {states} states");
 }
@@ -120,8 +122,7 @@ fn re_asserts_after_a_failover() {
 /// Whether the checker finds that the mutant breaks a promise.
 fn broken_by(mutant: Mutant, world: Protocol) -> Vec<&'static str> {
     let world = Protocol { mutant: Some(mutant), ..world };
-    println!("{mutant:?}...");
-    let checker = world.checker().finish_when(HasDiscoveries::AnyFailures).timeout(std::time::Duration::from_secs(20)).spawn_bfs().join();
+    let checker = world.checker().finish_when(HasDiscoveries::AnyFailures).timeout(std::time::Duration::from_secs(60)).spawn_bfs().join();
     let found = checker.discoveries();
     let names = found.into_iter().filter(|(name, _)| !matches!(checker.discovery_classification(name), stateright::DiscoveryClassification::Example));
     names.map(|(name, _)| name).collect()

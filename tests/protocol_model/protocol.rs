@@ -116,7 +116,7 @@ impl Protocol {
         may(left.crashes > 0, Action::Crash(me));
         may(node.words.iter().any(|word| word.has_room()), Action::Spend(me));
         may(node.asking && left.impatience > 0, Action::GiveUp(me));
-        may(node.open().is_some(), Action::Seal(me));
+        may(node.open().is_some() && (database.wanted || left.idles > 0), Action::Seal(me));
         may(node.applied < database.version, Action::Apply(me));
         let room = state.network.len() < self.in_flight;
         let short = node.open().map_or(node.next_seq < self.words[me], |open| !node.words[open].has_room());
@@ -157,7 +157,10 @@ impl Protocol {
                 left.flushes -= u8::from(!nodes[me].words[place].sealed);
                 network.push(nodes[me].ship(self, place));
             }
-            Action::Seal(me) => nodes[me].seal(),
+            Action::Seal(me) => {
+                left.idles -= u8::from(!database.wanted && left.idles > 0);
+                nodes[me].seal();
+            }
             Action::Apply(me) => nodes[me].apply(self, database.version),
             Action::Reassert(me) => network.push(nodes[me].reassert(self, me, database.epoch)),
             Action::Deliver { message, generous } => {

@@ -130,6 +130,8 @@ pub enum Outcome {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Budget {
     pub refunds: u8,
+    /// Words that are sealed though nobody wants their units: idle ones, or at a period's end.
+    pub idles: u8,
     /// Reports of words that are still open.
     pub flushes: u8,
     /// Messages that arrive twice or more often.
