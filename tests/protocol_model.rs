@@ -41,21 +41,21 @@ fn repeats() -> Protocol {
 
 fn losses() -> Protocol {
     let faults = Budget { flushes: 1, losses: 1, impatience: 1, ..Budget::default() };
-    Protocol { faults, ..everyday() }
+    Protocol { words: [1, 1], faults, ..everyday() }
 }
 
 fn crashes() -> Protocol {
-    let faults = Budget { refunds: 1, crashes: 1, ..Budget::default() };
+    let faults = Budget { crashes: 1, ..Budget::default() };
     Protocol { faults, ..everyday() }
 }
 
 fn power_losses() -> Protocol {
-    let faults = Budget { flushes: 1, power_losses: 1, ..Budget::default() };
+    let faults = Budget { power_losses: 1, ..Budget::default() };
     Protocol { faults, ..everyday() }
 }
 
 fn declared_lost() -> Protocol {
-    let faults = Budget { flushes: 1, declared_lost: 1, ..Budget::default() };
+    let faults = Budget { declared_lost: 1, ..Budget::default() };
     Protocol { faults, ..everyday() }
 }
 
@@ -69,7 +69,7 @@ fn upgrades() -> Protocol {
 
 fn failovers() -> Protocol {
     let faults = Budget { failovers: 1, ..Budget::default() };
-    Protocol { faults, ..everyday() }
+    Protocol { words: [1, 1], faults, ..everyday() }
 }
 
 fn search(name: &str, world: Protocol, at_least: usize) {
