@@ -96,29 +96,11 @@ impl Drop for Shipment<'_> {
     }
 }
 
-/// Totals that are not in the queue any more may not be in the database yet while there is one of these.
-struct UnderWay<'a>(&'a Shared);
-
-impl<'a> UnderWay<'a> {
-    fn begin(shared: &'a Shared) -> Self {
-        shared.under_way.fetch_add(1, Ordering::SeqCst);
-        Self(shared)
-    }
-}
-
-impl Drop for UnderWay<'_> {
-    fn drop(&mut self) {
-        self.0.under_way.fetch_sub(1, Ordering::SeqCst);
-    }
-}
-
 /// Records the totals of these slots now.
 pub(super) async fn ship(shared: &Shared, slots: Vec<Arc<Slot>>) -> Result<(), StoreError> {
     if slots.is_empty() {
         return Ok(());
     }
-    // Ends after the shipment, which queues again what was not recorded.
-    let _under_way = UnderWay::begin(shared);
     let mut shipment = Shipment::load(shared, slots);
     let lag = u64::try_from(shipment.lag().as_millis()).unwrap_or(u64::MAX);
     shared.metrics.lag_millis.store(lag, Ordering::Relaxed);
@@ -149,7 +131,6 @@ pub(super) async fn reassert(shared: &Shared) -> Result<(), StoreError> {
 
 /// Records everything that is soiled now.
 pub(super) async fn flush(shared: &Shared) -> Result<(), StoreError> {
-    let _under_way = UnderWay::begin(shared);
     let mut budget = shared.dirty.len();
     let mut size = BATCH;
     let mut outcome = Ok(());
@@ -229,15 +210,23 @@ pub(super) async fn drain(shared: &Shared) {
         account.seal(shared);
     }
     let mut pause = Duration::from_millis(50);
-    // Also what others have on its way: where that fails, it is to be recorded again.
-    while shared.dirty.len() > 0 || shared.under_way.load(Ordering::SeqCst) > 0 {
-        let outcome = flush(shared).await;
-        if let Err(error) = &outcome {
+    while !is_settled(shared) {
+        if let Err(error) = flush(shared).await {
             tracing::warn!(%error, waiting = shared.dirty.len(), "usage not recorded yet");
-        }
-        if outcome.is_err() || shared.dirty.len() == 0 {
             tokio::time::sleep(pause).await;
             pause = EVERY.min(pause * 2);
+        } else if !is_settled(shared) {
+            // Somebody else's statement is still under way, or came back without an answer.
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
+    if let Err(error) = shared.world.file.close_clean() {
+        tracing::warn!(%error, "the next start reads the ledger file once more");
+    }
+}
+
+/// Whether every total is recorded.
+fn is_settled(shared: &Shared) -> bool {
+    shared.dirty.len() == 0
+        && shared.accounts.all().iter().all(|account| account.sealed().iter().all(|slot| slot.is_settled()))
 }

@@ -22,6 +22,7 @@ mod outages;
 mod policies;
 mod proxying;
 mod quotas;
+mod reserve;
 mod shell;
 mod token_keys;
 mod tokens;
