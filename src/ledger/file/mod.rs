@@ -65,7 +65,7 @@
 //! assert!(matches!(found, Found::New));
 //! // ... here the database records `file.open_count()`; at the end, with everything returned:
 //! file.close_clean()?;
-//! # Ok::<(), plangate::ledger::file::FileError>(())
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
 mod disk;

@@ -367,7 +367,8 @@ fn a_header_that_nothing_of_ours_wrote_is_refused() {
     let memory = loose();
     count(&open_loose(&memory).0, 0..5);
     let good = image(&memory);
-    let impossible: [(usize, &[u8]); 8] = [
+    let impossible: [(usize, &[u8]); 9] = [
+        (0, b"PLGL"),
         (64, &0_u32.to_le_bytes()),
         (64, &100_u32.to_le_bytes()),
         (64, &(u32::MAX - 4095).to_le_bytes()),
@@ -523,16 +524,19 @@ fn a_released_record_is_used_again_when_nobody_holds_it() {
     let memory = loose();
     let (file, _) = open_loose(&memory);
     let first = file.record(&slot(1), END, COUNTED).unwrap();
+    let second = file.record(&slot(2), END, COUNTED).unwrap();
     first.overrun(5);
     first.release();
     first.release();
+    assert_eq!(file.figures().in_use, 1);
+    second.release();
     assert_eq!(file.figures().in_use, 0);
     let held: Vec<Record> = (2..100).map(|seq| file.record(&slot(seq), END, COUNTED).unwrap()).collect();
     first.overrun(1);
     assert_eq!(first.totals().used, 6, "as long as it is held it is nobody else's");
     assert!(held.iter().all(|word| word.totals().used == 0));
     let capacity = file.figures().capacity;
-    drop(first);
+    drop((first, second));
     let free = capacity - held.len();
     let more: Vec<Record> =
         (0..free as u64).map(|n| file.record(&slot(1000 + n), END, COUNTED).unwrap()).collect();
@@ -615,9 +619,22 @@ fn distrust_sets_the_leftovers_aside() {
     held.overrun(1);
     drop(held);
     assert_eq!(file.figures().in_use, 20);
-    count(&file, 20..40);
+    let more = count(&file, 20..40);
     drop(file);
-    assert_eq!(told(&leftovers(open(folder.path()).1))[..20], truth);
+    assert_eq!(told(&leftovers(open(folder.path()).1)), [truth, more].concat());
+}
+
+#[test]
+fn the_leftovers_of_another_file_free_nothing_here() {
+    let (one, two) = (loose(), loose());
+    count(&open_loose(&one).0, 0..5);
+    count(&open_loose(&two).0, 5..10);
+    let others = leftovers(open_loose(&one).1);
+    let (file, found) = open_loose(&two);
+    file.forget(&others);
+    assert_eq!(file.figures().in_use, 5);
+    file.forget(&leftovers(found));
+    assert_eq!(file.figures().in_use, 0);
 }
 
 #[test]
