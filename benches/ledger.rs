@@ -70,7 +70,9 @@ fn measure_spends(criterion: &mut Criterion, rows: &mut Vec<Row>) {
     rows.push(Row { what: "one word".to_owned(), tenants: 1, allocations: allocations(10_000, one) });
     group.bench_function(BenchmarkId::new("one word", 1), |b| b.iter(|| one(0)));
     group.bench_function(BenchmarkId::new("one word, 2 threads", 1), |b| {
-        b.iter_custom(|rounds| on_two_threads(|| (0..rounds).for_each(|_| charge(&node, black_box(&rights)))));
+        b.iter_custom(|rounds| {
+            on_two_threads(|| (0..rounds).for_each(|_| charge(&node, black_box(&rights))))
+        });
     });
     rows.push(Row { what: "one word, 2 threads".to_owned(), tenants: 1, allocations: 0.0 });
     group.finish();

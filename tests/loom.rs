@@ -48,8 +48,8 @@ mod atomic {
 mod word;
 
 use std::sync::{
-    atomic::{AtomicUsize, Ordering},
     Arc as Counted,
+    atomic::{AtomicUsize, Ordering},
 };
 
 use loom::{model::Builder, sync::Arc, thread};
@@ -119,7 +119,10 @@ fn nothing_is_spent_after_the_seal() {
         let returned = word.totals();
         assert!(returned.sealed);
         let taken: u64 = spenders.into_iter().map(|spender| spender.join().unwrap()).sum();
-        assert_eq!(returned.used, taken, "a spend that won is in the totals, one that is not in them did not win");
+        assert_eq!(
+            returned.used, taken,
+            "a spend that won is in the totals, one that is not in them did not win"
+        );
         assert_eq!(word.totals(), returned);
         assert_eq!(word.spend(1, true), Spend::Sealed);
     });

@@ -122,9 +122,16 @@ fn re_asserts_after_a_failover() {
 /// Whether the checker finds that the mutant breaks a promise.
 fn broken_by(mutant: Mutant, world: Protocol) -> Vec<&'static str> {
     let world = Protocol { mutant: Some(mutant), ..world };
-    let checker = world.checker().finish_when(HasDiscoveries::AnyFailures).timeout(std::time::Duration::from_secs(60)).spawn_bfs().join();
+    let checker = world
+        .checker()
+        .finish_when(HasDiscoveries::AnyFailures)
+        .timeout(std::time::Duration::from_secs(60))
+        .spawn_bfs()
+        .join();
     let found = checker.discoveries();
-    let names = found.into_iter().filter(|(name, _)| !matches!(checker.discovery_classification(name), stateright::DiscoveryClassification::Example));
+    let names = found.into_iter().filter(|(name, _)| {
+        !matches!(checker.discovery_classification(name), stateright::DiscoveryClassification::Example)
+    });
     names.map(|(name, _)| name).collect()
 }
 

@@ -19,7 +19,7 @@ use plangate::{
         units::{Allowance, Units},
     },
     freshness::Freshness,
-    ledger::{EscrowLedger, LedgerParts},
+    ledger::{EscrowLedger, LedgerParts, file::LedgerFile},
     ports::{
         BucketKey, GrantOutcome, GrantRequest, Incarnation, Ledger, LedgerStore, Origin, OthersUsage,
         Remainder, SlotTotals, StoreError, TenantStore,
@@ -83,13 +83,15 @@ pub fn parts(
         clock,
         freshness: Arc::new(Freshness::default()),
         incarnation: Incarnation(uuid::Uuid::from_u128(1)),
+        file: LedgerFile::anonymous(),
         runtime,
         tracker: TaskTracker::new(),
     }
 }
 
 pub async fn enroll(memory: &Memory, tenant: &TenantId) {
-    let origin = Origin { at: UnixMillis(0), actor: "bench".into(), source: "bench".into(), idempotency: None };
+    let origin =
+        Origin { at: UnixMillis(0), actor: "bench".into(), source: "bench".into(), idempotency: None };
     let change = Change::Enroll { plan: PlanId::parse("pro").unwrap() };
     memory.execute(&Command { tenant: tenant.clone(), change }, &origin).await.unwrap();
 }

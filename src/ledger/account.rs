@@ -156,7 +156,10 @@ pub(super) struct Accounts {
 
 impl Default for Accounts {
     fn default() -> Self {
-        Self { shards: (0..SHARDS).map(|_| Shard::default()).collect(), hasher: BuildHasherDefault::default() }
+        Self {
+            shards: (0..SHARDS).map(|_| Shard::default()).collect(),
+            hasher: BuildHasherDefault::default(),
+        }
     }
 }
 

@@ -117,7 +117,11 @@ impl Database {
     pub fn declare_lost(&mut self, rules: &Protocol, node: usize) {
         for row in self.rows.iter_mut().filter(|row| row.slot.node == node && !row.sealed) {
             let before = row.held();
-            if rules.is(Mutant::LostNodeCredited) { row.sealed = true } else { row.lost = true }
+            if rules.is(Mutant::LostNodeCredited) {
+                row.sealed = true
+            } else {
+                row.lost = true
+            }
             self.allocated = self.allocated + row.held() - before;
         }
     }

@@ -57,9 +57,7 @@ fn is_returned(state: &State) -> bool {
     let recorded = words.clone().all(|word| {
         let row = state.database.rows.iter().find(|row| row.slot == word.slot);
         word.sealed
-            && row.is_some_and(|row| {
-                (row.used, row.refunded, row.sealed) == (word.used, word.refunded, true)
-            })
+            && row.is_some_and(|row| (row.used, row.refunded, row.sealed) == (word.used, word.refunded, true))
     });
     recorded && state.database.rows.iter().all(|row| is_known(state, row.slot))
 }
@@ -118,7 +116,8 @@ fn recall(rules: &Protocol, state: &mut State) {
         let mut actions = Vec::new();
         let unbounded = Protocol { in_flight: usize::MAX, ..rules.clone() };
         unbounded.possible(state, &mut actions);
-        let ships = actions.into_iter().filter(|action| matches!(action, Action::Ship(node, _) if *node == me));
+        let ships =
+            actions.into_iter().filter(|action| matches!(action, Action::Ship(node, _) if *node == me));
         ships.for_each(|ship| rules.step(state, &ship));
     }
     deliver_all(rules, state);

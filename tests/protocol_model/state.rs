@@ -106,11 +106,23 @@ pub struct Totals {
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Message {
-    Ask { totals: Totals, version: u8, believed: u8 },
-    Answer { slot: SlotId, epoch: u8, outcome: Outcome },
+    Ask {
+        totals: Totals,
+        version: u8,
+        believed: u8,
+    },
+    Answer {
+        slot: SlotId,
+        epoch: u8,
+        outcome: Outcome,
+    },
     Ship(Totals),
     /// All words of a node, for a database of this epoch.
-    Reassert { node: usize, epoch: u8, words: Vec<Totals> },
+    Reassert {
+        node: usize,
+        epoch: u8,
+        words: Vec<Totals>,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

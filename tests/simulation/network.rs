@@ -2,7 +2,10 @@
 
 use std::{
     fmt,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use async_trait::async_trait;
@@ -171,41 +174,76 @@ impl Network {
     }
 }
 
+/// A line that nothing happens on, but that its next answer may be lost: for what a process does before it serves.
+pub struct Direct {
+    pub store: Arc<Memory>,
+    pub shadow: Arc<Mutex<Shadow>>,
+    pub lose_an_answer: AtomicBool,
+}
+
+impl Direct {
+    fn call(&self, request: &Request) -> Answer {
+        let answer = carry_out(&self.store, &mut self.shadow.lock().unwrap(), request);
+        if self.lose_an_answer.swap(false, Ordering::Relaxed) { Err(lost()) } else { answer }
+    }
+}
+
 fn mismatch<T>() -> Result<T, StoreError> {
     Err(StoreError::Corrupt("another call's answer".into()))
 }
 
-#[async_trait]
-impl LedgerStore for Wire {
-    async fn grant(&self, requests: &[GrantRequest]) -> Result<Vec<GrantOutcome>, StoreError> {
-        match self.call(Request::Grant(requests.to_vec())).await? {
-            Reply::Grant(outcomes) => Ok(outcomes),
-            _ => mismatch(),
-        }
-    }
+/// Both are the same to a ledger.
+macro_rules! is_a_store {
+    ($line:ident, |$self:ident, $request:ident| $call:expr) => {
+        #[async_trait]
+        impl LedgerStore for $line {
+            async fn grant(&$self, requests: &[GrantRequest]) -> Result<Vec<GrantOutcome>, StoreError> {
+                let $request = Request::Grant(requests.to_vec());
+                match $call? {
+                    Reply::Grant(outcomes) => Ok(outcomes),
+                    _ => mismatch(),
+                }
+            }
 
-    async fn flush(&self, totals: &[SlotTotals]) -> Result<(), StoreError> {
-        self.call(Request::Flush(totals.to_vec())).await.map(|_| ())
-    }
+            async fn flush(&$self, totals: &[SlotTotals]) -> Result<(), StoreError> {
+                let $request = Request::Flush(totals.to_vec());
+                $call.map(|_| ())
+            }
 
-    async fn remainders(&self, who: Incarnation, buckets: &[BucketKey]) -> Result<Vec<Remainder>, StoreError> {
-        match self.call(Request::Remainders(who, buckets.to_vec())).await? {
-            Reply::Remainders(remainders) => Ok(remainders),
-            _ => mismatch(),
-        }
-    }
+            async fn remainders(
+                &$self,
+                who: Incarnation,
+                buckets: &[BucketKey],
+            ) -> Result<Vec<Remainder>, StoreError> {
+                let $request = Request::Remainders(who, buckets.to_vec());
+                match $call? {
+                    Reply::Remainders(remainders) => Ok(remainders),
+                    _ => mismatch(),
+                }
+            }
 
-    async fn open_slots(&self, who: &[Incarnation]) -> Result<Vec<SlotTotals>, StoreError> {
-        match self.call(Request::OpenSlots(who.to_vec())).await? {
-            Reply::OpenSlots(slots) => Ok(slots),
-            _ => mismatch(),
-        }
-    }
+            async fn open_slots(&$self, who: &[Incarnation]) -> Result<Vec<SlotTotals>, StoreError> {
+                let $request = Request::OpenSlots(who.to_vec());
+                match $call? {
+                    Reply::OpenSlots(slots) => Ok(slots),
+                    _ => mismatch(),
+                }
+            }
 
-    async fn others(&self, who: Incarnation, buckets: &[BucketKey]) -> Result<Vec<OthersUsage>, StoreError> {
-        match self.call(Request::Others(who, buckets.to_vec())).await? {
-            Reply::Others(others) => Ok(others),
-            _ => mismatch(),
+            async fn others(
+                &$self,
+                who: Incarnation,
+                buckets: &[BucketKey],
+            ) -> Result<Vec<OthersUsage>, StoreError> {
+                let $request = Request::Others(who, buckets.to_vec());
+                match $call? {
+                    Reply::Others(others) => Ok(others),
+                    _ => mismatch(),
+                }
+            }
         }
-    }
+    };
 }
+
+is_a_store!(Wire, |self, request| self.call(request).await);
+is_a_store!(Direct, |self, request| self.call(&request));

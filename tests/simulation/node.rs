@@ -18,7 +18,11 @@ use plangate::{
         time::{Epoch, Monotonic, UnixMillis, Version},
     },
     freshness::Freshness,
-    ledger::{EscrowLedger, LedgerParts},
+    ledger::{
+        EscrowLedger, LedgerParts, RecoverError, Recovered,
+        file::{Found, Identity, LedgerFile, LockedFile},
+        recover,
+    },
     ports::{
         Answer, ChargeError, Heartbeat, Hold, Incarnation, Ledger, NodeStore, RegisterError, Registration,
     },
@@ -29,7 +33,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 
 use super::{
-    network::{Network, Wire},
+    disk::Disk,
+    network::{Direct, Network, Wire},
     tenants,
 };
 
@@ -76,22 +81,34 @@ pub struct Node {
     pub store: Arc<Memory>,
     pub catalog: Arc<Catalog>,
     pub tenants: Vec<TenantId>,
+    pub disk: Disk,
     pub runs: u128,
     pub process: Option<Process>,
 }
 
+/// How a process begins.
+pub struct Start {
+    /// What it found of the one before, for the trace.
+    pub found: String,
+    /// The file was not believed: what the process before had not recorded is not known.
+    pub set_aside: bool,
+}
+
 impl Node {
-    /// Starts a process, unless another of this name was heard of just now.
-    pub fn start(&mut self) -> Result<(), RegisterError> {
+    /// Starts a process, unless another of this name was heard of just now. As the program does it: the file is locked,
+    /// the run registered, the file opened and emptied of what the run before has left in it.
+    pub fn start(&mut self, line: Direct) -> Result<Start, RegisterError> {
         self.runs += 1;
         let incarnation = Incarnation(Uuid::from_u128(self.me as u128 * 1000 + self.runs));
+        let locked = self.disk.lock();
         let registration = Registration {
             name: format!("node-{}", self.me),
             incarnation,
-            file: Uuid::from_u128(1_000_000 + self.me as u128),
+            file: locked.id(),
             digest: self.catalog.digest.clone(),
         };
         let registered = self.store.register(&registration).now_or_never().unwrap()?;
+        let (file, start) = self.open(locked, line);
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         let ledger = EscrowLedger::new(LedgerParts {
@@ -99,14 +116,14 @@ impl Node {
             clock: Arc::clone(&self.clock) as _,
             freshness: Arc::clone(&FRESHNESS),
             incarnation,
+            file,
             runtime: runtime.handle().clone(),
             tracker: TaskTracker::new(),
         });
         let flushing = ledger.clone();
         runtime.spawn(async move { flushing.run(CancellationToken::new()).await });
-        let compile = |tenant: &TenantId| {
-            (tenant.clone(), tenants::rights(&self.store, tenant, &self.catalog))
-        };
+        let compile =
+            |tenant: &TenantId| (tenant.clone(), tenants::rights(&self.store, tenant, &self.catalog));
         self.process = Some(Process {
             runtime,
             ledger,
@@ -119,7 +136,39 @@ impl Node {
             behind: Duration::ZERO,
             paused: false,
         });
-        Ok(())
+        Ok(start)
+    }
+
+    fn open(&self, locked: LockedFile, line: Direct) -> (LedgerFile, Start) {
+        let at_once = |id, opens| self.store.open_file(id, opens).now_or_never().unwrap().unwrap();
+        let known = at_once(locked.id(), 0);
+        let identity = Identity {
+            node: format!("node-{}", self.me),
+            database: "simulated".into(),
+            boot: self.disk.boot(),
+        };
+        let (file, found) = locked.open(&identity, known).unwrap();
+        at_once(file.id(), file.open_count());
+        let start = match found {
+            Found::New | Found::Clean => Start { found: "nothing".into(), set_aside: false },
+            Found::SetAside { reason, .. } => Start { found: reason.to_string(), set_aside: true },
+            Found::Leftovers(leftovers) => loop {
+                // Where the database does not answer it is tried again.
+                let recovering = recover(&line, &file, &leftovers, self.clock.now());
+                match recovering.now_or_never().unwrap() {
+                    Ok(Recovered::Returned { slots }) => {
+                        break Start { found: format!("{slots} words"), set_aside: false };
+                    }
+                    Ok(Recovered::SetAside(reason)) => {
+                        at_once(file.id(), file.open_count());
+                        break Start { found: reason.to_string(), set_aside: true };
+                    }
+                    Err(RecoverError::Store(_)) => {}
+                    Err(error) => panic!("{error}"),
+                }
+            },
+        };
+        (file, start)
     }
 
     /// The process that runs and is not paused.
