@@ -104,6 +104,12 @@ impl Account {
         cells.flat_map(Cell::sealed).filter(|slot| slot.concerns_database()).collect()
     }
 
+    /// Lets go of every slot.
+    pub fn forget(&self) {
+        let meters = self.meters.read().unwrap_or_else(PoisonError::into_inner);
+        meters.iter().flat_map(|meter| &meter.cells).for_each(Cell::forget);
+    }
+
     /// Returns what has ended or is idle. Whether nothing is left that a new account would not have.
     pub fn sweep(&self, shared: &Arc<Shared>, now: UnixMillis, monotonic: Monotonic) -> bool {
         let lead = LEAD_AT_LEAST + SPREAD.mul_f64(f64::from(self.place) / f64::from(u16::MAX));
