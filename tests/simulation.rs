@@ -39,7 +39,10 @@ struct Ran {
 
 /// One history.
 fn run(seed: u64, told: bool) -> Ran {
-    let mut world = World::new(seed, told);
+    run_in(World::new(seed, told, false))
+}
+
+fn run_in(mut world: World) -> Ran {
     for _ in 0..STEPS {
         world.step();
     }
@@ -93,6 +96,16 @@ fn the_same_seed_is_the_same_history() {
         assert_eq!(run(seed, false).hash, run(seed, false).hash, "seed {seed}");
     }
     assert_ne!(run(1, false).hash, run(2, false).hash);
+}
+
+/// That the checks can fail: leases that time out are what the protocol must not have.
+#[test]
+fn taken_leases_are_noticed() {
+    let noticed = |seed: &u64| {
+        let failed = catch_unwind(|| run_in(World::new(*seed, false, true))).err();
+        failed.is_some_and(|why| why.downcast_ref::<String>().is_some_and(|why| why.starts_with("P1")))
+    };
+    assert!((1..=200).filter(noticed).count() >= 5);
 }
 
 /// For replays: the seed is named by the environment.

@@ -31,7 +31,7 @@ impl Model for Protocol {
             Property::always("what was admitted is debited", |_, s| is_debited(s)),
             Property::always("allocated is the sum of what slots hold", |_, s| is_balanced(s)),
             Property::always("P3: recorded = admitted, once all is returned", |_, s| is_exact(s)),
-            Property::always("P2: what is left can be had", |rules, s| is_usable(rules, s)),
+            Property::always("P2: what is left can be had", is_usable),
             // That the model does anything at all.
             Property::sometimes("the whole limit is used", |rules, s: &State| s.admitted == rules.limit(s)),
             Property::sometimes("somebody is refused while units remain", |rules, s: &State| {

@@ -3,7 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use plangate::ports::{BucketKey, GrantOutcome, GrantRequest, Incarnation, SlotKey, SlotTotals};
+use plangate::{
+    domain::{period::Windows, time::UnixMillis},
+    ports::{BucketKey, GrantOutcome, GrantRequest, Incarnation, SlotKey, SlotTotals},
+};
 
 /// What callers were let do in one bucket.
 #[derive(Debug, Clone, Copy, Default)]
@@ -78,6 +81,23 @@ impl Shadow {
 
     fn of<'a>(&'a self, bucket: &'a BucketKey) -> impl Iterator<Item = &'a Seen> {
         self.slots.get(bucket).into_iter().flat_map(BTreeMap::values)
+    }
+
+    /// The last totals of each open slot, with a seal that its owner has not set.
+    pub fn open(&self) -> Vec<SlotTotals> {
+        let all = self.slots.iter().flat_map(|(bucket, slots)| slots.iter().map(move |slot| (bucket, slot)));
+        let open = all.filter(|(_, (_, seen))| !seen.sealed && seen.granted > seen.used);
+        open.map(|(bucket, ((incarnation, seq), seen))| SlotTotals {
+            slot: SlotKey { bucket: bucket.clone(), incarnation: *incarnation, seq: *seq },
+            end: UnixMillis(i64::MAX),
+            granted: 0,
+            used: seen.used,
+            refunded: seen.refunded,
+            at: bucket.start,
+            sealed: true,
+            counted: Windows::default(),
+        })
+        .collect()
     }
 
     /// Units debited to the bucket.

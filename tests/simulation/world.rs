@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::FutureExt;
 use plangate::{
     clock::{Clock, ManualClock},
     domain::{
@@ -13,7 +14,7 @@ use plangate::{
         period::{AnchorDay, BillingCalendar, Window, Zone},
         time::{UnixMillis, Version},
     },
-    ports::{ChargeError, RegisterError},
+    ports::{ChargeError, LedgerStore, RegisterError},
     store::memory::Memory,
 };
 
@@ -57,10 +58,12 @@ pub struct World {
     /// A file was lost with what was not recorded yet: its leases stay debited.
     pub uncertain: bool,
     pub admitted: u64,
+    /// Now and then leases are taken from living nodes, as a time-out would: to see that it is noticed.
+    sabotaged: bool,
 }
 
 impl World {
-    pub fn new(seed: u64, told: bool) -> Self {
+    pub fn new(seed: u64, told: bool, sabotaged: bool) -> Self {
         let (mut random, clock) = (Seed::new(seed), ManualClock::at(START));
         let store = Arc::new(Memory::with_clock(Arc::clone(&clock) as _).unwrap());
         let network: Arc<Mutex<Network>> = Arc::default();
@@ -78,6 +81,7 @@ impl World {
             kills: 0,
             uncertain: false,
             admitted: 0,
+            sabotaged,
         };
         for name in ["acme", "bolt"] {
             let (id, limits) = (TenantId::parse(name).unwrap(), world.limits());
@@ -107,7 +111,7 @@ impl World {
     }
 
     fn limits(&mut self) -> Limits {
-        let mut limit = || if self.seed.chance(15) { 0 } else { self.seed.between(1, 30) };
+        let mut limit = || if self.seed.chance(15) { 0 } else { self.seed.between(1, 20) };
         Limits { tokens: limit(), requests: limit(), requests_a_day: limit() }
     }
 
@@ -127,6 +131,9 @@ impl World {
             91..93 => self.leave_or_return(),
             _ => {}
         }
+        if self.sabotaged && self.seed.chance(50) {
+            let _ = self.store.flush(&self.shadow.lock().unwrap().open()).now_or_never();
+        }
         self.drive();
         self.carry();
         self.answer_changes(false);
@@ -138,7 +145,8 @@ impl World {
     }
 
     fn request(&mut self) {
-        let (me, whose) = (self.node(), self.seed.below(self.tenants.len()));
+        // Most of it on one tenant, so that limits are met.
+        let (me, whose) = (self.node(), usize::from(self.seed.chance(25)));
         let charges = match self.seed.below(4) {
             0 => vec![tenants::charge(REQUESTS, 1), tenants::charge(TOKENS, self.seed.between(1, 5))],
             1 => vec![tenants::charge(TOKENS, self.seed.between(0, 8))],
