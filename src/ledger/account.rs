@@ -1,8 +1,8 @@
 //! Tenants' accounts: found once for each compiled rights, then reached directly.
 
 use std::{
-    collections::HashMap,
-    hash::{BuildHasher, RandomState},
+    collections::BTreeMap,
+    hash::{BuildHasher, BuildHasherDefault, DefaultHasher},
     sync::{Arc, OnceLock, PoisonError, RwLock},
     time::Duration,
 };
@@ -150,17 +150,22 @@ impl Desk {
     }
 }
 
-type Shard = RwLock<HashMap<TenantId, Arc<Account>>>;
+/// Ordered, as the hasher below is: for equal histories.
+type Shard = RwLock<BTreeMap<TenantId, Arc<Account>>>;
 
 /// All open accounts.
 pub(super) struct Accounts {
     shards: Box<[Shard]>,
-    hasher: RandomState,
+    /// Without random keys, so that equal histories visit the accounts in the same order.
+    hasher: BuildHasherDefault<DefaultHasher>,
 }
 
 impl Default for Accounts {
     fn default() -> Self {
-        Self { shards: (0..SHARDS).map(|_| Shard::default()).collect(), hasher: RandomState::new() }
+        Self {
+            shards: (0..SHARDS).map(|_| Shard::default()).collect(),
+            hasher: BuildHasherDefault::default(),
+        }
     }
 }
 
