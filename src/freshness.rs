@@ -164,6 +164,15 @@ impl Freshness {
         self.live_nodes.load(Ordering::Acquire)
     }
 
+    /// Since the last good poll was sent; `None`: there was none yet.
+    #[must_use]
+    pub fn poll_age(&self, now: Monotonic) -> Option<Duration> {
+        match self.last_poll.load(Ordering::Acquire) {
+            0 => None,
+            sent => Some(now.since(Monotonic(sent))),
+        }
+    }
+
     /// How current this node's knowledge is. `now` must be read after the request's head arrived.
     #[must_use]
     pub fn knowledge(&self, now: Monotonic) -> Knowledge {

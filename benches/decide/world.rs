@@ -32,7 +32,7 @@ use plangate::{
     ports::{
         Answer, AuditRow, Authenticator, BucketKey, ChangeRow, Committed, Directory, ExecuteError,
         GrantOutcome, GrantRequest, Hold, Incarnation, KeyStore, Ledger, LedgerStore, Origin, OthersUsage,
-        Policies, SlotTotals, Snapshot, StoreError, TenantStore, UsageRow,
+        Policies, Remainder, SlotTotals, Snapshot, StoreError, TenantStore, UsageRow,
     },
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -365,6 +365,12 @@ impl LedgerStore for Numbers {
     }
     async fn flush(&self, _: &[SlotTotals]) -> Result<(), StoreError> {
         Ok(())
+    }
+    async fn remainders(&self, _: Incarnation, buckets: &[BucketKey]) -> Result<Vec<Remainder>, StoreError> {
+        Ok(vec![Remainder { left: u64::MAX, held: 0 }; buckets.len()])
+    }
+    async fn open_slots(&self, _: &[Incarnation]) -> Result<Vec<SlotTotals>, StoreError> {
+        Ok(Vec::new())
     }
     async fn others(&self, _: Incarnation, buckets: &[BucketKey]) -> Result<Vec<OthersUsage>, StoreError> {
         Ok(vec![OthersUsage::default(); buckets.len()])

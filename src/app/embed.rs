@@ -60,10 +60,10 @@ impl Embedded {
         let registration = Registration {
             name: format!("embedded-{}", incarnation.0.simple()),
             incarnation,
-            replaces: None,
+            file: uuid::Uuid::now_v7(),
             digest: watched.catalog().digest.clone(),
         };
-        freshness.set_applied(store.register(&registration).await?);
+        freshness.set_applied(store.register(&registration).await?.version);
         let engine = Engine::new(EngineParts {
             store: Arc::clone(&store),
             freshness: Arc::clone(&freshness),

@@ -62,14 +62,14 @@ impl Ground {
         let registration = Registration {
             name: self.config.node_name(),
             incarnation,
-            replaces: lock.previous(),
+            file: lock.previous().map_or(incarnation.0, |run| run.0),
             digest: self.watched.catalog().digest.clone(),
         };
         self.patiently(|| async {
             match store.register(&registration).await {
                 // Nothing is cached yet, so everything up to here is in force.
-                Ok(version) => {
-                    self.freshness.set_applied(version);
+                Ok(registered) => {
+                    self.freshness.set_applied(registered.version);
                     Ok(Ok(()))
                 }
                 Err(RegisterError::Store(error)) => Err(error),

@@ -144,6 +144,36 @@ impl Window {
     }
 }
 
+/// Some of the windows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Windows(u8);
+
+impl Windows {
+    /// Those for which `counts` holds.
+    #[must_use]
+    pub fn of(counts: impl Fn(Window) -> bool) -> Self {
+        Self(Window::ALL.into_iter().filter(|window| counts(*window)).fold(0, |all, w| all | 1 << w as u8))
+    }
+
+    /// Those of a number that [`Windows::bits`] gave; what it cannot give is left out.
+    #[must_use]
+    pub const fn from_bits(bits: u8) -> Self {
+        Self(bits & 0b1111)
+    }
+
+    /// As a number under 16.
+    #[must_use]
+    pub const fn bits(self) -> u8 {
+        self.0
+    }
+
+    /// Whether `window` is one of them.
+    #[must_use]
+    pub const fn contains(self, window: Window) -> bool {
+        self.0 & (1 << window as u8) != 0
+    }
+}
+
 impl fmt::Display for Window {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())

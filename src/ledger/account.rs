@@ -4,6 +4,7 @@ use std::{
     collections::HashMap,
     hash::{BuildHasher, RandomState},
     sync::{Arc, OnceLock, PoisonError, RwLock},
+    time::Duration,
 };
 
 use tokio::sync::Notify;
@@ -24,6 +25,9 @@ use crate::domain::{
 };
 
 const SHARDS: usize = 64;
+/// The next period is prepared 1 to 10 minutes before it begins.
+const LEAD_AT_LEAST: Duration = Duration::from_secs(60);
+const SPREAD: Duration = Duration::from_secs(540);
 
 /// One meter of one tenant.
 #[derive(Debug)]
@@ -45,6 +49,8 @@ impl MeterAccount {
 #[derive(Debug)]
 pub(super) struct Account {
     tenant: TenantId,
+    /// Spreads what all tenants of one anchor would do at the same instant.
+    place: u16,
     /// Few, and written once each: found through a [`Desk`] from the second charge on.
     meters: RwLock<Vec<Arc<MeterAccount>>>,
     /// Told when a change of the tenant was applied.
@@ -53,7 +59,9 @@ pub(super) struct Account {
 
 impl Account {
     fn new(tenant: TenantId) -> Arc<Self> {
-        Arc::new(Self { tenant, meters: RwLock::default(), changed: Notify::new() })
+        let place =
+            tenant.as_str().bytes().fold(0_u16, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
+        Arc::new(Self { tenant, place, meters: RwLock::default(), changed: Notify::new() })
     }
 
     pub fn known(&self, meter: &MeterId) -> Option<Arc<MeterAccount>> {
@@ -90,12 +98,13 @@ impl Account {
     }
 
     /// Returns what has ended or is idle. Whether nothing is left that a new account would not have.
-    pub fn sweep(&self, shared: &Shared, now: UnixMillis, monotonic: Monotonic) -> bool {
+    pub fn sweep(&self, shared: &Arc<Shared>, now: UnixMillis, monotonic: Monotonic) -> bool {
+        let lead = LEAD_AT_LEAST + SPREAD.mul_f64(f64::from(self.place) / f64::from(u16::MAX));
         let meters = self.meters.read().unwrap_or_else(PoisonError::into_inner);
         let mut empty = true;
         for meter in meters.iter() {
             for cell in &meter.cells {
-                empty &= cell.sweep(shared, now, monotonic);
+                empty &= cell.sweep(shared, now, monotonic, lead);
             }
             empty &= meter.rate.is_idle(monotonic);
         }
@@ -175,7 +184,7 @@ impl Accounts {
 
     /// Sweeps the accounts of one part in `of` of all, and closes those that have nothing left and no rights that name
     /// them.
-    pub fn sweep(&self, shared: &Shared, part: usize, of: usize) {
+    pub fn sweep(&self, shared: &Arc<Shared>, part: usize, of: usize) {
         let now = shared.world.clock.now();
         let monotonic = shared.monotonic();
         for place in (0..SHARDS).filter(|place| place % of == part % of) {

@@ -2,21 +2,47 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use tokio::sync::Notify;
 
 use super::slot::Slot;
-use crate::{domain::time::Monotonic, ports::BucketKey};
+use crate::{
+    domain::{
+        time::{Monotonic, Version},
+        units::Units,
+    },
+    ports::{BucketKey, Remainder},
+};
 
-/// Why and until when the database need not be asked again for units of a bucket.
+/// The terms under which units are asked for: the database's word holds for these alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Terms {
+    pub version: Version,
+    pub limit: Units,
+}
+
+/// Why the database need not be asked again for units of a bucket. It holds until somebody says otherwise.
 #[derive(Debug)]
 struct Exhausted {
-    seq: u64,
+    terms: Terms,
     freed: u64,
     left: u64,
-    until: Monotonic,
+    /// Until then others may be giving back what they hold.
+    recall_ends: Monotonic,
+}
+
+/// What is known of the database's answer before it is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outlook {
+    /// Nothing: it is to be asked.
+    Unknown,
+    /// It has too few, but others were asked to give back what they hold.
+    Recalling,
+    /// It has too few.
+    Exhausted,
 }
 
 /// Units of a bucket outside of its open slot.
@@ -36,6 +62,13 @@ pub(super) struct Bucket {
     tally: ArcSwap<Tally>,
     exhausted: ArcSwapOption<Exhausted>,
     freed: AtomicU64,
+    /// Until then somebody wants what is given back.
+    wanted_until: AtomicU64,
+    /// Told when units may have come back, or it is clear that none will.
+    pub woken: Notify,
+    /// Requests that wait for that.
+    pub waiting: AtomicU64,
+    watched: AtomicBool,
     begun: AtomicU64,
     ended: AtomicU64,
 }
@@ -66,6 +99,10 @@ impl Bucket {
             tally: ArcSwap::default(),
             exhausted: ArcSwapOption::empty(),
             freed: AtomicU64::new(0),
+            wanted_until: AtomicU64::new(0),
+            woken: Notify::new(),
+            waiting: AtomicU64::new(0),
+            watched: AtomicBool::new(false),
             begun: AtomicU64::new(0),
             ended: AtomicU64::new(0),
         })
@@ -96,16 +133,63 @@ impl Bucket {
         self.freed.load(Ordering::SeqCst)
     }
 
-    /// The database had only `left` units for the slot `seq` when `freed` was noted.
-    pub fn exhaust(&self, seq: u64, freed: u64, left: u64, until: Monotonic) {
-        self.exhausted.store(Some(Arc::new(Exhausted { seq, freed, left, until })));
+    /// The database had only `left` units when `freed` was noted. Until `recall_ends` others may give some back.
+    pub fn exhaust(&self, terms: Terms, freed: u64, left: u64, recall_ends: Monotonic) {
+        self.exhausted.store(Some(Arc::new(Exhausted { terms, freed, left, recall_ends })));
+        if recall_ends == Monotonic(0) {
+            self.woken.notify_waiters();
+        }
     }
 
-    /// Whether it is known that the database would refuse the slot `seq` another `need` units.
-    pub fn is_exhausted(&self, seq: u64, need: u64, now: Monotonic) -> bool {
-        self.exhausted.load().as_deref().is_some_and(|known| {
-            known.seq == seq && known.freed == self.freed() && now < known.until && need > known.left
-        })
+    /// What the database would say to another `need` units.
+    pub fn outlook(&self, terms: Terms, need: u64, now: Monotonic) -> Outlook {
+        match self.exhausted.load().as_deref() {
+            Some(known) if known.terms == terms && known.freed == self.freed() && need > known.left => {
+                if now < known.recall_ends { Outlook::Recalling } else { Outlook::Exhausted }
+            }
+            _ => Outlook::Unknown,
+        }
+    }
+
+    /// The database's news: forgets that the bucket was exhausted where that may have ended, and ends the wait where
+    /// nobody holds anything any more.
+    pub fn hear(&self, news: Remainder) {
+        let Some(known) = self.exhausted.load_full() else { return };
+        if news.left > known.left {
+            self.exhausted.store(None);
+        } else if news.held == 0 && known.recall_ends > Monotonic(0) {
+            let Exhausted { terms, freed, left, .. } = *known;
+            self.exhausted.store(Some(Arc::new(Exhausted { terms, freed, left, recall_ends: Monotonic(0) })));
+        } else {
+            return;
+        }
+        self.woken.notify_waiters();
+    }
+
+    /// Asks anew, as units are held that can be recalled.
+    pub fn forget_exhaustion(&self) {
+        self.exhausted.store(None);
+        self.woken.notify_waiters();
+    }
+
+    /// Somebody is refused for want of units of this bucket: until then, what comes free is returned at once.
+    pub fn want(&self, until: Monotonic) {
+        self.wanted_until.fetch_max(until.0, Ordering::SeqCst);
+    }
+
+    /// Whether somebody waits for what comes free.
+    pub fn is_wanted(&self, now: Monotonic) -> bool {
+        now.0 < self.wanted_until.load(Ordering::SeqCst)
+    }
+
+    /// Marks that a request was refused by what is remembered. Whether none was since the last look.
+    pub fn watch(&self) -> bool {
+        !self.watched.load(Ordering::Relaxed) && !self.watched.swap(true, Ordering::SeqCst)
+    }
+
+    /// Takes the mark off.
+    pub fn unwatch(&self) {
+        self.watched.store(false, Ordering::SeqCst);
     }
 
     /// Sealed slots of this incarnation that are not settled yet.

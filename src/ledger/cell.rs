@@ -9,13 +9,14 @@ use arc_swap::ArcSwapOption;
 
 use super::{
     bucket::{Bucket, Mark},
+    refill,
     shared::{Shared, lock},
     slot::{Slot, SlotTerms},
 };
 use crate::{
     domain::{
         id::{MeterId, TenantId},
-        period::Window,
+        period::{Window, Windows},
         rights::{Entitlement, Rights},
         time::{Monotonic, UnixMillis},
         units::Units,
@@ -35,6 +36,8 @@ pub(super) struct Wish<'a> {
     pub rights: &'a Rights,
     pub entitlement: &'a Entitlement,
     pub limit: Option<Units>,
+    /// The windows in which the meter is counted.
+    pub counted: Windows,
     pub now: UnixMillis,
 }
 
@@ -42,6 +45,7 @@ impl Wish<'_> {
     fn is_met_by(&self, slot: &Slot) -> bool {
         slot.version == self.rights.version
             && slot.limit == self.limit
+            && slot.counted == self.counted
             && slot.period.contains(self.now)
             && !slot.word.is_sealed()
     }
@@ -58,6 +62,8 @@ pub(super) struct Cell {
 struct Rest {
     /// The slot of the period before the current one's.
     previous: Option<Arc<Slot>>,
+    /// The slot of the period after it, opened and granted a while before that begins.
+    next: Option<Arc<Slot>>,
     /// Every bucket of which there is an open slot, or a sealed one that is not settled.
     buckets: Vec<Arc<Bucket>>,
 }
@@ -101,17 +107,19 @@ impl Cell {
         }
         let in_force = shared.catalog.load().as_ref().is_none_or(|c| Arc::ptr_eq(c, &wish.rights.catalog));
         // A request that is still decided by the catalog before the present one does not bring an old limit back.
-        let limit_holds = |slot: &Slot| slot.limit == wish.limit || !in_force;
+        let limit_holds =
+            |slot: &Slot| (slot.limit == wish.limit && slot.counted == wish.counted) || !in_force;
         let version = wish.rights.version;
         let usable = |slot: &Slot| slot.version == version && limit_holds(slot) && !slot.word.is_sealed();
         let current = self.current.load_full();
-        for slot in current.iter().chain(&rest.previous) {
+        for slot in current.iter().chain(&rest.previous).chain(&rest.next) {
             if slot.version > version {
                 return Err(ChargeError::Outdated);
             }
-            if usable(slot) && slot.period.contains(wish.now) {
-                return Ok(Arc::clone(slot));
-            }
+        }
+        let open = current.iter().chain(&rest.previous);
+        if let Some(slot) = open.into_iter().find(|slot| usable(slot) && slot.period.contains(wish.now)) {
+            return Ok(Arc::clone(slot));
         }
         let current = current.filter(|slot| {
             usable(slot) || {
@@ -120,10 +128,12 @@ impl Cell {
                 false
             }
         });
-        if let Some(slot) = rest.previous.take_if(|slot| !usable(slot)) {
-            retire(shared, &slot);
-        }
-        let slot = self.make(shared, &mut rest, (tenant, meter), wish);
+        let unusable = [rest.previous.take_if(|slot| !usable(slot)), rest.next.take_if(|slot| !usable(slot))];
+        unusable.iter().flatten().for_each(|slot| retire(shared, slot));
+        let slot = match rest.next.take_if(|slot| slot.period.contains(wish.now)) {
+            Some(begun) => begun,
+            None => self.make(shared, &mut rest, (tenant, meter), wish),
+        };
         let displaced = match current {
             // The request arrived before the current period began.
             Some(current) if slot.period.start < current.period.start => rest.previous.replace(slot.clone()),
@@ -145,7 +155,8 @@ impl Cell {
         (tenant, meter): (&TenantId, &MeterId),
         wish: Wish<'_>,
     ) -> Arc<Slot> {
-        let period = wish.entitlement.calendar.period(self.window, wish.now);
+        let calendar = &wish.entitlement.calendar;
+        let period = calendar.period(self.window, wish.now);
         let key = BucketKey {
             tenant: tenant.clone(),
             meter: meter.clone(),
@@ -153,6 +164,18 @@ impl Cell {
             start: period.start,
             epoch: wish.entitlement.epoch,
         };
+        let terms = SlotTerms {
+            period,
+            calendar: calendar.clone(),
+            limit: wish.limit,
+            counted: wish.counted,
+            version: wish.rights.version,
+            opened: shared.monotonic(),
+        };
+        self.slot_of(shared, rest, key, terms)
+    }
+
+    fn slot_of(&self, shared: &Shared, rest: &mut Rest, key: BucketKey, terms: SlotTerms) -> Arc<Slot> {
         let bucket = match rest.buckets.iter().find(|bucket| bucket.key == key) {
             Some(bucket) => Arc::clone(bucket),
             None => {
@@ -161,20 +184,39 @@ impl Cell {
             }
         };
         let key = SlotKey { bucket: key, incarnation: shared.world.incarnation, seq: shared.next_seq() };
+        Slot::new(key, terms, &bucket)
+    }
+
+    /// Opens the next period's slot a while before it begins and asks for its first units, so that not all tenants of one
+    /// anchor ask at the same instant. `lead` is how long before.
+    fn prepare(&self, shared: &Arc<Shared>, rest: &mut Rest, now: UnixMillis, lead: Duration) {
+        let Some(current) = self.current.load_full() else { return };
+        let from =
+            UnixMillis(current.period.end.0.saturating_sub(i64::try_from(lead.as_millis()).unwrap_or(0)));
+        let due = current.is_bounded() && from <= now && now < current.period.end && !shared.is_closed();
+        if !due || rest.next.is_some() || current.word.is_sealed() {
+            return;
+        }
+        let period = current.calendar.period(self.window, current.period.end);
+        let key = BucketKey { start: period.start, ..current.key.bucket.clone() };
         let terms = SlotTerms {
-            key,
             period,
-            limit: wish.limit,
-            version: wish.rights.version,
+            calendar: current.calendar.clone(),
+            limit: current.limit,
+            counted: current.counted,
+            version: current.version,
             opened: shared.monotonic(),
         };
-        Slot::new(terms, &bucket)
+        let slot = self.slot_of(shared, rest, key, terms);
+        let expected = lock(&current.refill).last;
+        rest.next = Some(Arc::clone(&slot));
+        refill::ask_ahead(shared, &slot, expected);
     }
 
     /// Seals every open slot; the next charge opens new ones. Adds those to `out` that are to be recorded.
     pub fn seal(&self, shared: &Shared, out: &mut Vec<Arc<Slot>>) {
         let mut rest = lock(&self.rest);
-        let open = self.current.swap(None).into_iter().chain(rest.previous.take());
+        let open = self.current.swap(None).into_iter().chain(rest.previous.take()).chain(rest.next.take());
         for slot in open {
             retire(shared, &slot);
         }
@@ -184,24 +226,51 @@ impl Cell {
     }
 
     /// Returns the slots of ended periods and idle ones, and forgets what is settled. Whether the cell is empty then.
-    pub fn sweep(&self, shared: &Shared, now: UnixMillis, monotonic: Monotonic) -> bool {
+    pub fn sweep(&self, shared: &Arc<Shared>, now: UnixMillis, monotonic: Monotonic, lead: Duration) -> bool {
         let mut rest = lock(&self.rest);
+        self.prepare(shared, &mut rest, now, lead);
         let over = |slot: &Slot| slot.period.end + GRACE <= now || slot.word.is_sealed();
-        if let Some(slot) = rest.previous.take_if(|slot| over(slot)) {
-            retire(shared, &slot);
-        }
+        let ended = [rest.previous.take_if(|slot| over(slot)), rest.next.take_if(|slot| over(slot))];
+        ended.iter().flatten().for_each(|slot| retire(shared, slot));
         let current = self.current.load_full();
         if let Some(slot) = current.filter(|slot| over(slot) || slot.idle(monotonic) >= IDLE) {
             self.current.store(None);
             retire(shared, &slot);
         }
+        if self.current.load().is_none() {
+            // Also a prepared one falls idle when nobody comes.
+            self.current.store(rest.next.take_if(|slot| slot.period.contains(now)));
+        }
         let current = self.current.load_full();
-        let previous = rest.previous.clone();
+        let others = [rest.previous.clone(), rest.next.clone()];
         let open = |bucket: &Arc<Bucket>| {
-            current.iter().chain(&previous).any(|slot| Arc::ptr_eq(&slot.bucket, bucket))
+            current.iter().chain(others.iter().flatten()).any(|slot| Arc::ptr_eq(&slot.bucket, bucket))
         };
         rest.buckets.retain(|bucket| !bucket.fold() || open(bucket));
         rest.buckets.is_empty()
+    }
+
+    fn open_slots(&self, rest: &Rest) -> impl Iterator<Item = Arc<Slot>> + use<> {
+        self.current.load_full().into_iter().chain(rest.previous.clone()).chain(rest.next.clone())
+    }
+
+    /// Others want units of a bucket: seals its open slot where it has any left. The bucket, and the slots whose totals
+    /// are to be recorded at once; `None` where this node knows nothing of it.
+    pub fn recall(&self, shared: &Shared, key: &BucketKey) -> Option<(Arc<Bucket>, Vec<Arc<Slot>>)> {
+        let mut rest = lock(&self.rest);
+        let bucket = Arc::clone(rest.buckets.iter().find(|bucket| bucket.key == *key)?);
+        let unspent = |slot: &Arc<Slot>| slot.key.bucket == *key && slot.has_unspent();
+        let current = self.current.load_full().filter(unspent);
+        if current.is_some() {
+            self.current.store(None);
+        }
+        let given =
+            [current, rest.previous.take_if(|slot| unspent(slot)), rest.next.take_if(|slot| unspent(slot))];
+        given.iter().flatten().for_each(|slot| retire(shared, slot));
+        let mut totals = bucket.sealed();
+        totals.extend(self.open_slots(&rest).filter(|slot| slot.key.bucket == *key));
+        totals.retain(|slot| slot.concerns_database() && slot.recorded() != slot.word.totals());
+        Some((bucket, totals))
     }
 
     /// What this node has not recorded yet of the bucket that starts at `key.start`.
@@ -211,8 +280,7 @@ impl Cell {
             return Unrecorded::default();
         };
         let mut answer = Unrecorded { mark: bucket.mark(), ..Unrecorded::default() };
-        let open = self.current.load_full().into_iter().chain(rest.previous.clone());
-        for slot in open.filter(|slot| slot.key.bucket == *key).chain(bucket.sealed()) {
+        for slot in self.open_slots(&rest).filter(|slot| slot.key.bucket == *key).chain(bucket.sealed()) {
             answer.net += i128::from(slot.word.totals().net()) - i128::from(slot.recorded().net());
             if slot.is_unsure() {
                 answer.unsure.push(slot);

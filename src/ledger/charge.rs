@@ -1,20 +1,27 @@
 //! Charges a request: the rates first, then every window of every meter, all or nothing.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    pin::Pin,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use tokio::time::Sleep;
 
 use super::{
     account::Desk,
+    bucket::{Bucket, Outlook},
     cell::Wish,
     hold::{Entry, Line, Lines, TakenRate},
     refill::{self, Verdict},
-    shared::Shared,
+    shared::{Shared, lock},
     slot::Slot,
     word::Spend,
 };
 use crate::{
     domain::{
         denial::Denial,
-        period::Window,
+        period::{Window, Windows},
         rights::{Entitlement, Rights},
         route::Charge,
         time::UnixMillis,
@@ -27,13 +34,27 @@ use crate::{
 const ATTEMPTS: usize = 64;
 /// A request does not wait for units for longer.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// A request waits once for what others give back, and no longer.
+pub(super) const RECALL: Duration = Duration::from_millis(100);
+/// Requests that may wait for that, a bucket.
+const RECALL_WAITERS: u64 = 256;
+/// Before units are asked for again that are withheld at present.
+const LATER: Duration = Duration::from_millis(50);
 /// How long the news of a change that the database already knows may take to come here: a poll and some.
 const NEWS: Duration = Duration::from_millis(300);
 
 enum Attempt {
     Taken,
     Refused(ChargeError),
-    Short(Vec<(Arc<Slot>, u64)>),
+    Short(Vec<Want>),
+}
+
+/// What a word is short of.
+struct Want {
+    slot: Arc<Slot>,
+    need: u64,
+    /// The database has too few; others were asked to give theirs back.
+    recalling: bool,
 }
 
 /// See [`crate::ports::Ledger::charge`].
@@ -47,7 +68,7 @@ pub(super) fn charge(
         Ok(taking) => taking,
         Err(refused) => return Answer::Ready(Err(refused)),
     };
-    match taking.attempt(shared, rights, now) {
+    match taking.attempt(shared, rights, now, false) {
         Attempt::Taken => Answer::Ready(Ok(taking.finish(shared))),
         Attempt::Refused(why) => Answer::Ready(Err(why)),
         Attempt::Short(short) => {
@@ -105,9 +126,10 @@ impl Taking {
         Hold::new(Entry::new(shared, std::mem::take(&mut self.0)))
     }
 
-    fn attempt(&mut self, shared: &Arc<Shared>, rights: &Rights, now: UnixMillis) -> Attempt {
+    /// `waited`: the request has waited for others to give back units, and does not again.
+    fn attempt(&mut self, shared: &Arc<Shared>, rights: &Rights, now: UnixMillis, waited: bool) -> Attempt {
         for _ in 0..ATTEMPTS {
-            match self.look(shared, rights, now) {
+            match self.look(shared, rights, now, waited) {
                 Ok(Look::Fits) => {}
                 Ok(Look::Moved) => continue,
                 Ok(Look::Short(short)) => return Attempt::Short(short),
@@ -121,7 +143,13 @@ impl Taking {
     }
 
     /// Finds every word and asks whether it would do, before any is charged.
-    fn look(&mut self, shared: &Shared, rights: &Rights, now: UnixMillis) -> Result<Look, ChargeError> {
+    fn look(
+        &mut self,
+        shared: &Shared,
+        rights: &Rights,
+        now: UnixMillis,
+        waited: bool,
+    ) -> Result<Look, ChargeError> {
         let entitlement = entitlement(rights)?;
         let mut short = Vec::new();
         for window in Window::ALL {
@@ -132,16 +160,24 @@ impl Taking {
                 else {
                     continue;
                 };
-                let wish = Wish { rights, entitlement, limit: quota.hard_limit(window), now };
+                let counted = Windows::of(|window| quota.counts(window));
+                let wish = Wish { rights, entitlement, limit: quota.hard_limit(window), counted, now };
                 let owner = (&line.meter.tenant, &line.meter.meter);
                 let slot = line.meter.cell(window).slot(shared, owner, wish)?;
                 match slot.word.peek(line.units.get(), slot.is_bounded()) {
                     Spend::Taken { .. } => {}
                     Spend::Sealed => return Ok(Look::Moved),
-                    Spend::Full => return Err(ChargeError::Unavailable),
+                    Spend::Full => {
+                        // It has counted as far as it can: the next one goes on. A new one that is full at once has been
+                        // asked for more than any can count.
+                        if slot.word.totals().used == 0 || !slot.word.seal() {
+                            return Err(ChargeError::Unavailable);
+                        }
+                        return Ok(Look::Moved);
+                    }
                     Spend::Short { need } => {
-                        ask_or_refuse(shared, &slot, line.units, need)?;
-                        short.push((Arc::clone(&slot), need));
+                        let recalling = ask_or_refuse(shared, &slot, line.units, need, waited)?;
+                        short.push(Want { slot: Arc::clone(&slot), need, recalling });
                     }
                 }
                 *place = Some(slot);
@@ -154,17 +190,40 @@ impl Taking {
 enum Look {
     Fits,
     Moved,
-    Short(Vec<(Arc<Slot>, u64)>),
+    Short(Vec<Want>),
 }
 
-/// Whether it is of use to ask the database for more units.
-fn ask_or_refuse(shared: &Shared, slot: &Slot, units: Units, need: u64) -> Result<(), ChargeError> {
-    let Some(limit) = slot.limit else { return Ok(()) };
-    let now = shared.monotonic();
-    if units > limit || slot.bucket.is_exhausted(slot.key.seq, need, now) {
+/// Refuses where it is of no use to ask the database for more units. Otherwise whether it was asked, and others are giving
+/// theirs back.
+fn ask_or_refuse(
+    shared: &Shared,
+    slot: &Slot,
+    units: Units,
+    need: u64,
+    waited: bool,
+) -> Result<bool, ChargeError> {
+    let Some(limit) = slot.limit else { return Ok(false) };
+    if units > limit {
         return Err(exhausted(slot, limit).into());
     }
-    if shared.outage.is_on(now) { Err(ChargeError::Unavailable) } else { Ok(()) }
+    let now = shared.monotonic();
+    let Some(terms) = slot.terms() else { return Ok(false) };
+    match slot.bucket.outlook(terms, need, now) {
+        Outlook::Recalling if !waited && slot.bucket.waiting.load(Ordering::Relaxed) < RECALL_WAITERS => {
+            return Ok(true);
+        }
+        Outlook::Recalling | Outlook::Exhausted => {
+            if slot.bucket.watch() {
+                lock(&shared.watched).push(Arc::clone(&slot.bucket));
+            }
+            return Err(exhausted(slot, limit).into());
+        }
+        Outlook::Unknown => {}
+    }
+    if shared.outage.is_on(now) || shared.is_adrift(now) {
+        return Err(ChargeError::Unavailable);
+    }
+    Ok(false)
 }
 
 fn exhausted(slot: &Slot, limit: Units) -> Denial {
@@ -182,12 +241,13 @@ async fn wait(
     rights: Arc<Rights>,
     mut taking: Taking,
     now: UnixMillis,
-    mut short: Vec<(Arc<Slot>, u64)>,
+    mut short: Vec<Want>,
 ) -> Result<Hold, ChargeError> {
     let charge = async {
+        let mut recall = None;
         loop {
-            gather(&shared, &rights, short).await?;
-            match taking.attempt(&shared, &rights, now) {
+            let waited = gather(&shared, &rights, short, &mut recall).await?;
+            match taking.attempt(&shared, &rights, now, waited) {
                 Attempt::Taken => return Ok(()),
                 Attempt::Refused(why) => return Err(why),
                 Attempt::Short(still) => short = still,
@@ -201,20 +261,30 @@ async fn wait(
     }
 }
 
-/// Asks for what each slot is short of, and waits for all answers.
+/// The end of the one wait for others.
+type RecallEnds = Pin<Box<Sleep>>;
+
+/// Asks for what each slot is short of, and waits for all answers. Whether the wait for others is over.
 async fn gather(
     shared: &Arc<Shared>,
     rights: &Rights,
-    short: Vec<(Arc<Slot>, u64)>,
-) -> Result<(), ChargeError> {
+    short: Vec<Want>,
+    recall: &mut Option<RecallEnds>,
+) -> Result<bool, ChargeError> {
     let mut answers = Vec::with_capacity(short.len());
-    for (slot, need) in short {
+    let mut recalling = Vec::new();
+    for Want { slot, need, recalling: others } in short {
+        if others {
+            recalling.push(slot);
+            continue;
+        }
         let hear = refill::join(shared, &slot, need).ok_or(ChargeError::Unavailable)?;
         answers.push((slot, hear));
     }
     for (slot, hear) in answers {
         match hear.await {
             Ok(Verdict::Again) => {}
+            Ok(Verdict::Later) => tokio::time::sleep(LATER).await,
             Ok(Verdict::Unavailable) | Err(_) => return Err(ChargeError::Unavailable),
             Ok(Verdict::Stale) => {
                 news(shared, rights, &slot).await;
@@ -222,7 +292,45 @@ async fn gather(
             }
         }
     }
-    Ok(())
+    if let Some(slot) = recalling.first() {
+        let ends = recall.get_or_insert_with(|| Box::pin(tokio::time::sleep(RECALL)));
+        recalled(shared, slot, ends).await;
+    }
+    Ok(recall.as_ref().is_some_and(|ends| ends.is_elapsed()))
+}
+
+/// One who waits for units of a bucket that others hold.
+struct Waiter<'a>(&'a Bucket);
+
+impl<'a> Waiter<'a> {
+    fn of(bucket: &'a Bucket) -> Self {
+        bucket.waiting.fetch_add(1, Ordering::Relaxed);
+        Self(bucket)
+    }
+}
+
+impl Drop for Waiter<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Waits until others have given back what they held, or hold nothing, or the time is up.
+async fn recalled(shared: &Shared, slot: &Slot, ends: &mut RecallEnds) {
+    let _waiter = Waiter::of(&slot.bucket);
+    let mut woken = std::pin::pin!(slot.bucket.woken.notified());
+    // Registered before the look: the news can come in between.
+    woken.as_mut().enable();
+    let Some(terms) = slot.terms() else { return };
+    if slot.word.is_sealed() || slot.bucket.outlook(terms, u64::MAX, shared.monotonic()) != Outlook::Recalling
+    {
+        return;
+    }
+    tokio::select! {
+        biased;
+        () = woken => {}
+        () = ends => {}
+    }
 }
 
 /// Waits for the change that outdated the slot to be applied here (which seals it), so that resolving the rights again

@@ -9,6 +9,7 @@ use std::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    recall,
     shared::{Shared, lock},
     slot::Slot,
 };
@@ -23,6 +24,14 @@ const BATCH: usize = 5000;
 const PARTS: usize = 16;
 /// A statement that has not ended after so long is taken as failed; repeating it is harmless.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Exhausted buckets are looked at with every second flush: so a node with nothing but exhausted tenants asks for less
+/// than one statement in a second.
+const LOOK: u32 = 2;
+
+pub(super) fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
 
 /// Slots whose totals are to be recorded, oldest first, each at most once in effect (see [`Slot::soil`]).
 #[derive(Debug, Default)]
@@ -135,22 +144,27 @@ pub(super) async fn flush(shared: &Shared) -> Result<(), StoreError> {
 }
 
 /// Flushes once in `every`, less often while it fails, and sweeps the accounts, until `stop`.
-pub(super) async fn run(shared: &Shared, stop: CancellationToken, every: Duration) {
+pub(super) async fn run(shared: &Arc<Shared>, stop: CancellationToken, every: Duration) {
     let mut pause = every;
     let mut away = false;
     let mut part = 0;
+    let mut ticks = 0_u32;
     loop {
         let turn = async {
             tokio::select! {
-                () = tokio::time::sleep(pause) => {}
+                biased;
+                () = tokio::time::sleep(pause) => true,
                 // The database was away, and now it answers somebody else.
-                () = shared.world.freshness.next_poll(), if away => {}
+                () = shared.world.freshness.next_poll(), if away => true,
+                // Somebody waits for what came free.
+                () = shared.hurry.notified() => false,
             }
         };
-        tokio::select! {
+        let whole = tokio::select! {
+            biased;
             () = stop.cancelled() => return,
-            () = turn => {}
-        }
+            whole = turn => whole,
+        };
         let outcome = flush(shared).await;
         away = matches!(outcome, Err(StoreError::Unavailable(_)));
         match outcome {
@@ -159,6 +173,16 @@ pub(super) async fn run(shared: &Shared, stop: CancellationToken, every: Duratio
                 pause = (every * SLOWEST).min(pause * 2);
                 tracing::warn!(%error, waiting = shared.dirty.len(), retry_in = ?pause, "usage not recorded yet");
             }
+        }
+        if !whole {
+            continue;
+        }
+        ticks = ticks.wrapping_add(1);
+        if !away
+            && ticks.is_multiple_of(LOOK)
+            && let Err(error) = recall::look_again(shared).await
+        {
+            tracing::debug!(%error, "exhausted quotas are looked at later");
         }
         part = (part + 1) % PARTS;
         shared.accounts.sweep(shared, part, PARTS);

@@ -1,12 +1,10 @@
 //! Asks the database for units and opens what it grants: many slots in one statement.
 
-use std::{
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::sync::{Arc, atomic::Ordering};
 
 use super::{
     bucket::Mark,
+    charge::RECALL,
     flush::{self, PATIENCE},
     refill::Verdict,
     shared::{Shared, lock},
@@ -72,7 +70,8 @@ impl Job {
             version: self.slot.version,
             granted: refill.believed,
             need: need.saturating_sub(unopened).max(1),
-            want: ahead.max(limit.get() / 1000).max(refill.wanted).max(1),
+            demand: refill.wanted.max(need),
+            want: ahead.max(limit.get() / 1000).max(refill.wanted).max(refill.expected).max(1),
         };
         Asked { request, own, freed, begun, quiet: begun.follows(look) }
     }
@@ -85,16 +84,26 @@ impl Job {
                 self.shared.metrics.grants.fetch_add(1, Ordering::Relaxed);
                 Verdict::Again
             }
-            GrantOutcome::Exhausted { left, used } => {
+            GrantOutcome::Exhausted { left, used, held } => {
                 self.learn(asked, used);
                 // It compared what it has granted with what was asked: all of that may be spent.
                 self.open(asked.request.granted);
                 self.slot.low_water.store(0, Ordering::Relaxed);
-                let until = self.shared.monotonic().0.saturating_add(nanos(self.shared.exhaustion_holds()));
-                self.slot.bucket.exhaust(self.slot.key.seq, asked.freed, left, Monotonic(until));
+                let recall_ends = match held {
+                    0 => Monotonic(0),
+                    _ => Monotonic(self.shared.monotonic().0.saturating_add(flush::nanos(RECALL))),
+                };
+                if let Some(terms) = self.slot.terms() {
+                    self.slot.bucket.exhaust(terms, asked.freed, left, recall_ends);
+                }
                 Verdict::Again
             }
             GrantOutcome::Stale => Verdict::Stale,
+            GrantOutcome::Withheld => {
+                let last = lock(&self.slot.refill).last;
+                self.slot.low_water.store(last / 4, Ordering::Relaxed);
+                Verdict::Later
+            }
             GrantOutcome::Refused { granted } => self.refused(granted),
         }
     }
@@ -219,8 +228,4 @@ async fn ask(shared: &Arc<Shared>, jobs: &[Job]) -> Result<Vec<Verdict>, StoreEr
     reported.recorded = true;
     drop(reported);
     Ok(verdicts)
-}
-
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -22,6 +22,7 @@ mod grant;
 mod hold;
 mod metrics;
 mod rate_cell;
+mod recall;
 mod refill;
 mod shared;
 mod slot;
@@ -36,7 +37,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     domain::{catalog::Catalog, id::TenantId, rights::Rights, route::Charge, time::UnixMillis},
-    ports::{Answer, BoxFuture, ChargeError, Hold, Ledger, MeterUsage, StoreError},
+    ports::{Answer, BoxFuture, ChargeError, Hold, Ledger, MeterUsage, StoreError, Wanted},
 };
 
 pub use metrics::{LedgerMetrics, UnitCounts};
@@ -83,6 +84,12 @@ impl EscrowLedger {
             account.changed.notify_waiters();
         }
         Box::pin(async move { flush::flush(&shared).await })
+    }
+
+    /// Other nodes were refused units of these buckets: gives back what is held of them and not spent, and wakes the
+    /// requests of this node that wait for any. Done when this returns but for the recording, which goes on by itself.
+    pub fn recall(&self, wanted: &[Wanted]) {
+        recall::recall(&self.0, wanted);
     }
 
     /// Records totals every second and returns what has ended, until `stop`. One task for the life of the node.

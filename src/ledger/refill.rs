@@ -31,6 +31,8 @@ pub(super) enum Verdict {
     Again,
     /// The limit was compiled from facts that are not the current ones.
     Stale,
+    /// Nothing is granted at present, for a reason that passes.
+    Later,
     /// The database cannot say now.
     Unavailable,
 }
@@ -50,6 +52,8 @@ pub(super) struct Refill {
     pub rate_from: (Monotonic, u64),
     /// The size of the last grant.
     pub last: u64,
+    /// What is likely to be used soon, where nothing was yet.
+    pub expected: u64,
 }
 
 impl Refill {
@@ -62,6 +66,7 @@ impl Refill {
             waiters: Vec::new(),
             rate_from: (now, 0),
             last: 0,
+            expected: 0,
         }
     }
 
@@ -113,6 +118,18 @@ pub(super) fn prefetch(shared: &Arc<Shared>, slot: &Arc<Slot>) {
     if start {
         enqueue(shared, slot);
     }
+}
+
+/// Asks for the first units of a slot that is charged later.
+pub(super) fn ask_ahead(shared: &Arc<Shared>, slot: &Arc<Slot>, expected: u64) {
+    {
+        let mut refill = lock(&slot.refill);
+        refill.expected = expected;
+        if std::mem::replace(&mut refill.in_flight, true) {
+            return;
+        }
+    }
+    enqueue(shared, slot);
 }
 
 fn enqueue(shared: &Arc<Shared>, slot: &Arc<Slot>) {

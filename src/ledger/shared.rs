@@ -9,10 +9,13 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, sync::Notify};
 use tokio_util::task::TaskTracker;
 
-use super::{account::Accounts, flush::DirtyQueue, metrics::LedgerMetrics, refill::GrantQueue, slot::Slot};
+use super::{
+    account::Accounts, bucket::Bucket, flush::DirtyQueue, metrics::LedgerMetrics, refill::GrantQueue,
+    slot::Slot,
+};
 use crate::{
     clock::Clock,
     domain::{catalog::Catalog, time::Monotonic},
@@ -47,6 +50,10 @@ pub(super) struct Shared {
     pub catalog: ArcSwapOption<Catalog>,
     /// Nothing is charged any more.
     pub closed: AtomicBool,
+    /// Exhausted buckets of which requests were refused since they were last looked at.
+    pub watched: Mutex<Vec<Arc<Bucket>>>,
+    /// Something is to be recorded sooner than with the next flush.
+    pub hurry: Notify,
     seq: AtomicU64,
 }
 
@@ -61,6 +68,8 @@ impl Shared {
             metrics: Arc::default(),
             catalog: ArcSwapOption::empty(),
             closed: AtomicBool::new(false),
+            watched: Mutex::default(),
+            hurry: Notify::new(),
             seq: AtomicU64::new(1),
         })
     }
@@ -77,8 +86,12 @@ impl Shared {
     /// Has a slot's totals recorded with the next flush.
     pub fn soil(&self, slot: &Arc<Slot>) {
         if slot.soil() {
-            slot.waiting(self.monotonic());
+            let now = self.monotonic();
+            slot.waiting(now);
             self.dirty.push(Arc::clone(slot));
+            if slot.word.is_sealed() && slot.bucket.is_wanted(now) {
+                self.hurry.notify_one();
+            }
         }
     }
 
@@ -86,16 +99,14 @@ impl Shared {
         self.closed.load(Ordering::SeqCst)
     }
 
-    /// How long the database's word that a quota is exhausted holds. With other nodes alive units may come back at any
-    /// time; alone, only what an earlier run of this node still returns could.
-    pub fn exhaustion_holds(&self) -> Duration {
-        if self.world.freshness.live_nodes() > 1 {
-            Duration::from_millis(250)
-        } else {
-            Duration::from_secs(1)
-        }
+    /// Whether the database's clock has not been heard for so long that no period can be told for sure.
+    pub fn is_adrift(&self, now: Monotonic) -> bool {
+        self.world.freshness.poll_age(now).is_some_and(|age| age > ADRIFT)
     }
 }
+
+/// An estimate of the database's clock that is older stops grants.
+const ADRIFT: Duration = Duration::from_secs(60);
 
 /// Remembers that the database is away, so that requests which need it fail at once instead of queueing.
 #[derive(Debug, Default)]

@@ -6,13 +6,13 @@ use std::sync::{
 };
 
 use super::{
-    bucket::Bucket,
+    bucket::{Bucket, Terms},
     refill::Refill,
-    word::{Totals, Word},
+    word::{Spend, Totals, Word},
 };
 use crate::{
     domain::{
-        period::Period,
+        period::{BillingCalendar, Period, Window, Windows},
         time::{Monotonic, UnixMillis, Version},
         units::Units,
     },
@@ -24,8 +24,12 @@ use crate::{
 pub(super) struct Slot {
     pub key: SlotKey,
     pub period: Period,
+    /// Tells the period after it.
+    pub calendar: BillingCalendar,
     /// The hard limit; `None`: only counted.
     pub limit: Option<Units>,
+    /// The windows in which the meter is counted.
+    pub counted: Windows,
     /// The version of the tenant's facts from which the limit was compiled.
     pub version: Version,
     pub word: Word,
@@ -51,19 +55,22 @@ struct Acked {
 
 /// What a new slot is for.
 pub(super) struct SlotTerms {
-    pub key: SlotKey,
     pub period: Period,
+    pub calendar: BillingCalendar,
     pub limit: Option<Units>,
+    pub counted: Windows,
     pub version: Version,
     pub opened: Monotonic,
 }
 
 impl Slot {
-    pub fn new(terms: SlotTerms, bucket: &Arc<Bucket>) -> Arc<Self> {
+    pub fn new(key: SlotKey, terms: SlotTerms, bucket: &Arc<Bucket>) -> Arc<Self> {
         Arc::new(Self {
-            key: terms.key,
+            key,
             period: terms.period,
+            calendar: terms.calendar,
             limit: terms.limit,
+            counted: terms.counted,
             version: terms.version,
             word: Word::default(),
             bucket: Arc::clone(bucket),
@@ -81,6 +88,16 @@ impl Slot {
     /// Whether charges to it need grants.
     pub fn is_bounded(&self) -> bool {
         self.limit.is_some()
+    }
+
+    /// The terms under which it asks for units; `None`: it needs none.
+    pub fn terms(&self) -> Option<Terms> {
+        self.limit.map(|limit| Terms { version: self.version, limit })
+    }
+
+    /// Whether granted units are left that somebody else could use.
+    pub fn has_unspent(&self) -> bool {
+        self.is_bounded() && matches!(self.word.peek(1, true), Spend::Taken { .. })
     }
 
     /// Units used of the bucket, this slot to the unit.
@@ -123,8 +140,10 @@ impl Slot {
         SlotTotals {
             slot: self.key.clone(),
             end: self.period.end,
+            granted: self.word.granted(),
             used: totals.used,
             refunded: totals.refunded,
+            counted: if self.key.bucket.window == Window::Month { self.counted } else { Windows::default() },
             // What is recorded after the period was still used in it.
             at: at.min(UnixMillis(self.period.end.0.saturating_sub(1))),
             sealed: totals.sealed,

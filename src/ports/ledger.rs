@@ -8,7 +8,7 @@ use super::{Answer, BoxFuture, StoreError};
 use crate::domain::{
     denial::Denial,
     id::{MeterId, TenantId},
-    period::{Period, Window},
+    period::{Period, Window, Windows},
     rights::Rights,
     route::Charge,
     time::{UnixMillis, Version},
@@ -182,6 +182,9 @@ pub struct SlotTotals {
     pub slot: SlotKey,
     /// The period's end.
     pub end: UnixMillis,
+    /// Units that the owner knows to be granted: raises the store's own figure where that is less, as after a failover to
+    /// a standby that had not heard of a grant. 0 says nothing.
+    pub granted: u64,
     /// Units charged so far.
     pub used: u64,
     /// Units given back so far; at most `used`.
@@ -190,6 +193,9 @@ pub struct SlotTotals {
     pub at: UnixMillis,
     /// Nothing more will be charged to this slot.
     pub sealed: bool,
+    /// Of a month's slot: the windows in which its charges were counted, too. Those of a window that a plan began to limit
+    /// later are counted by the store.
+    pub counted: Windows,
 }
 
 /// Asks for more units.
@@ -205,6 +211,9 @@ pub struct GrantRequest {
     pub granted: u64,
     /// Units below which a grant is of no use.
     pub need: u64,
+    /// Units that requests are waiting for at this moment, all together; at least `need`. While somebody else wants units
+    /// of the bucket, nobody gets more than this.
+    pub demand: u64,
     /// Units the node would like (rate x horizon, or a thousandth of the limit); the store shrinks it toward the tail.
     pub want: u64,
 }
@@ -225,10 +234,16 @@ pub enum GrantOutcome {
         left: u64,
         /// Units used by all slots of the bucket, as far as flushed.
         used: u64,
+        /// Units that other live nodes hold and have not recorded as used: they were asked to give them back. 0: there is
+        /// nothing to wait for.
+        held: u64,
     },
+    /// Not now, but soon: after a failover some node has not recorded its slots again, or a node has yet to apply the
+    /// version that brought this window. Nothing was granted.
+    Withheld,
     /// The limit was compiled from facts that are not the current ones.
     Stale,
-    /// The slot is sealed, or not at the total that the node believes; `granted` is what it has.
+    /// The slot is sealed (or declared lost), or not at the total that the node believes; `granted` is what it has.
     Refused {
         /// Units granted to the slot so far.
         granted: u64,
@@ -240,14 +255,24 @@ pub enum GrantOutcome {
 pub struct OthersUsage {
     /// Units used, less those given back.
     pub used: Units,
-    /// Units granted to unsealed slots of incarnations that are gone, less what they recorded as used.
+    /// Units granted to slots whose owner is not alive or was declared lost, less what was recorded as used: the owner may
+    /// have used them.
     pub uncertain: Units,
+}
+
+/// What is left of a bucket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Remainder {
+    /// Units not allocated to any slot.
+    pub left: u64,
+    /// Units that other live nodes hold and have not recorded as used.
+    pub held: u64,
 }
 
 /// The database's side of the ledger.
 ///
-/// What a slot debits to its bucket: a sealed one what it used less what was given back, an open one what it was granted
-/// or, where that is more (a quota without a limit, an overrun), what it used. The debits of a bucket's other slots, what
+/// What a slot debits to its bucket: a sealed one what it used less what was given back, an open or a lost one what it was
+/// granted or, where that is more (a quota without a limit, an overrun), what it used. The debits of a bucket's other slots, what
 /// the asking slot was granted (its need includes what it owes) and a new grant together never exceed the limit. A flush may name a slot that was never granted anything, or not be the last of a sealed one.
 #[async_trait]
 pub trait LedgerStore: Send + Sync + 'static {
@@ -256,6 +281,18 @@ pub trait LedgerStore: Send + Sync + 'static {
 
     /// Records totals. Those with `sealed` also return what was granted and not used: the database computes it.
     async fn flush(&self, totals: &[SlotTotals]) -> Result<(), StoreError>;
+
+    /// What is left of each bucket, in the order asked; a bucket that nobody has made yet has nothing left and nothing
+    /// held. One statement.
+    async fn remainders(
+        &self,
+        incarnation: Incarnation,
+        buckets: &[BucketKey],
+    ) -> Result<Vec<Remainder>, StoreError>;
+
+    /// The slots of these runs that are neither sealed nor lost, as recorded: a run that holds the ledger file of an
+    /// earlier one compares them with its words.
+    async fn open_slots(&self, incarnations: &[Incarnation]) -> Result<Vec<SlotTotals>, StoreError>;
 
     /// What others than `incarnation` have used of each bucket, in the order asked. Of one that nobody has, the answer's
     /// `used` is everybody's.

@@ -4,17 +4,19 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::{ChangeRow, Incarnation, StoreError};
+use uuid::Uuid;
+
+use super::{BucketKey, ChangeRow, Incarnation, Origin, Remainder, StoreError};
 use crate::domain::{
     catalog::Digest,
-    time::{UnixMillis, Version},
+    time::{Epoch, UnixMillis, Version},
 };
 
 /// The registry of nodes and the feed of changes.
 #[async_trait]
 pub trait NodeStore: Send + Sync + 'static {
     /// Registers this run of the node. Refused while another incarnation of the name has a heartbeat under 5 s old.
-    async fn register(&self, node: &Registration) -> Result<Version, RegisterError>;
+    async fn register(&self, node: &Registration) -> Result<Registered, RegisterError>;
 
     /// Commits a heartbeat with what this node has applied, and reads the changes after it. A store of one process may
     /// leave out heartbeats that say nothing new, for a second at most.
@@ -22,6 +24,14 @@ pub trait NodeStore: Send + Sync + 'static {
 
     /// Removes this run from the registry.
     async fn deregister(&self, incarnation: Incarnation) -> Result<(), StoreError>;
+
+    /// Declares a node lost: it is not registered any more, and what its runs were granted and did not return counts as
+    /// spent for good, whether they come back or not.
+    async fn declare_lost(&self, name: &str, origin: &Origin) -> Result<Lost, LostError>;
+
+    /// Records that a ledger file is opened for the `opens`th time. The highest count recorded before: 0 for an unknown
+    /// file.
+    async fn open_file(&self, file: Uuid, opens: u64) -> Result<u64, StoreError>;
 
     /// All registered nodes, by name.
     async fn nodes(&self) -> Result<Vec<NodeRow>, StoreError>;
@@ -37,10 +47,43 @@ pub struct Registration {
     pub name: String,
     /// This run of it.
     pub incarnation: Incarnation,
-    /// The run before, where it is known to be over: its place is taken at once, however fresh its heartbeat.
-    pub replaces: Option<Incarnation>,
+    /// The ledger file that this run has locked: another run with the same file is over, and its place is taken at once,
+    /// however fresh its heartbeat.
+    pub file: Uuid,
     /// The policies it runs.
     pub digest: Digest,
+}
+
+/// What a node begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Registered {
+    /// The newest version.
+    pub version: Version,
+    /// The database's epoch.
+    pub epoch: Epoch,
+}
+
+/// What declaring a node lost has written off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lost {
+    /// Slots that were not returned.
+    pub slots: u64,
+    /// Units in them that were granted and not recorded as used; they count as spent.
+    pub units: u64,
+}
+
+/// Why a node was not declared lost.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LostError {
+    /// No node of this name was ever registered here, or everything of it was returned.
+    #[error("no node `{0}` is registered, and none of this name left anything behind")]
+    Unknown(String),
+    /// The idempotency key was used for another request.
+    #[error("this Idempotency-Key was used for another request")]
+    IdempotencyConflict,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 /// Why a node may not start.
@@ -70,6 +113,17 @@ pub struct Heartbeat {
     pub applied: Version,
     /// The policies it runs.
     pub digest: Digest,
+    /// Everything this node has spent is recorded in this epoch, and nothing granted before is held any more.
+    pub reasserted: Epoch,
+}
+
+/// A bucket of which some node was refused units that others hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// The bucket.
+    pub bucket: BucketKey,
+    /// What is left of it; `held` is by all live nodes, the one that polls included.
+    pub remainder: Remainder,
 }
 
 /// What a poll brings.
@@ -85,8 +139,17 @@ pub struct PollAnswer {
     pub live_nodes: u32,
     /// The database's clock.
     pub database_now: UnixMillis,
-    /// This incarnation is not registered any more: another took its place.
+    /// This incarnation is not registered any more: another took its name.
     pub superseded: bool,
+    /// This incarnation is not registered any more, and nobody took its name: it was declared lost, or a failover has
+    /// forgotten it. It is to return what it holds and to register again.
+    pub forgotten: bool,
+    /// The database's epoch.
+    pub epoch: Epoch,
+    /// Who keeps grants back in this epoch: nodes that have not recorded their slots again. Empty: nobody.
+    pub awaited: Vec<String>,
+    /// Buckets that are wanted at this moment; at most some thousand.
+    pub wanted: Vec<Wanted>,
 }
 
 /// A registered node.

@@ -141,7 +141,7 @@ impl Book {
         let need = request.need.max(1);
         if left < need {
             bucket.wanted_until = Some(UnixMillis(setting.now.0.saturating_add(WANTED_MILLIS)));
-            return GrantOutcome::Exhausted { left, used: bucket.used };
+            return GrantOutcome::Exhausted { left, used: bucket.used, held: 0 };
         }
         let share = left / (2 * u64::from(setting.live.max(1)));
         let units = left.min(need.max(request.want.min(share)));

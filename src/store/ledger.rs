@@ -21,8 +21,8 @@ use crate::{
         units::Units,
     },
     ports::{
-        BucketKey, GrantOutcome, GrantRequest, Incarnation, LedgerStore, OthersUsage, SlotKey, SlotTotals,
-        StoreError,
+        BucketKey, GrantOutcome, GrantRequest, Incarnation, LedgerStore, OthersUsage, Remainder, SlotKey,
+        SlotTotals, StoreError,
     },
 };
 
@@ -265,6 +265,14 @@ impl LedgerStore for SqlStore {
             self.call(self.flush_some(some)).await?;
         }
         Ok(())
+    }
+
+    async fn remainders(&self, _: Incarnation, buckets: &[BucketKey]) -> Result<Vec<Remainder>, StoreError> {
+        Ok(vec![Remainder::default(); buckets.len()])
+    }
+
+    async fn open_slots(&self, _: &[Incarnation]) -> Result<Vec<SlotTotals>, StoreError> {
+        Ok(Vec::new())
     }
 
     async fn others(

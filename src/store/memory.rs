@@ -20,13 +20,14 @@ use crate::{
         identity::{ApiKey, KeyHash},
         period::Period,
         tenant::Tenant,
-        time::Version,
+        time::{Epoch, Version},
         units::Units,
     },
     ports::{
         AuditRow, BucketKey, ChangeRow, Committed, ExecuteError, GrantOutcome, GrantRequest, Heartbeat,
-        Incarnation, KeyStore, LedgerStore, NodeRow, NodeStore, Origin, OthersUsage, PollAnswer,
-        RegisterError, Registration, SlotTotals, Snapshot, StoreError, TenantStore, UsageRow,
+        Incarnation, KeyStore, LedgerStore, Lost, LostError, NodeRow, NodeStore, Origin, OthersUsage,
+        PollAnswer, RegisterError, Registered, Registration, Remainder, SlotTotals, Snapshot, StoreError,
+        TenantStore, UsageRow,
     },
 };
 use state::{Node, State};
@@ -166,6 +167,14 @@ impl LedgerStore for Memory {
         Ok(())
     }
 
+    async fn remainders(&self, _: Incarnation, buckets: &[BucketKey]) -> Result<Vec<Remainder>, StoreError> {
+        Ok(vec![Remainder::default(); buckets.len()])
+    }
+
+    async fn open_slots(&self, _: &[Incarnation]) -> Result<Vec<SlotTotals>, StoreError> {
+        Ok(Vec::new())
+    }
+
     async fn others(
         &self,
         incarnation: Incarnation,
@@ -178,12 +187,12 @@ impl LedgerStore for Memory {
 
 #[async_trait]
 impl NodeStore for Memory {
-    async fn register(&self, node: &Registration) -> Result<Version, RegisterError> {
+    async fn register(&self, node: &Registration) -> Result<Registered, RegisterError> {
         let now = self.clock.now();
         let mut state = self.state()?;
         if let Some(other) = state.nodes.get(&node.name) {
             let age = now.0.saturating_sub(other.beat.0);
-            let own = other.incarnation == node.incarnation || Some(other.incarnation) == node.replaces;
+            let own = other.incarnation == node.incarnation;
             if !own && age < LIVE_MILLIS {
                 let age = Duration::from_millis(u64::try_from(age).unwrap_or(0));
                 return Err(RegisterError::NameTaken { name: node.name.clone(), age });
@@ -192,7 +201,7 @@ impl NodeStore for Memory {
         let applied = state.version;
         let row = Node { incarnation: node.incarnation, applied, digest: node.digest.clone(), beat: now };
         state.nodes.insert(node.name.clone(), row);
-        Ok(applied)
+        Ok(Registered { version: applied, epoch: Epoch(0) })
     }
 
     async fn poll(&self, beat: &Heartbeat) -> Result<PollAnswer, StoreError> {
@@ -215,12 +224,24 @@ impl NodeStore for Memory {
             live_nodes: state.live(now) + u32::from(superseded),
             database_now: now,
             superseded,
+            forgotten: false,
+            epoch: Epoch(0),
+            awaited: Vec::new(),
+            wanted: Vec::new(),
         })
     }
 
     async fn deregister(&self, incarnation: Incarnation) -> Result<(), StoreError> {
         self.state()?.nodes.retain(|_, node| node.incarnation != incarnation);
         Ok(())
+    }
+
+    async fn declare_lost(&self, name: &str, _: &Origin) -> Result<Lost, LostError> {
+        Err(LostError::Unknown(name.to_owned()))
+    }
+
+    async fn open_file(&self, _: Uuid, _: u64) -> Result<u64, StoreError> {
+        Ok(0)
     }
 
     async fn nodes(&self) -> Result<Vec<NodeRow>, StoreError> {

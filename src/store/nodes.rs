@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use uuid::Uuid;
 
 use super::{
     engine::{Engine, Lane},
@@ -13,11 +14,11 @@ use super::{
 use crate::{
     domain::{
         catalog::Digest,
-        time::{UnixMillis, Version},
+        time::{Epoch, UnixMillis},
     },
     ports::{
-        ChangeRow, Heartbeat, Incarnation, NodeRow, NodeStore, PollAnswer, RegisterError, Registration,
-        StoreError,
+        ChangeRow, Heartbeat, Incarnation, Lost, LostError, NodeRow, NodeStore, Origin, PollAnswer,
+        RegisterError, Registered, Registration, StoreError,
     },
 };
 
@@ -127,15 +128,19 @@ impl SqlStore {
             live_nodes: live,
             database_now: UnixMillis(first.int(1)?),
             superseded: first.int(3)? == 0,
+            forgotten: false,
+            epoch: Epoch(0),
+            awaited: Vec::new(),
+            wanted: Vec::new(),
         })
     }
 }
 
 #[async_trait]
 impl NodeStore for SqlStore {
-    async fn register(&self, node: &Registration) -> Result<Version, RegisterError> {
+    async fn register(&self, node: &Registration) -> Result<Registered, RegisterError> {
         let incarnation = node.incarnation.0.to_string();
-        let replaces = node.replaces.unwrap_or(node.incarnation).0.to_string();
+        let replaces = node.file.to_string();
         self.call(async {
             self.engine.write(Lane::Steady, FORGET, &[Arg::Int(FORGOTTEN_MILLIS)]).await?;
             // Between the refusal and the look at who is there the other may have gone: then once more.
@@ -148,7 +153,7 @@ impl NodeStore for SqlStore {
                     Arg::Text(&replaces),
                 ];
                 if let Some(row) = self.engine.write(Lane::Steady, REGISTER, &args).await?.first() {
-                    return Ok(rows::version(row, 0)?);
+                    return Ok(Registered { version: rows::version(row, 0)?, epoch: Epoch(0) });
                 }
                 if let Some(other) =
                     self.list_nodes().await?.into_iter().find(|other| other.name == node.name)
@@ -172,6 +177,14 @@ impl NodeStore for SqlStore {
             self.engine.write(Lane::Steady, DEREGISTER, &[Arg::Text(&incarnation)]).await.map(drop)
         })
         .await
+    }
+
+    async fn declare_lost(&self, name: &str, _: &Origin) -> Result<Lost, LostError> {
+        Err(LostError::Unknown(name.to_owned()))
+    }
+
+    async fn open_file(&self, _: Uuid, _: u64) -> Result<u64, StoreError> {
+        Ok(0)
     }
 
     async fn nodes(&self) -> Result<Vec<NodeRow>, StoreError> {

@@ -15,7 +15,7 @@ use crate::{
     clock::{Clock, SystemClock},
     domain::{
         id::TenantId,
-        time::{UnixMillis, Version},
+        time::{Epoch, UnixMillis, Version},
     },
     freshness::Freshness,
     metrics::Metrics,
@@ -132,6 +132,7 @@ impl Feed {
             incarnation: parts.incarnation,
             applied: parts.freshness.applied(),
             digest: parts.policies.catalog().digest.clone(),
+            reasserted: Epoch(0),
         };
         let sent = parts.clock.monotonic();
         let local = SystemClock::uncorrected();

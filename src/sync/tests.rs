@@ -16,12 +16,12 @@ use crate::{
     domain::{
         catalog::{Catalog, Digest, Unmatched},
         id::TenantId,
-        time::{UnixMillis, Version},
+        time::{Epoch, UnixMillis, Version},
     },
     freshness::{Freshness, Knowledge},
     ports::{
-        Barrier, ChangeRow, Heartbeat, Incarnation, NodeRow, NodeStore, Policies, PollAnswer, RegisterError,
-        Registration, StoreError,
+        Barrier, ChangeRow, Heartbeat, Incarnation, Lost, LostError, NodeRow, NodeStore, Origin, Policies,
+        PollAnswer, RegisterError, Registered, Registration, StoreError,
     },
 };
 
@@ -38,8 +38,8 @@ struct Registry {
 
 #[async_trait]
 impl NodeStore for Registry {
-    async fn register(&self, _: &Registration) -> Result<Version, RegisterError> {
-        Ok(Version(0))
+    async fn register(&self, _: &Registration) -> Result<Registered, RegisterError> {
+        Ok(Registered { version: Version(0), epoch: Epoch(0) })
     }
     async fn poll(&self, beat: &Heartbeat) -> Result<PollAnswer, StoreError> {
         if self.away.load(Ordering::SeqCst) {
@@ -57,10 +57,20 @@ impl NodeStore for Registry {
             live_nodes: 3,
             database_now: UnixMillis(SystemClock::uncorrected().0 + *self.ahead_millis.lock().unwrap()),
             superseded: self.superseded.load(Ordering::SeqCst),
+            forgotten: false,
+            epoch: Epoch(0),
+            awaited: Vec::new(),
+            wanted: Vec::new(),
         })
     }
     async fn deregister(&self, _: Incarnation) -> Result<(), StoreError> {
         Ok(())
+    }
+    async fn declare_lost(&self, name: &str, _: &Origin) -> Result<Lost, LostError> {
+        Err(LostError::Unknown(name.to_owned()))
+    }
+    async fn open_file(&self, _: uuid::Uuid, _: u64) -> Result<u64, StoreError> {
+        Ok(0)
     }
     async fn nodes(&self) -> Result<Vec<NodeRow>, StoreError> {
         let mut nodes = self.others.lock().unwrap().clone();

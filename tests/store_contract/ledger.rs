@@ -42,14 +42,14 @@ async fn a_grant_is_debited(on: &Fixture) {
     let more = ask(totals(&bucket, 1, 48, 8), version, 50, 45);
     assert_eq!(grant(on, more).await, GrantOutcome::Granted { granted: 95, used: 40 });
     let empty = ask(totals(&bucket, 2, 5, 0), version, 5, 0);
-    assert_eq!(grant(on, empty).await, GrantOutcome::Exhausted { left: 0, used: 45 });
+    assert_eq!(grant(on, empty).await, GrantOutcome::Exhausted { left: 0, used: 45, held: 0 });
     let raised =
         GrantRequest { limit: Units::saturating(110), ..ask(totals(&bucket, 2, 5, 0), version, 5, 11) };
-    assert_eq!(grant(on, raised.clone()).await, GrantOutcome::Exhausted { left: 10, used: 45 });
+    assert_eq!(grant(on, raised.clone()).await, GrantOutcome::Exhausted { left: 10, used: 45, held: 0 });
     let fits = GrantRequest { need: 10, ..raised };
     assert_eq!(grant(on, fits).await, GrantOutcome::Granted { granted: 15, used: 45 });
     let lowered = GrantRequest { limit: Units::ZERO, ..ask(totals(&bucket, 3, 0, 0), version, 0, 1) };
-    assert_eq!(grant(on, lowered).await, GrantOutcome::Exhausted { left: 0, used: 45 });
+    assert_eq!(grant(on, lowered).await, GrantOutcome::Exhausted { left: 0, used: 45, held: 0 });
 }
 
 async fn an_answer_that_was_lost_is_found_again(on: &Fixture) {
@@ -101,7 +101,7 @@ async fn sealing_returns_the_rest(on: &Fixture) {
         GrantOutcome::Refused { granted: 80 }
     );
     let others = ask(totals(&bucket, 2, 0, 0), version, 0, 71);
-    assert_eq!(grant(on, others).await, GrantOutcome::Exhausted { left: 70, used: 30 });
+    assert_eq!(grant(on, others).await, GrantOutcome::Exhausted { left: 70, used: 30, held: 0 });
     // What is refunded after the seal comes back too.
     on.store.flush(&[sealed(totals(&bucket, 1, 30, 10))]).await.unwrap();
     let others = ask(totals(&bucket, 2, 0, 0), version, 0, 80);
@@ -109,7 +109,10 @@ async fn sealing_returns_the_rest(on: &Fixture) {
     // The next word of the same node is a slot of its own.
     let mut next = totals(&bucket, 1, 0, 0);
     next.slot.seq = 1;
-    assert_eq!(grant(on, ask(next, version, 0, 1)).await, GrantOutcome::Exhausted { left: 0, used: 20 });
+    assert_eq!(
+        grant(on, ask(next, version, 0, 1)).await,
+        GrantOutcome::Exhausted { left: 0, used: 20, held: 0 }
+    );
     // A slot that was sealed before the database heard of it is never granted anything.
     on.store.flush(&[sealed(totals(&bucket, 7, 0, 0))]).await.unwrap();
     assert_eq!(
@@ -160,7 +163,7 @@ async fn totals_are_recorded_in_their_hour(on: &Fixture) {
 async fn others_are_seen_and_the_lost_are_uncertain(on: &Fixture) {
     let (bucket, version) = acme(on).await;
     let digest = plangate::domain::catalog::Digest("d".into());
-    let registration = Registration { name: "a".into(), incarnation: node(1), replaces: None, digest };
+    let registration = Registration { name: "a".into(), incarnation: node(1), file: node(9).0, digest };
     on.store.register(&registration).await.unwrap();
     for (of, used) in [(1, 4), (2, 5), (3, 6)] {
         grant(on, ask(totals(&bucket, of, 0, 0), version, 0, 10)).await;

@@ -11,8 +11,8 @@ use plangate::{
         command::{Change, Command, UsageRule},
         id::{KeyId, MeterId, PlanId, TenantId},
         identity::KeyHash,
-        period::Window,
-        time::{UnixMillis, Version},
+        period::{Window, Windows},
+        time::{Epoch, UnixMillis, Version},
         units::Units,
     },
     ports::{BucketKey, Committed, GrantRequest, Idempotency, Incarnation, Origin, SlotKey, SlotTotals},
@@ -99,10 +99,12 @@ pub fn totals(bucket: &BucketKey, of: u128, used: u64, refunded: u64) -> SlotTot
     SlotTotals {
         slot: SlotKey { bucket: bucket.clone(), incarnation: node(of), seq: 0 },
         end: UnixMillis(START.0 + 1_000_000),
+        granted: 0,
         used,
         refunded,
         at: START,
         sealed: false,
+        counted: Windows::default(),
     }
 }
 
@@ -112,5 +114,5 @@ pub fn sealed(totals: SlotTotals) -> SlotTotals {
 
 /// Asks for `need` units of a limit of 100.
 pub fn ask(totals: SlotTotals, version: Version, granted: u64, need: u64) -> GrantRequest {
-    GrantRequest { totals, limit: Units::saturating(100), version, granted, need, want: 0 }
+    GrantRequest { totals, limit: Units::saturating(100), version, granted, need, demand: need, want: 0 }
 }

@@ -123,10 +123,12 @@ impl Case<'_> {
         SlotTotals {
             slot,
             end: UnixMillis(START.0 + 1_000_000),
+            granted: 0,
             used,
             refunded: refunded.min(used),
             at: UnixMillis(START.0 + hour * 3_600_000),
             sealed,
+            counted: Windows::default(),
         }
     }
 
@@ -154,6 +156,7 @@ impl Case<'_> {
                     version: if old_facts { Version(self.version.0 - 1) } else { self.version },
                     granted: if wrong { known.granted + 1 } else { known.granted },
                     need,
+                    demand: need,
                     want,
                 };
                 self.send(Message::Grant(request)).await;
@@ -238,6 +241,7 @@ impl Case<'_> {
                 assert!(known.sealed || known.granted != request.granted);
             }
             GrantOutcome::Stale => assert_ne!(request.version, self.version),
+            GrantOutcome::Withheld => panic!("nobody failed over"),
         }
     }
 
@@ -282,7 +286,7 @@ fn the_databases_answer_as_the_memory_does() {
         runtime.block_on(async { (Fixture::memory(), Fixture::sqlite().await, Fixture::postgres().await) });
     let all = [&memory, &sqlite, &postgres];
     let digest = plangate::domain::catalog::Digest("d".into());
-    let registration = Registration { name: "a".into(), incarnation: node(2), replaces: None, digest };
+    let registration = Registration { name: "a".into(), incarnation: node(2), file: node(9).0, digest };
     for one in all {
         runtime.block_on(one.store.register(&registration)).unwrap();
     }

@@ -18,18 +18,27 @@ on_every_store!(
 );
 
 fn registration(name: &str, of: u128) -> Registration {
-    Registration { name: name.into(), incarnation: node(of), replaces: None, digest: Digest("d1".into()) }
+    Registration { name: name.into(), incarnation: node(of), file: node(of).0, digest: Digest("d1".into()) }
 }
 
 fn beat(of: u128, applied: u64) -> Heartbeat {
-    Heartbeat { incarnation: node(of), applied: Version(applied), digest: Digest("d2".into()) }
+    Heartbeat {
+        incarnation: node(of),
+        applied: Version(applied),
+        digest: Digest("d2".into()),
+        reasserted: Epoch(0),
+    }
 }
 
 async fn a_name_is_one_nodes(on: &Fixture) {
     let store = &*on.store;
     done(store, &put("acme")).await;
-    assert_eq!(store.register(&registration("a", 1)).await.unwrap(), Version(1));
-    assert_eq!(store.register(&registration("a", 1)).await.unwrap(), Version(1), "itself may come again");
+    assert_eq!(store.register(&registration("a", 1)).await.unwrap().version, Version(1));
+    assert_eq!(
+        store.register(&registration("a", 1)).await.unwrap().version,
+        Version(1),
+        "itself may come again"
+    );
     let taken = store.register(&registration("a", 2)).await.unwrap_err();
     assert!(
         matches!(&taken, RegisterError::NameTaken { name, age } if name == "a" && *age < Duration::from_secs(5)),

@@ -69,7 +69,7 @@ async fn what_was_stored_is_there_after_a_restart() {
         assert_eq!((second.key_secret().await.unwrap(), second.installation()), (secret, installation));
         assert_eq!(second.tenant(&tenant("acme")).await.unwrap().version, version);
         let left = second.grant(&[ask(totals(&bucket, 2, 0, 0), version, 0, 41)]).await.unwrap();
-        assert_eq!(left, [GrantOutcome::Exhausted { left: 40, used: 0 }]);
+        assert_eq!(left, [GrantOutcome::Exhausted { left: 40, used: 0, held: 0 }]);
         second.close().await;
     }
 }

@@ -278,10 +278,10 @@ async fn versions_have_no_gap_under_many_writers(on: &Fixture) {
     let node = Registration {
         name: "a".into(),
         incarnation: node(1),
-        replaces: None,
+        file: node(9).0,
         digest: plangate::domain::catalog::Digest("d".into()),
     };
-    let mut applied = on.store.register(&node).await.unwrap();
+    let mut applied = on.store.register(&node).await.unwrap().version;
     let mut writers = tokio::task::JoinSet::new();
     for writer in 0..WRITERS {
         let store = Arc::clone(&on.store);
@@ -296,7 +296,12 @@ async fn versions_have_no_gap_under_many_writers(on: &Fixture) {
     }
     let mut seen = Vec::new();
     while applied.0 < WRITERS * EACH {
-        let beat = Heartbeat { incarnation: node.incarnation, applied, digest: node.digest.clone() };
+        let beat = Heartbeat {
+            incarnation: node.incarnation,
+            applied,
+            digest: node.digest.clone(),
+            reasserted: Epoch(0),
+        };
         let answer = on.store.poll(&beat).await.unwrap();
         assert!(!answer.gap && !answer.superseded);
         assert_eq!(answer.upto.0 - applied.0, answer.changes.len() as u64);

@@ -26,7 +26,7 @@ use crate::{
         rights::Rights,
         route::{Charge, Methods, Operation, Pattern, RouteTable},
         tenant::{Overrides, Subscription, SubscriptionState, Tenant},
-        time::{UnixMillis, Version},
+        time::{Epoch, UnixMillis, Version},
         units::{Allowance, Units},
     },
     ports::*,
@@ -276,8 +276,8 @@ impl TenantStore for Fake {
 
 #[async_trait]
 impl NodeStore for Fake {
-    async fn register(&self, _: &Registration) -> Result<Version, RegisterError> {
-        Ok(Version(0))
+    async fn register(&self, _: &Registration) -> Result<Registered, RegisterError> {
+        Ok(Registered { version: Version(0), epoch: Epoch(0) })
     }
 
     async fn poll(&self, _: &Heartbeat) -> Result<PollAnswer, StoreError> {
@@ -286,6 +286,18 @@ impl NodeStore for Fake {
 
     async fn deregister(&self, _: Incarnation) -> Result<(), StoreError> {
         Ok(())
+    }
+
+    async fn declare_lost(&self, name: &str, _: &Origin) -> Result<Lost, LostError> {
+        self.0.check()?;
+        match name {
+            "a" => Ok(Lost { slots: 2, units: 7 }),
+            _ => Err(LostError::Unknown(name.to_owned())),
+        }
+    }
+
+    async fn open_file(&self, _: uuid::Uuid, _: u64) -> Result<u64, StoreError> {
+        Ok(0)
     }
 
     async fn nodes(&self) -> Result<Vec<NodeRow>, StoreError> {

@@ -234,3 +234,68 @@ async fn a_slot_that_was_declared_lost_is_not_spent_from_after_the_next_question
     world.ledger.flush().await.unwrap();
     assert_eq!(world.store.net(&bucket(&rights, "requests", Window::Month, START)), 6);
 }
+
+#[tokio::test]
+async fn the_next_period_is_granted_before_it_begins_and_spent_from_then_on() {
+    let world = World::new();
+    let daily = requests(Quota { day: Some(Allowance::Limited(units(100))), ..monthly(10_000) });
+    let charges = [charge(REQUESTS, 1)];
+    world.charge(&daily, &charges).await.unwrap().keep();
+    let sweep = async || {
+        for part in 0..16 {
+            world.ledger.0.accounts.sweep(&world.ledger.0, part, 16);
+        }
+        tokio::task::yield_now().await;
+        tokio::task::yield_now().await;
+    };
+    let tomorrow = UnixMillis(1_773_619_200_000);
+    let next_day = bucket(&daily, "requests", Window::Day, tomorrow);
+    // 2026-03-15T23:49Z is too early for anybody.
+    world.advance(Duration::from_secs(47_940));
+    world.charge(&daily, &charges).await.unwrap().keep();
+    sweep().await;
+    assert_eq!(world.store.allocated(&next_day), 0);
+    // A minute before midnight everybody has asked.
+    world.advance(Duration::from_secs(600));
+    world.charge(&daily, &charges).await.unwrap().keep();
+    sweep().await;
+    let ahead = world.store.allocated(&next_day);
+    assert!(ahead > 0);
+    // Nothing of it is spent today.
+    world.charge(&daily, &charges).await.unwrap().keep();
+    world.ledger.flush().await.unwrap();
+    assert_eq!((world.store.net(&next_day), world.store.allocated(&next_day)), (0, ahead));
+    world.advance(Duration::from_secs(60));
+    assert_eq!(world.now(), tomorrow);
+    let asked = world.store.grants.load(Ordering::SeqCst);
+    at_once(&world, &daily, &charges).unwrap().keep();
+    assert_eq!(world.store.grants.load(Ordering::SeqCst), asked, "it was there already");
+    world.ledger.flush().await.unwrap();
+    assert_eq!(world.store.net(&next_day), 1);
+    // The last day's rest goes back once nobody can come late; an unused day is given back like any idle one.
+    let last_day = bucket(&daily, "requests", Window::Day, START);
+    world.advance(Duration::from_secs(6));
+    sweep().await;
+    world.ledger.flush().await.unwrap();
+    assert_eq!(world.store.allocated(&last_day), world.store.net(&last_day));
+}
+
+#[tokio::test]
+async fn a_window_that_begins_to_count_opens_a_new_month_word() {
+    let world = World::new();
+    let plain = catalog(terms(monthly(100)), terms(unlimited()));
+    let daily = catalog(
+        terms(Quota { day: Some(Allowance::Limited(units(50))), ..monthly(100) }),
+        terms(unlimited()),
+    );
+    world.ledger.apply_all(plain.clone());
+    world.charge(&rights(1, &plain), &[charge(REQUESTS, 3)]).await.unwrap().keep();
+    world.ledger.apply_all(daily.clone());
+    world.charge(&rights(1, &daily), &[charge(REQUESTS, 4)]).await.unwrap().keep();
+    world.ledger.flush().await.unwrap();
+    let month = bucket(&rights(1, &plain), "requests", Window::Month, START);
+    let of_month: Vec<u64> =
+        world.store.rows().into_iter().filter(|(key, ..)| *key == month).map(|(_, _, row)| row.net()).collect();
+    assert_eq!(of_month.len(), 2, "each says in which windows it was counted: {of_month:?}");
+    assert_eq!(of_month.iter().sum::<u64>(), 7);
+}

@@ -3,6 +3,7 @@
 mod changes;
 mod quotas;
 mod random;
+mod recall;
 mod recording;
 mod store;
 mod threads;

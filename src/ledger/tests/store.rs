@@ -1,7 +1,7 @@
 //! The database's side of the ledger in memory, with the documented meaning and with switches to fail.
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     sync::{
         Mutex,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
@@ -14,8 +14,8 @@ use tokio::sync::Semaphore;
 use crate::{
     domain::{id::TenantId, time::Version, units::Units},
     ports::{
-        BoxFuture, BucketKey, GrantOutcome, GrantRequest, Incarnation, LedgerStore, OthersUsage, SlotTotals,
-        StoreError,
+        BoxFuture, BucketKey, GrantOutcome, GrantRequest, Incarnation, LedgerStore, OthersUsage, Remainder,
+        SlotTotals, StoreError, Wanted,
     },
 };
 
@@ -54,9 +54,14 @@ pub struct MemoryStore {
     pub poison: Mutex<Option<TenantId>>,
     /// Each reading of what is used is followed by one of these, before it is answered.
     pub meanwhile: Mutex<VecDeque<BoxFuture<()>>>,
+    /// Buckets of which somebody was refused units that others hold.
+    pub wanted: Mutex<BTreeSet<BucketKey>>,
     pub grants: AtomicU64,
+    pub looks: AtomicU64,
     pub flushes: AtomicU64,
     pub nodes: AtomicU32,
+    /// The limit that remainders are told of.
+    pub limit: Mutex<u64>,
 }
 
 impl MemoryStore {
@@ -105,13 +110,45 @@ impl MemoryStore {
         let allocated = all - row.debit() + row.granted;
         let left = request.limit.get().saturating_sub(allocated);
         if request.need > left {
-            return GrantOutcome::Exhausted { left, used };
+            let held = Self::held(slots, &slot.bucket, Some(slot.incarnation));
+            if held > 0 {
+                self.wanted.lock().unwrap().insert(slot.bucket.clone());
+            }
+            return GrantOutcome::Exhausted { left, used, held };
         }
         let nodes = u64::from(self.nodes.load(Ordering::SeqCst).max(1));
-        let more = request.need.max(1).max(request.want.min(left / (2 * nodes)));
+        let more = if self.wanted.lock().unwrap().contains(&slot.bucket) {
+            request.demand.min(left).max(request.need)
+        } else {
+            request.need.max(1).max(request.want.min(left / (2 * nodes)))
+        };
         let row = slots.get_mut(&key).unwrap();
         row.granted += more;
         GrantOutcome::Granted { granted: row.granted, used }
+    }
+
+    /// What others than `but` hold of a bucket and have not recorded as used.
+    fn held(slots: &Slots, bucket: &BucketKey, but: Option<Incarnation>) -> u64 {
+        let open = slots.iter().filter(|((key, owner, _), row)| {
+            key == bucket && Some(*owner) != but && !row.sealed && row.granted > row.net()
+        });
+        open.map(|(_, row)| row.granted - row.net()).sum()
+    }
+
+    fn remainder(slots: &Slots, bucket: &BucketKey, but: Option<Incarnation>, limit: u64) -> Remainder {
+        let all: u64 = Self::of(slots, bucket).map(Row::debit).sum();
+        Remainder { left: limit.saturating_sub(all), held: Self::held(slots, bucket, but) }
+    }
+
+    /// What a poll would bring, where the limit of all buckets is `limit`.
+    pub fn polled(&self, limit: u64) -> Vec<Wanted> {
+        let slots = self.slots.lock().unwrap();
+        let wanted = self.wanted.lock().unwrap();
+        let row = |bucket: &BucketKey| Wanted {
+            bucket: bucket.clone(),
+            remainder: Self::remainder(&slots, bucket, None, limit),
+        };
+        wanted.iter().map(row).collect()
     }
 
     /// What is recorded of a bucket.
@@ -159,6 +196,22 @@ impl LedgerStore for MemoryStore {
         let mut slots = self.slots.lock().unwrap();
         totals.iter().for_each(|totals| Self::record(&mut slots, totals));
         Ok(())
+    }
+
+    async fn remainders(
+        &self,
+        own: Incarnation,
+        buckets: &[BucketKey],
+    ) -> Result<Vec<Remainder>, StoreError> {
+        self.looks.fetch_add(1, Ordering::SeqCst);
+        self.check()?;
+        let slots = self.slots.lock().unwrap();
+        let limit = *self.limit.lock().unwrap();
+        Ok(buckets.iter().map(|bucket| Self::remainder(&slots, bucket, Some(own), limit)).collect())
+    }
+
+    async fn open_slots(&self, _: &[Incarnation]) -> Result<Vec<SlotTotals>, StoreError> {
+        Ok(Vec::new())
     }
 
     async fn others(

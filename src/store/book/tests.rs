@@ -1,7 +1,7 @@
 //! The rules of buckets and slots, case by case.
 
 use super::*;
-use crate::ports::Incarnation;
+use crate::{domain::period::Windows, ports::Incarnation};
 
 fn key() -> BucketKey {
     BucketKey {
@@ -18,10 +18,12 @@ fn totals(node: u128, used: u64, refunded: u64, sealed: bool) -> SlotTotals {
     SlotTotals {
         slot: SlotKey { bucket: key(), incarnation, seq: 0 },
         end: UnixMillis(1_000_000),
+        granted: 0,
         used,
         refunded,
         at: UnixMillis(10),
         sealed,
+        counted: Windows::default(),
     }
 }
 
@@ -32,6 +34,7 @@ fn ask(node: u128, granted: u64, used: u64, need: u64, want: u64) -> GrantReques
         version: Version(7),
         granted,
         need,
+        demand: need,
         want,
     }
 }
@@ -44,7 +47,10 @@ fn grants_shrink_toward_the_tail_and_meet_the_need() {
     assert_eq!(book.grant(&ask(1, 0, 0, 1, 1000), NOW), GrantOutcome::Granted { granted: 25, used: 0 });
     assert_eq!(book.grant(&ask(2, 0, 0, 1, 1000), NOW), GrantOutcome::Granted { granted: 18, used: 0 });
     assert_eq!(book.grant(&ask(2, 18, 0, 57, 0), NOW), GrantOutcome::Granted { granted: 75, used: 0 });
-    assert_eq!(book.grant(&ask(1, 25, 25, 1, 9), NOW), GrantOutcome::Exhausted { left: 0, used: 25 });
+    assert_eq!(
+        book.grant(&ask(1, 25, 25, 1, 9), NOW),
+        GrantOutcome::Exhausted { left: 0, used: 25, held: 0 }
+    );
     assert_eq!(book.buckets[&key()].wanted_until, Some(UnixMillis(5_050)));
     assert_eq!(book.buckets[&key()].allocated, 100);
 }
@@ -93,7 +99,10 @@ fn sealing_returns_what_was_not_used_once() {
 fn a_limit_set_later_counts_what_was_used_without_one() {
     let mut book = Book::default();
     book.record(&totals(1, 70, 0, false));
-    assert_eq!(book.grant(&ask(2, 0, 0, 31, 0), NOW), GrantOutcome::Exhausted { left: 30, used: 70 });
+    assert_eq!(
+        book.grant(&ask(2, 0, 0, 31, 0), NOW),
+        GrantOutcome::Exhausted { left: 30, used: 70, held: 0 }
+    );
     assert_eq!(book.grant(&ask(2, 0, 0, 30, 0), NOW), GrantOutcome::Granted { granted: 30, used: 70 });
 }
 
@@ -102,7 +111,7 @@ fn a_lowered_limit_takes_effect_at_once() {
     let mut book = Book::default();
     let _ = book.grant(&ask(1, 0, 0, 50, 0), NOW);
     let lower = GrantRequest { limit: Units::saturating(40), ..ask(2, 0, 0, 1, 0) };
-    assert_eq!(book.grant(&lower, NOW), GrantOutcome::Exhausted { left: 0, used: 0 });
+    assert_eq!(book.grant(&lower, NOW), GrantOutcome::Exhausted { left: 0, used: 0, held: 0 });
 }
 
 #[test]
@@ -114,5 +123,8 @@ fn absurd_totals_do_not_wrap() {
     }
     assert_eq!(book.buckets[&key()].used, 0);
     let request = GrantRequest { limit: Units::MAX, ..ask(9, 0, u64::MAX, u64::MAX, u64::MAX) };
-    assert_eq!(book.grant(&request, NOW), GrantOutcome::Exhausted { left: 0, used: Units::MAX.get() });
+    assert_eq!(
+        book.grant(&request, NOW),
+        GrantOutcome::Exhausted { left: 0, used: Units::MAX.get(), held: 0 }
+    );
 }
