@@ -143,3 +143,31 @@ async fn a_raised_limit_is_usable_at_once_and_a_lowered_one_in_force_at_once() {
     assert_eq!(upstream.count(), 200);
     all_say_used(&cluster, "acme", &key, 200).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lost_notifications_cost_time_and_no_units() {
+    const LIMIT: usize = 900;
+    let upstream = Upstream::start().await;
+    let cluster = cluster(&upstream).await;
+    let database = cluster.setup(0).config["database"].as_str().unwrap().to_owned();
+    let deafen = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+                  WHERE datname = current_database() AND query LIKE 'LISTEN%'";
+    let key = cluster.limited("acme", LIMIT as u64).await;
+    for node in [1, 2] {
+        volley(&message(&key), &[cluster.node(node).data], 4, 60).await.is_only(&[("passed", 60)]);
+    }
+    let ask = message(&key);
+    let places = [cluster.place(0)];
+    let mut draining = Box::pin(drain(&ask, &places, 4));
+    let tally = loop {
+        tokio::select! {
+            tally = &mut draining => break tally,
+            () = tokio::time::sleep(std::time::Duration::from_millis(100)) => {
+                tokio::task::block_in_place(|| Postgres::shared().run(&database, deafen));
+            }
+        }
+    };
+    only_passed_and_exhausted(&tally);
+    assert_eq!((tally.passed(), upstream.count()), (LIMIT - 120, LIMIT), "{tally:?}");
+    all_say_used(&cluster, "acme", &key, LIMIT as u64).await;
+}

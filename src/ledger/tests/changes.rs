@@ -294,8 +294,13 @@ async fn a_window_that_begins_to_count_opens_a_new_month_word() {
     world.charge(&rights(1, &daily), &[charge(REQUESTS, 4)]).await.unwrap().keep();
     world.ledger.flush().await.unwrap();
     let month = bucket(&rights(1, &plain), "requests", Window::Month, START);
-    let of_month: Vec<u64> =
-        world.store.rows().into_iter().filter(|(key, ..)| *key == month).map(|(_, _, row)| row.net()).collect();
+    let of_month: Vec<u64> = world
+        .store
+        .rows()
+        .into_iter()
+        .filter(|(key, ..)| *key == month)
+        .map(|(_, _, row)| row.net())
+        .collect();
     assert_eq!(of_month.len(), 2, "each says in which windows it was counted: {of_month:?}");
     assert_eq!(of_month.iter().sum::<u64>(), 7);
 }
