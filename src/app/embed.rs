@@ -63,14 +63,16 @@ impl Embedded {
             file: uuid::Uuid::now_v7(),
             digest: watched.catalog().digest.clone(),
         };
-        freshness.set_applied(store.register(&registration).await?.version);
+        let registered = store.register(&registration).await?;
+        freshness.set_applied(registered.version);
         let engine = Engine::new(EngineParts {
             store: Arc::clone(&store),
             freshness: Arc::clone(&freshness),
             clock: Arc::clone(&clock),
             metrics: Arc::default(),
             background: background.clone(),
-            incarnation,
+            registration,
+            epoch: registered.epoch,
             key_secret: store.key_secret().await?,
             identity: Prepared::new(credentials::Settings::default())?,
             directory: directory::Settings {

@@ -9,13 +9,13 @@ use crate::{
     clock::SystemClock,
     credentials::{Credentials, Prepared},
     directory::{self, TenantDirectory},
-    domain::catalog::Catalog,
+    domain::{catalog::Catalog, time::Epoch},
     freshness::Freshness,
     ledger::{EscrowLedger, LedgerParts},
     metrics::Metrics,
     pipeline::{Gateway, cors::Cors, observe::Mode},
     policy::Watched,
-    ports::{Incarnation, NodeStore},
+    ports::{NodeStore, Registration},
     store::Store,
     sync::{Feed, FeedParts},
 };
@@ -30,8 +30,10 @@ pub(super) struct EngineParts {
     pub(super) clock: Arc<SystemClock>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) background: Background,
-    /// This run; to be registered before the engine runs.
-    pub(super) incarnation: Incarnation,
+    /// This run, as it was registered.
+    pub(super) registration: Registration,
+    /// The database's epoch at that time.
+    pub(super) epoch: Epoch,
     /// The catalog to begin with.
     pub(super) catalog: Arc<Catalog>,
     pub(super) key_secret: [u8; 32],
@@ -54,7 +56,7 @@ pub(super) struct Engine {
 impl Engine {
     /// Puts them together, on the runtime that this is called on. Nothing runs yet.
     pub(super) fn new(parts: EngineParts) -> Self {
-        let EngineParts { store, freshness, clock, metrics, background, incarnation, .. } = parts;
+        let EngineParts { store, freshness, clock, metrics, background, registration, .. } = parts;
         let credentials =
             parts.identity.over(Arc::clone(&store) as _, Arc::clone(&freshness), parts.key_secret);
         let policies = Arc::new(InForce::new(parts.catalog));
@@ -62,7 +64,7 @@ impl Engine {
             store: Arc::clone(&store) as _,
             clock: Arc::clone(&clock) as _,
             freshness: Arc::clone(&freshness),
-            incarnation,
+            incarnation: registration.incarnation,
             runtime: Handle::current(),
             tracker: background.tracker().clone(),
         });
@@ -79,7 +81,8 @@ impl Engine {
             clock: Arc::clone(&clock),
             metrics: Arc::clone(&metrics),
             policies: Arc::clone(&policies) as _,
-            incarnation,
+            registration,
+            epoch: parts.epoch,
             subscribers: vec![Arc::new(LedgerObeys(ledger.clone()))],
         });
         let (credentials, feed) = (Arc::new(credentials), Arc::new(feed));

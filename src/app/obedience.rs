@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use crate::{domain::id::TenantId, ledger::EscrowLedger, sync::Subscriber};
+use crate::{domain::id::TenantId, ledger::EscrowLedger, ports::Wanted, sync::Subscriber};
 
 /// Seals and returns a changed tenant's leases.
 pub struct LedgerObeys(pub EscrowLedger);
@@ -19,6 +19,20 @@ impl Subscriber for LedgerObeys {
     async fn all_changed(&self) {
         if let Err(error) = self.0.apply_everything().await {
             tracing::warn!("leases are returned later: {error}");
+        }
+    }
+
+    fn wanted(&self, wanted: &[Wanted]) {
+        self.0.recall(wanted);
+    }
+
+    async fn returned(&self) -> bool {
+        match self.0.reassert().await {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::warn!("not everything is returned yet: {error}");
+                false
+            }
         }
     }
 }

@@ -2,12 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{
-    incarnation::IncarnationFile,
-    start::{Ground, StartError},
-};
+use super::start::{Ground, StartError};
 use crate::{
-    ports::{Incarnation, Policies, RegisterError, Registration, StoreError},
+    ports::{RegisterError, Registered, Registration, StoreError},
     store::{self, ConnectError, Store},
     sync::Feed,
 };
@@ -56,21 +53,14 @@ impl Ground {
     pub(super) async fn register(
         &self,
         store: &Arc<dyn Store>,
-        incarnation: Incarnation,
-        lock: &IncarnationFile,
-    ) -> Result<(), StartError> {
-        let registration = Registration {
-            name: self.config.node_name(),
-            incarnation,
-            file: lock.previous().map_or(incarnation.0, |run| run.0),
-            digest: self.watched.catalog().digest.clone(),
-        };
+        registration: &Registration,
+    ) -> Result<Registered, StartError> {
         self.patiently(|| async {
-            match store.register(&registration).await {
+            match store.register(registration).await {
                 // Nothing is cached yet, so everything up to here is in force.
                 Ok(registered) => {
                     self.freshness.set_applied(registered.version);
-                    Ok(Ok(()))
+                    Ok(Ok(registered))
                 }
                 Err(RegisterError::Store(error)) => Err(error),
                 Err(taken) => Ok(Err(StartError::Name(taken))),

@@ -81,6 +81,14 @@ impl ReadinessBoard {
         if let Some(off) = feed.clock_is_off() {
             reasons.push(format!("this machine's clock is {off} ms off the database's"));
         }
+        let awaited = feed.awaited();
+        if !awaited.is_empty() {
+            reasons.push(format!(
+                "the database failed over, and no units are granted until these nodes have recorded what they used: {}; \
+                 start them, or write them off with `plangate node lost NAME`",
+                awaited.join(", ")
+            ));
+        }
         if self.policies.status().last_error.is_some() {
             reasons.push("the policy folder has errors; the last good policies are in force".to_owned());
         }

@@ -23,12 +23,13 @@ use crate::{
     clock::{Clock, SystemClock},
     credentials::{self, Prepared},
     directory::{self, TenantDirectory},
+    domain::time::Epoch,
     freshness::Freshness,
     ledger::EscrowLedger,
     metrics::Metrics,
     pipeline::{cors::Cors, observe::Mode},
     policy::Watched,
-    ports::{Incarnation, Policies},
+    ports::{Incarnation, Policies, Registered, Registration},
     store::Store,
     sync::WaitForNodes,
 };
@@ -153,9 +154,15 @@ impl Ground {
         let Checked { mut lock, prepared, directory } = checked;
         let store = self.open_store().await?;
         let incarnation = Incarnation(uuid::Uuid::now_v7());
-        self.register(&store, incarnation, &lock).await?;
+        let registration = Registration {
+            name: self.config.node_name(),
+            incarnation,
+            file: lock.previous().map_or(incarnation.0, |run| run.0),
+            digest: self.watched.catalog().digest.clone(),
+        };
+        let Registered { epoch, .. } = self.register(&store, &registration).await?;
         lock.record(incarnation)?;
-        let engine = self.engine(&store, incarnation, prepared, directory).await?;
+        let engine = self.engine(&store, registration, epoch, prepared, directory).await?;
         self.figures.add_ledger(engine.ledger.metrics());
         self.until_fresh(&engine.feed).await?;
         engine.run(&self.watched);
@@ -191,7 +198,8 @@ impl Ground {
     async fn engine(
         &self,
         store: &Arc<dyn Store>,
-        incarnation: Incarnation,
+        registration: Registration,
+        epoch: Epoch,
         identity: Prepared,
         directory: directory::Settings,
     ) -> Result<Engine, StartError> {
@@ -202,7 +210,8 @@ impl Ground {
             clock: Arc::clone(&self.clock),
             metrics: Arc::clone(&self.metrics),
             background: self.background.clone(),
-            incarnation,
+            registration,
+            epoch,
             key_secret,
             identity,
             directory,

@@ -97,6 +97,13 @@ impl Account {
         out
     }
 
+    /// Every sealed slot that the database may know of and that is not forgotten yet.
+    pub fn sealed(&self) -> Vec<Arc<Slot>> {
+        let meters = self.meters.read().unwrap_or_else(PoisonError::into_inner);
+        let cells = meters.iter().flat_map(|meter| &meter.cells);
+        cells.flat_map(Cell::sealed).filter(|slot| slot.concerns_database()).collect()
+    }
+
     /// Returns what has ended or is idle. Whether nothing is left that a new account would not have.
     pub fn sweep(&self, shared: &Arc<Shared>, now: UnixMillis, monotonic: Monotonic) -> bool {
         let lead = LEAD_AT_LEAST + SPREAD.mul_f64(f64::from(self.place) / f64::from(u16::MAX));

@@ -254,6 +254,11 @@ impl Cell {
         self.current.load_full().into_iter().chain(rest.previous.clone()).chain(rest.next.clone())
     }
 
+    /// Its sealed slots that are not forgotten yet.
+    pub fn sealed(&self) -> Vec<Arc<Slot>> {
+        lock(&self.rest).buckets.iter().flat_map(|bucket| bucket.sealed()).collect()
+    }
+
     /// Others want units of a bucket: seals its open slot where it has any left. The bucket, and the slots whose totals
     /// are to be recorded at once; `None` where this node knows nothing of it.
     pub fn recall(&self, shared: &Shared, key: &BucketKey) -> Option<(Arc<Bucket>, Vec<Arc<Slot>>)> {

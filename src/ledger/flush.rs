@@ -115,6 +115,20 @@ pub(super) async fn ship(shared: &Shared, slots: Vec<Arc<Slot>>) -> Result<(), S
     outcome
 }
 
+/// Seals every word and records the totals of all that is still known, whether they were recorded before or not.
+pub(super) async fn reassert(shared: &Shared) -> Result<(), StoreError> {
+    let mut slots = Vec::new();
+    for account in shared.accounts.all() {
+        account.seal(shared);
+        slots.extend(account.sealed());
+        while slots.len() >= BATCH {
+            let batch = slots.split_off(slots.len() - BATCH);
+            ship(shared, batch).await?;
+        }
+    }
+    ship(shared, slots).await
+}
+
 /// Records everything that is soiled now.
 pub(super) async fn flush(shared: &Shared) -> Result<(), StoreError> {
     let mut budget = shared.dirty.len();

@@ -86,6 +86,15 @@ impl EscrowLedger {
         Box::pin(async move { flush::flush(&shared).await })
     }
 
+    /// The database may have forgotten what it acknowledged: seals every lease and records all totals once more, also
+    /// those that were recorded before. Once this has succeeded nothing is held any more that was granted before.
+    ///
+    /// # Errors
+    /// [`StoreError`]: to be called again.
+    pub async fn reassert(&self) -> Result<(), StoreError> {
+        flush::reassert(&self.0).await
+    }
+
     /// Other nodes were refused units of these buckets: gives back what is held of them and not spent, and wakes the
     /// requests of this node that wait for any. Done when this returns but for the recording, which goes on by itself.
     pub fn recall(&self, wanted: &[Wanted]) {

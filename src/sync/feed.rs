@@ -2,8 +2,8 @@
 
 use std::{
     sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicI64, Ordering},
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -19,7 +19,10 @@ use crate::{
     },
     freshness::Freshness,
     metrics::Metrics,
-    ports::{ChangeRow, Heartbeat, Incarnation, NodeStore, Policies, PollAnswer, StoreError},
+    ports::{
+        ChangeRow, Heartbeat, NodeStore, Policies, PollAnswer, RegisterError, Registration, StoreError,
+        Wanted,
+    },
 };
 
 /// Between two polls.
@@ -36,6 +39,10 @@ pub trait Subscriber: Send + Sync + 'static {
     async fn changed(&self, tenant: &TenantId);
     /// Anything may have changed: what is held from before must go.
     async fn all_changed(&self);
+    /// Other nodes are refused units of these buckets: what is held of them is to be given back.
+    fn wanted(&self, wanted: &[Wanted]);
+    /// The database may have forgotten what it granted: returns everything that is held. Whether all of it is recorded.
+    async fn returned(&self) -> bool;
 }
 
 /// What the feed is made of.
@@ -50,8 +57,10 @@ pub struct FeedParts {
     pub metrics: Arc<Metrics>,
     /// Whose digest the heartbeat reports.
     pub policies: Arc<dyn Policies>,
-    /// This run.
-    pub incarnation: Incarnation,
+    /// This run, as it was registered.
+    pub registration: Registration,
+    /// The epoch in which it was registered, when it held nothing.
+    pub epoch: Epoch,
     /// Who obeys changes.
     pub subscribers: Vec<Arc<dyn Subscriber>>,
 }
@@ -61,13 +70,29 @@ pub struct Feed {
     parts: FeedParts,
     clock_off_millis: AtomicI64,
     failing: AtomicBool,
+    /// Everything spent is recorded in this epoch, and nothing from before it is held.
+    reasserted: AtomicU64,
+    awaited: Mutex<Vec<String>>,
 }
 
 impl Feed {
     /// A feed that has heard of nothing yet.
     #[must_use]
     pub fn new(parts: FeedParts) -> Self {
-        Self { parts, clock_off_millis: AtomicI64::new(0), failing: AtomicBool::new(false) }
+        let reasserted = AtomicU64::new(parts.epoch.0);
+        Self {
+            parts,
+            clock_off_millis: AtomicI64::new(0),
+            failing: AtomicBool::new(false),
+            reasserted,
+            awaited: Mutex::default(),
+        }
+    }
+
+    /// Nodes that keep grants back since the database failed over, as they have not recorded their slots again.
+    #[must_use]
+    pub fn awaited(&self) -> Vec<String> {
+        self.awaited.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// How far the local clock is off the database's in milliseconds, where that is more than is tolerated.
@@ -129,10 +154,10 @@ impl Feed {
     async fn poll(&self) -> Result<bool, StoreError> {
         let parts = &self.parts;
         let beat = Heartbeat {
-            incarnation: parts.incarnation,
+            incarnation: parts.registration.incarnation,
             applied: parts.freshness.applied(),
             digest: parts.policies.catalog().digest.clone(),
-            reasserted: Epoch(0),
+            reasserted: Epoch(self.reasserted.load(Ordering::SeqCst)),
         };
         let sent = parts.clock.monotonic();
         let local = SystemClock::uncorrected();
@@ -145,9 +170,47 @@ impl Feed {
             parts.freshness.retire();
             return Ok(false);
         }
-        let news = self.apply(&answer).await;
+        let mut news = self.apply(&answer).await;
+        news |= self.settle_epoch(&answer).await?;
+        if !answer.wanted.is_empty() {
+            parts.subscribers.iter().for_each(|subscriber| subscriber.wanted(&answer.wanted));
+        }
         parts.freshness.polled(sent, answer.live_nodes);
         Ok(news)
+    }
+
+    /// After a failover, or where this node is not known any more: gives back everything, and says so. Returns whether
+    /// there is something to report with the next heartbeat.
+    async fn settle_epoch(&self, answer: &PollAnswer) -> Result<bool, StoreError> {
+        self.awaited.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&answer.awaited);
+        let behind = answer.epoch.0 > self.reasserted.load(Ordering::SeqCst);
+        if !behind && !answer.forgotten {
+            return Ok(false);
+        }
+        for subscriber in &self.parts.subscribers {
+            if !subscriber.returned().await {
+                // With the next poll again. Nothing is granted meanwhile that could be lost.
+                return Ok(false);
+            }
+        }
+        if answer.forgotten {
+            tracing::warn!(
+                "the database does not know this node any more: it has returned everything and begins anew"
+            );
+            match self.parts.store.register(&self.parts.registration).await {
+                Ok(_) => {}
+                Err(RegisterError::Store(error)) => return Err(error),
+                Err(RegisterError::NameTaken { .. }) => return Ok(true),
+            }
+        }
+        if behind {
+            tracing::warn!(
+                epoch = answer.epoch.0,
+                "the database failed over: everything spent is recorded again"
+            );
+            self.reasserted.store(answer.epoch.0, Ordering::SeqCst);
+        }
+        Ok(true)
     }
 
     fn measure_clock(&self, sent: UnixMillis, answer: &PollAnswer) {

@@ -15,13 +15,14 @@ use crate::{
     clock::{Clock, SystemClock},
     domain::{
         catalog::{Catalog, Digest, Unmatched},
-        id::TenantId,
+        id::{MeterId, TenantId},
+        period::Window,
         time::{Epoch, UnixMillis, Version},
     },
     freshness::{Freshness, Knowledge},
     ports::{
-        Barrier, ChangeRow, Heartbeat, Incarnation, Lost, LostError, NodeRow, NodeStore, Origin, Policies,
-        PollAnswer, RegisterError, Registered, Registration, StoreError,
+        Barrier, BucketKey, ChangeRow, Heartbeat, Incarnation, Lost, LostError, NodeRow, NodeStore, Origin,
+        Policies, PollAnswer, RegisterError, Registered, Registration, Remainder, StoreError, Wanted,
     },
 };
 
@@ -34,11 +35,16 @@ struct Registry {
     superseded: AtomicBool,
     gap: AtomicBool,
     ahead_millis: Mutex<i64>,
+    epoch: AtomicU64,
+    reasserted: AtomicU64,
+    forgotten: AtomicBool,
+    wanted: Mutex<Vec<Wanted>>,
 }
 
 #[async_trait]
 impl NodeStore for Registry {
     async fn register(&self, _: &Registration) -> Result<Registered, RegisterError> {
+        self.forgotten.store(false, Ordering::SeqCst);
         Ok(Registered { version: Version(0), epoch: Epoch(0) })
     }
     async fn poll(&self, beat: &Heartbeat) -> Result<PollAnswer, StoreError> {
@@ -46,6 +52,8 @@ impl NodeStore for Registry {
             return Err(StoreError::Unavailable("away".into()));
         }
         self.reported.store(beat.applied.0, Ordering::SeqCst);
+        self.reasserted.store(beat.reasserted.0, Ordering::SeqCst);
+        let epoch = Epoch(self.epoch.load(Ordering::SeqCst));
         let all = self.changes.lock().unwrap();
         let changes: Vec<ChangeRow> =
             all.iter().filter(|row| row.version > beat.applied).take(2).cloned().collect();
@@ -57,10 +65,10 @@ impl NodeStore for Registry {
             live_nodes: 3,
             database_now: UnixMillis(SystemClock::uncorrected().0 + *self.ahead_millis.lock().unwrap()),
             superseded: self.superseded.load(Ordering::SeqCst),
-            forgotten: false,
-            epoch: Epoch(0),
-            awaited: Vec::new(),
-            wanted: Vec::new(),
+            forgotten: self.forgotten.load(Ordering::SeqCst),
+            epoch,
+            awaited: if beat.reasserted < epoch { vec!["self".into()] } else { Vec::new() },
+            wanted: std::mem::take(&mut self.wanted.lock().unwrap()),
         })
     }
     async fn deregister(&self, _: Incarnation) -> Result<(), StoreError> {
@@ -115,6 +123,16 @@ impl Subscriber for Heard {
     async fn all_changed(&self) {
         self.0.lock().unwrap().push("*".into());
     }
+    fn wanted(&self, wanted: &[Wanted]) {
+        let mut heard = self.0.lock().unwrap();
+        heard.extend(wanted.iter().map(|wanted| format!("wanted {}", wanted.bucket.tenant)));
+    }
+    async fn returned(&self) -> bool {
+        let mut heard = self.0.lock().unwrap();
+        heard.push("returned".into());
+        // The first time the database is not there yet.
+        heard.iter().filter(|heard| *heard == "returned").count() > 1
+    }
 }
 
 struct Scene {
@@ -145,7 +163,13 @@ fn scene() -> Scene {
         clock: Arc::clone(&clock),
         metrics: Arc::default(),
         policies: Arc::new(OneCatalog(Arc::new(catalog))),
-        incarnation: own(),
+        registration: Registration {
+            name: "self".into(),
+            incarnation: own(),
+            file: uuid::Uuid::nil(),
+            digest: Digest("d".into()),
+        },
+        epoch: Epoch(0),
         subscribers: vec![Arc::clone(&heard) as Arc<dyn Subscriber>],
     }));
     Scene { registry, freshness, heard, clock, feed }
@@ -164,6 +188,47 @@ impl Scene {
     fn knowledge(&self) -> Knowledge {
         self.freshness.knowledge(self.clock.monotonic())
     }
+}
+
+#[tokio::test]
+async fn after_a_failover_everything_is_returned_before_it_is_said() {
+    let scene = scene();
+    scene.feed.catch_up().await;
+    scene.registry.epoch.store(3, Ordering::SeqCst);
+    scene.feed.catch_up().await;
+    assert_eq!(scene.registry.reasserted.load(Ordering::SeqCst), 0, "not everything was recorded");
+    assert_eq!(scene.feed.awaited(), ["self"]);
+    scene.feed.catch_up().await;
+    assert_eq!(scene.registry.reasserted.load(Ordering::SeqCst), 3, "with the very next heartbeat");
+    assert!(scene.feed.awaited().is_empty());
+    scene.feed.catch_up().await;
+    assert_eq!(*scene.heard.0.lock().unwrap(), ["returned", "returned"], "once");
+}
+
+#[tokio::test]
+async fn a_node_that_is_not_known_any_more_returns_everything_and_registers_again() {
+    let scene = scene();
+    scene.registry.forgotten.store(true, Ordering::SeqCst);
+    scene.feed.catch_up().await;
+    assert!(scene.registry.forgotten.load(Ordering::SeqCst), "not before it has returned everything");
+    scene.feed.catch_up().await;
+    assert!(!scene.registry.forgotten.load(Ordering::SeqCst));
+    assert!(!scene.freshness.is_retired());
+}
+
+#[tokio::test]
+async fn what_others_want_is_passed_on() {
+    let scene = scene();
+    let bucket = BucketKey {
+        tenant: TenantId::parse("acme").unwrap(),
+        meter: MeterId::parse("requests").unwrap(),
+        window: Window::Month,
+        start: UnixMillis(0),
+        epoch: Version(0),
+    };
+    scene.registry.wanted.lock().unwrap().push(Wanted { bucket, remainder: Remainder::default() });
+    scene.feed.catch_up().await;
+    assert_eq!(*scene.heard.0.lock().unwrap(), ["wanted acme"]);
 }
 
 #[tokio::test]
