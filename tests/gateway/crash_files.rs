@@ -18,18 +18,18 @@ use crate::support::{
 };
 
 const LIMIT: u64 = 1_200;
+/// The file's first page.
+const HEADER: usize = 4096;
 
 fn message(key: &str) -> Ask {
     get("/v1/messages").key(key)
 }
 
-/// The ledger's files in a node's folder: all but the one that names the last run.
-fn ledger_files(data: &Path) -> Vec<PathBuf> {
-    let files = fs::read_dir(data).unwrap().map(|entry| entry.unwrap().path());
-    let files = files.filter(|path| path.is_file() && fs::metadata(path).unwrap().len() >= 1024);
-    let files: Vec<PathBuf> = files.filter(|path| !path.to_string_lossy().contains("plangate.db")).collect();
-    assert!(!files.is_empty(), "no ledger file in {}", data.display());
-    files
+/// A node's ledger file.
+fn ledger_file(data: &Path) -> PathBuf {
+    let file = data.join("ledger");
+    assert!(file.is_file(), "no ledger file in {}", data.display());
+    file
 }
 
 /// Written over in place, so that it stays the same file.
@@ -87,10 +87,9 @@ impl Scene {
             }
             Err((status, log)) => {
                 assert_eq!(status.code(), Some(2), "{log}");
-                let files = ledger_files(&self.data());
-                let named = files.iter().any(|file| log.contains(&*file.to_string_lossy()));
-                assert!(named, "a refusal names the file: {log}");
-                files.iter().for_each(|file| fs::remove_file(file).unwrap());
+                let file = ledger_file(&self.data());
+                assert!(log.contains(&*file.to_string_lossy()), "a refusal names the file: {log}");
+                fs::remove_file(file).unwrap();
                 self.cluster.start_again(0).await;
                 log
             }
@@ -161,10 +160,8 @@ async fn a_file_that_was_cut_off_leaves_a_gap() {
     for part in [0, 3] {
         let mut scene = Scene::new().await;
         scene.cluster.kill(0);
-        for file in ledger_files(&scene.data()) {
-            let length = fs::metadata(&file).unwrap().len();
-            OpenOptions::new().write(true).open(&file).unwrap().set_len(length / 4 * part).unwrap();
-        }
+        let file = OpenOptions::new().write(true).open(ledger_file(&scene.data())).unwrap();
+        file.set_len(file.metadata().unwrap().len() / 4 * part).unwrap();
         let log = scene.revive().await;
         scene.shows_the_gap(&log).await;
     }
@@ -177,7 +174,7 @@ fn damage(path: &Path, header: bool, dice: &mut Dice) -> usize {
     file.read_to_end(&mut bytes).unwrap();
     let mut flipped = 0;
     for (place, word) in bytes.chunks_mut(8).enumerate() {
-        if word.iter().all(|byte| *byte == 0) || (place * 8 < 64) != header {
+        if word.iter().all(|byte| *byte == 0) || (place * 8 < HEADER) != header {
             continue;
         }
         let bit = dice.below(word.len() * 8);
@@ -194,7 +191,7 @@ async fn flipped_bits_in_the_header_leave_a_gap() {
     let mut dice = Dice::thrown(13);
     let mut scene = Scene::new().await;
     scene.cluster.kill(0);
-    let flipped: usize = ledger_files(&scene.data()).iter().map(|file| damage(file, true, &mut dice)).sum();
+    let flipped = damage(&ledger_file(&scene.data()), true, &mut dice);
     assert!(flipped > 0, "a header is not all zeros");
     let log = scene.revive().await;
     scene.shows_the_gap(&log).await;
@@ -206,8 +203,7 @@ async fn flipped_bits_in_the_records_credit_nobody() {
     for _ in 0..crate::support::amount::amount("PLANGATE_FLIPS", 2) {
         let mut scene = Scene::new().await;
         scene.cluster.kill(0);
-        let flipped: usize =
-            ledger_files(&scene.data()).iter().map(|file| damage(file, false, &mut dice)).sum();
+        let flipped = damage(&ledger_file(&scene.data()), false, &mut dice);
         assert!(flipped > 0, "the file holds records");
         let log = scene.revive().await;
         scene.shows_the_gap(&log).await;
@@ -218,18 +214,16 @@ async fn flipped_bits_in_the_records_credit_nobody() {
 async fn an_older_copy_credits_nobody() {
     for in_place in [true, false] {
         let mut scene = Scene::new().await;
-        let files = ledger_files(&scene.data());
-        let old: Vec<Vec<u8>> = files.iter().map(|file| fs::read(file).unwrap()).collect();
+        let file = ledger_file(&scene.data());
+        let old = fs::read(&file).unwrap();
         scene.spend(0, 55).await;
         scene.recorded(1, 175).await;
         scene.cluster.kill(0);
-        for (file, old) in files.iter().zip(&old) {
-            if in_place {
-                overwrite(file, old);
-            } else {
-                fs::remove_file(file).unwrap();
-                fs::write(file, old).unwrap();
-            }
+        if in_place {
+            overwrite(&file, &old);
+        } else {
+            fs::remove_file(&file).unwrap();
+            fs::write(&file, &old).unwrap();
         }
         let log = scene.revive().await;
         scene.shows_the_gap(&log).await;
