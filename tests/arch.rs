@@ -238,3 +238,48 @@ fn files_stay_small_and_say_why_they_exist() {
     }
     fail_on(&wrong);
 }
+
+/// The one file that may use `unsafe`.
+const UNSAFE: &str = "ledger/file/mapping.rs";
+
+/// Whether a line has `unsafe` as a word, or switches its lint.
+fn is_unsafe(line: &str) -> bool {
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    line.match_indices("unsafe").any(|(at, word)| {
+        let rest = &line[at + word.len()..];
+        !line[..at].ends_with(is_word) && (rest.starts_with("_code") || !rest.starts_with(is_word))
+    })
+}
+
+#[test]
+fn unsafe_code_stays_in_one_file() {
+    for line in
+        ["unsafe { x() }", "#![allow(unsafe_code)]", "pub unsafe fn f()", "#[expect(\n    unsafe_code,"]
+    {
+        assert!(is_unsafe(line), "{line}");
+    }
+    assert!(!is_unsafe("let unsafely = an_unsafe;"));
+    let manifest = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml")).unwrap();
+    assert!(
+        manifest.lines().any(|line| line.starts_with("unsafe_code = \"deny\"")),
+        "the lint is not denied"
+    );
+    let (mut wrong, mut found) = (Vec::new(), false);
+    for source in sources() {
+        // In tests, too, and after their attribute.
+        let lines = source.text.lines().filter(|line| !line.trim_start().starts_with("//"));
+        for line in lines.filter(|line| is_unsafe(line)) {
+            if source.path == Path::new(UNSAFE) {
+                found = true;
+            } else {
+                wrong.push(format!(
+                    "{}: `unsafe` belongs to {UNSAFE}: {}",
+                    source.path.display(),
+                    line.trim()
+                ));
+            }
+        }
+    }
+    assert!(found, "{UNSAFE} is not where it was");
+    fail_on(&wrong);
+}

@@ -6,7 +6,14 @@ use axum::{Json, extract::State};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{Shared, openapi::ReadErrors, params::NoParams, problem::Problem};
+use super::{
+    Shared,
+    openapi::{ReadErrors, WriteErrors},
+    params::{NoParams, NodePath},
+    problem::Problem,
+    views::Nothing,
+    write::Write,
+};
 use crate::ports::NodeRow;
 
 /// A node with a heartbeat older than this is taken for dead by the registry.
@@ -78,4 +85,34 @@ pub(super) async fn list_nodes(
 ) -> Result<Json<NodesView>, Problem> {
     let nodes = shared.nodes.nodes().await?;
     Ok(Json(NodesView { items: nodes.iter().map(Into::into).collect(), warnings: warnings(&nodes) }))
+}
+
+/// What was written off with a node.
+#[derive(Serialize, ToSchema)]
+#[schema(as = LostNode)]
+pub(super) struct LostView {
+    /// The node's name.
+    name: String,
+    /// `lost`.
+    state: &'static str,
+    /// Leases that it had not returned.
+    leases: u64,
+    /// Units in them that it may have used without recording it: they count as used from now on, and are shown as
+    /// `uncertain`.
+    units: u64,
+}
+
+/// Declare a node lost: what it holds counts as spent for good, also if it comes back. A node that is alive goes on with
+/// new leases.
+#[utoipa::path(post, path = "/v1/nodes/{name}/lost", tag = "operations",
+    params(("name" = String, Path, description = "The node's name")),
+    responses((status = 200, description = "Written off", body = LostView), WriteErrors))]
+pub(super) async fn declare_lost(
+    State(shared): State<Shared>,
+    NodePath(name): NodePath,
+    write: Write<Nothing>,
+) -> Result<Json<LostView>, Problem> {
+    let lost = shared.nodes.declare_lost(&name, &write.ticket.origin).await?;
+    tracing::warn!(node = name, leases = lost.slots, units = lost.units, "declared lost");
+    Ok(Json(LostView { name, state: "lost", leases: lost.slots, units: lost.units }))
 }

@@ -45,6 +45,7 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(usage::get_usage))
         .routes(routes!(check::check))
         .routes(routes!(nodes::list_nodes))
+        .routes(routes!(nodes::declare_lost))
         .routes(routes!(feeds::list_changes))
         .routes(routes!(feeds::list_audit))
         .routes(routes!(operations::healthz))
@@ -146,7 +147,7 @@ pub(super) struct WriteErrors;
 impl IntoResponses for WriteErrors {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
         let more = [
-            ("404", "There is no such tenant or key"),
+            ("404", "There is no such tenant, key or node"),
             ("408", "The body did not arrive in time"),
             ("409", "The Idempotency-Key was used for another request, or a state forbids it"),
             ("413", "The body is over 256 KiB"),

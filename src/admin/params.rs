@@ -15,6 +15,23 @@ pub(super) struct TenantPath(pub(super) TenantId);
 /// The tenant and the key that the path names.
 pub(super) struct KeyPath(pub(super) TenantId, pub(super) KeyId);
 
+/// A node's name from the path.
+pub(super) struct NodePath(pub(super) String);
+
+impl FromRequestParts<Shared> for NodePath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Result<Self, Problem> {
+        let params = segments(parts, shared).await?;
+        let name = params.iter().next().map_or("", |(_, name)| name);
+        if name.is_empty() || name.len() > 255 || name.chars().any(char::is_control) {
+            let expected = "expected a node's name of 1 to 255 bytes without control characters";
+            return Err(Problem::new(Code::PathInvalid, expected));
+        }
+        Ok(Self(name.to_owned()))
+    }
+}
+
 async fn segments(parts: &mut Parts, shared: &Shared) -> Result<RawPathParams, Problem> {
     RawPathParams::from_request_parts(parts, shared)
         .await

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 
 use crate::{
     domain::time::Version,
-    ports::{ExecuteError, StoreError},
+    ports::{ExecuteError, LostError, StoreError},
     wire::FieldError,
 };
 
@@ -28,6 +28,7 @@ pub(super) enum Code {
     PathNotFound,
     TenantNotFound,
     KeyNotFound,
+    NodeNotFound,
     MethodNotAllowed,
     NotAcceptable,
     BodyTimeout,
@@ -60,6 +61,7 @@ impl Code {
             Self::PathNotFound => (S::NOT_FOUND, "path-not-found", "There is nothing at this path"),
             Self::TenantNotFound => (S::NOT_FOUND, "tenant-not-found", "There is no such tenant"),
             Self::KeyNotFound => (S::NOT_FOUND, "key-not-found", "There is no such key"),
+            Self::NodeNotFound => (S::NOT_FOUND, "node-not-found", "There is no such node"),
             Self::MethodNotAllowed => {
                 (S::METHOD_NOT_ALLOWED, "method-not-allowed", "This path has no such method")
             }
@@ -270,6 +272,21 @@ impl From<StoreError> for Problem {
     }
 }
 
+const OTHER_REQUEST: &str =
+    "this Idempotency-Key was used for another request: use a new key for each new request";
+
+impl From<LostError> for Problem {
+    fn from(error: LostError) -> Self {
+        match error {
+            LostError::Unknown(_) => {
+                Self::new(Code::NodeNotFound, format!("{error}; `GET /v1/nodes` lists the nodes"))
+            }
+            LostError::IdempotencyConflict => Self::new(Code::IdempotencyConflict, OTHER_REQUEST),
+            LostError::Store(error) => error.into(),
+        }
+    }
+}
+
 impl From<ExecuteError> for Problem {
     fn from(error: ExecuteError) -> Self {
         let text = error.to_string();
@@ -279,10 +296,7 @@ impl From<ExecuteError> for Problem {
             }
             ExecuteError::NoKey(..) => Self::new(Code::KeyNotFound, text),
             ExecuteError::KeyTaken => Self::field(Code::KeyTaken, "/import", text),
-            ExecuteError::IdempotencyConflict => Self::new(
-                Code::IdempotencyConflict,
-                "this Idempotency-Key was used for another request: use a new key for each new request",
-            ),
+            ExecuteError::IdempotencyConflict => Self::new(Code::IdempotencyConflict, OTHER_REQUEST),
             ExecuteError::Store(error) => error.into(),
         }
     }

@@ -70,6 +70,12 @@ impl<'a> Call<'a> {
         self.query("wait", options.no_wait.then(|| "none".to_owned()))
     }
 
+    /// With a key that makes a repetition harmless.
+    pub(super) fn idempotent(mut self, key: Option<String>) -> Self {
+        self.idempotency_key = key;
+        self
+    }
+
     /// With a body, without the options of a command.
     pub(super) fn body(mut self, body: Value) -> Self {
         self.body = Some(body);

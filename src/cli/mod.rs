@@ -5,6 +5,7 @@
 mod client;
 mod demo;
 mod key;
+mod node;
 mod output;
 mod overrides;
 mod policy;
@@ -51,6 +52,8 @@ pub enum Command {
     Key(key::Key),
     /// Show what a tenant has used
     Usage(usage::Usage),
+    /// List the nodes, and write off one that does not come back
+    Node(node::Node),
     /// Print a shell's completion script
     Completions {
         /// The shell
@@ -115,6 +118,7 @@ pub fn execute(command: Command) -> Result<(), Failure> {
         Command::Subscription(command) => calling(command.run()),
         Command::Key(command) => calling(command.run()),
         Command::Usage(command) => calling(command.run()),
+        Command::Node(command) => calling(command.run()),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "plangate", &mut script);

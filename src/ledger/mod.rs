@@ -17,6 +17,7 @@ mod atomic {
 mod bucket;
 mod cell;
 mod charge;
+pub mod file;
 mod flush;
 mod grant;
 mod hold;

@@ -239,6 +239,17 @@ async fn nodes_and_what_differs() {
 }
 
 #[tokio::test]
+async fn a_node_is_declared_lost() {
+    let api = Api::new();
+    let lost = api.ok("POST", "/v1/nodes/a/lost", "").await;
+    assert_eq!(lost, json!({"name": "a", "state": "lost", "leases": 2, "units": 7}));
+    assert_eq!(api.ok("POST", "/v1/nodes/a/lost", "{}").await, lost);
+    api.refused("POST", "/v1/nodes/b/lost", "", 404, "node-not-found").await;
+    api.refused("POST", "/v1/nodes/%0a/lost", "", 400, "path-invalid").await;
+    api.refused("POST", "/v1/nodes/a/lost", r#"{"x":1}"#, 400, "field-invalid").await;
+}
+
+#[tokio::test]
 async fn changes_and_the_audit_log() {
     let api = Api::with_acme().await;
     api.ok("POST", "/v1/tenants/acme/suspend", "").await;
@@ -280,6 +291,7 @@ async fn the_document_has_every_route_of_the_contract() {
         ("get", "/v1/tenants/{tenant}/usage"),
         ("post", "/v1/check"),
         ("get", "/v1/nodes"),
+        ("post", "/v1/nodes/{name}/lost"),
         ("get", "/v1/changes"),
         ("get", "/v1/audit"),
         ("get", "/healthz"),

@@ -1,10 +1,12 @@
 //! Tests of the ledger, over a store in memory.
 
 mod changes;
+mod file;
 mod quotas;
 mod random;
 mod recall;
 mod recording;
 mod store;
 mod threads;
+mod word;
 mod world;
