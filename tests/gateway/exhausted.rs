@@ -143,9 +143,12 @@ async fn a_thousand_exhausted_tenants() {
     let idle = rate(&server, 3).await;
     let clients = hammer(&asks, &places, 6);
     // Past the time for which an exhaustion is believed, so that all of them are looked at again.
-    let hammered = rate(&server, 3).await.max(rate(&server, 3).await);
+    let (first, hammered) = (rate(&server, 3).await, rate(&server, 3).await);
     drop(clients);
-    eprintln!("statements a node and second with {tenants} tenants: {idle:.2} idle, {hammered:.2} hammered");
+    eprintln!(
+        "statements a node and second with {tenants} tenants: {idle:.2} idle, {first:.2} and {hammered:.2} hammered"
+    );
+    let hammered = hammered.max(first);
     assert!(hammered <= ALLOWED, "{hammered}");
     assert_eq!(upstream.count(), tenants * 2);
     // Each of them is still found at once when it may go on.
