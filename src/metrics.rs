@@ -14,7 +14,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use crate::domain::id::PlanId;
+use crate::domain::{id::PlanId, settlement::Untold};
 
 /// Upper bounds of a histogram's buckets in nanoseconds.
 const BOUNDS: [u64; 18] = [
@@ -107,6 +107,13 @@ pub struct RequestLabels {
     pub plan: PlanLabel,
 }
 
+/// Labels of `plangate_settle_kept_total`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct KeptLabels {
+    /// `missing` or `invalid`: the header that should have told the cost.
+    pub reason: &'static str,
+}
+
 /// A plan as a label.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct PlanLabel(pub Option<PlanId>);
@@ -122,6 +129,8 @@ impl EncodeLabelValue for PlanLabel {
 pub struct Metrics {
     /// Requests by outcome.
     pub requests: Family<RequestLabels, Counter>,
+    /// Reserves kept as the cost, as the answer told none.
+    pub settle_kept: Family<KeptLabels, Counter>,
     /// From the parsed request to the grant.
     pub decision: std::sync::Arc<DurationHistogram>,
     /// From forwarding to the upstream's head.
@@ -160,6 +169,12 @@ impl Metrics {
     pub fn register(&self, registry: &mut Registry) {
         let requests = self.requests.clone();
         registry.register("plangate_requests", "Requests by outcome", requests);
+        for reason in [Untold::Missing, Untold::Invalid] {
+            // Both are shown from the start.
+            self.kept(reason, 0);
+        }
+        let kept = self.settle_kept.clone();
+        registry.register("plangate_settle_kept", "Reserves kept, as the answer told no cost", kept);
         for (name, help, histogram) in [
             ("plangate_decision_seconds", "From the parsed request to the grant", &self.decision),
             ("plangate_upstream_seconds", "From forwarding to the upstream's head", &self.upstream),
@@ -176,6 +191,11 @@ impl Metrics {
         let connections = std::sync::Arc::clone(&self.connections);
         let read = move || f64::from(u32::try_from(connections.load(Ordering::Relaxed)).unwrap_or(u32::MAX));
         registry.register("plangate_connections", "Open connections on the data listener", Computed(read));
+    }
+
+    /// Counts reserves that were kept as the cost.
+    pub fn kept(&self, reason: Untold, count: u64) {
+        self.settle_kept.get_or_create(&KeptLabels { reason: reason.as_str() }).inc_by(count);
     }
 
     /// Counts one request.

@@ -214,3 +214,50 @@ async fn it_serves_over_a_socket_as_the_example_does() {
     tokio::time::timeout(std::time::Duration::from_secs(5), both).await.unwrap();
     scene.plangate.finish().await;
 }
+
+#[tokio::test]
+async fn a_reserve_is_settled_by_the_apps_own_header() {
+    let policies = tempfile::tempdir().unwrap();
+    for (name, text) in [
+        ("features.yaml", "features: {}\nlimits: {}\nmeters: { tokens: {} }\n"),
+        (
+            "routes.yaml",
+            "routes:\n  - { match: \"GET /ai\", charge: { tokens: { reserve: 40, from: { header: x-cost } } } }\n",
+        ),
+        ("plans/one.yaml", "plan: one\nquotas: { tokens: { limit: 60, day: 60 } }\n"),
+    ] {
+        let path = policies.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+    let plangate = Embedded::open(policies.path(), Arc::new(Memory::new().unwrap())).await.unwrap();
+    let tenant = TenantId::parse("acme").unwrap();
+    plangate.change(&tenant, Change::Enroll { plan: "one".parse().unwrap() }).await.unwrap();
+    let key = plangate.create_key(&tenant).await.unwrap();
+    let router = Router::new().route(
+        "/ai",
+        get(|headers: HeaderMap| async move {
+            let cost = text(&headers, "x-want");
+            if cost.is_empty() { ([("x-other", cost)], "dear") } else { ([("x-cost", cost)], "cheap") }
+        }),
+    );
+    let app = plangate.gateway().embed().layer(router);
+    let ask = async |cost: &str, read: bool| {
+        let mut request = Request::get("/ai").header("x-api-key", &key);
+        if !cost.is_empty() {
+            request = request.header("x-want", cost);
+        }
+        let answer = app.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        let (status, left) = (answer.status().as_u16(), text(answer.headers(), "ratelimit"));
+        if read {
+            answer.into_body().collect().await.unwrap();
+        }
+        (status, left.split(';').nth(1).unwrap().to_owned())
+    };
+    assert_eq!(ask("5", true).await, (200, "r=20".to_owned()), "the reserve counts until the body ends");
+    assert_eq!(ask("0", false).await, (200, "r=15".to_owned()), "five were used");
+    assert_eq!(ask("15", false).await, (200, "r=15".to_owned()), "a body that nobody reads ends, too");
+    assert_eq!(ask("", true).await, (200, "r=0".to_owned()));
+    assert_eq!(ask("1", true).await, (429, "r=0".to_owned()), "without the header, the reserve was the cost");
+    plangate.finish().await;
+}

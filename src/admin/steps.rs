@@ -38,6 +38,9 @@ pub(super) struct DecisionView {
     pub(super) route: Option<String>,
     /// What it would be charged: units by meter.
     pub(super) charge: BTreeMap<String, u64>,
+    /// Which of these charges are reserves: by meter, the header of the upstream's answer that tells the true cost.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) reserved: BTreeMap<String, String>,
     /// The quotas that the charge would be held against, as they stand.
     pub(super) quotas: Vec<QuotaCheck>,
     /// The steps, up to the one that refuses.
@@ -121,6 +124,11 @@ impl DecisionView {
         let charge =
             charge.iter().filter_map(|c| Some((catalog.meter(c.meter)?.id.to_string(), c.units.get())));
         self.charge = charge.collect();
+        let reserved = operation.map_or(&[][..], |operation| &operation.settle);
+        let reserved = reserved
+            .iter()
+            .filter_map(|from| Some((catalog.meter(from.meter)?.id.to_string(), from.header.to_string())));
+        self.reserved = reserved.collect();
         let decision = decide(rights, operation);
         // The order of the decision: what comes before the refusing step has let the request through.
         let refusing = match &decision {

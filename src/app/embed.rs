@@ -20,6 +20,7 @@ use crate::{
         time::Version,
     },
     freshness::Freshness,
+    ledger::file::LedgerFile,
     pipeline::{cors::Cors, observe::Mode},
     policy::Watched,
     ports::{
@@ -73,6 +74,7 @@ impl Embedded {
             background: background.clone(),
             registration,
             epoch: registered.epoch,
+            file: LedgerFile::anonymous(),
             key_secret: store.key_secret().await?,
             identity: Prepared::new(credentials::Settings::default())?,
             directory: directory::Settings {

@@ -11,7 +11,7 @@ use crate::{
     directory::{self, TenantDirectory},
     domain::{catalog::Catalog, time::Epoch},
     freshness::Freshness,
-    ledger::{EscrowLedger, LedgerParts},
+    ledger::{EscrowLedger, LedgerParts, file::LedgerFile},
     metrics::Metrics,
     pipeline::{Gateway, cors::Cors, observe::Mode},
     policy::Watched,
@@ -34,6 +34,8 @@ pub(super) struct EngineParts {
     pub(super) registration: Registration,
     /// The database's epoch at that time.
     pub(super) epoch: Epoch,
+    /// The node's ledger file, with nothing left in it from before.
+    pub(super) file: LedgerFile,
     /// The catalog to begin with.
     pub(super) catalog: Arc<Catalog>,
     pub(super) key_secret: [u8; 32],
@@ -65,6 +67,7 @@ impl Engine {
             clock: Arc::clone(&clock) as _,
             freshness: Arc::clone(&freshness),
             incarnation: registration.incarnation,
+            file: parts.file,
             runtime: Handle::current(),
             tracker: background.tracker().clone(),
         });

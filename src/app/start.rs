@@ -11,7 +11,6 @@ use super::{
     engine::{Engine, EngineParts},
     figures::{FigureSources, Figures},
     in_force::InForce,
-    incarnation::IncarnationFile,
     issuer::Issuer,
     readiness::ReadinessBoard,
     settings,
@@ -25,7 +24,10 @@ use crate::{
     directory::{self, TenantDirectory},
     domain::time::Epoch,
     freshness::Freshness,
-    ledger::EscrowLedger,
+    ledger::{
+        EscrowLedger,
+        file::{LedgerFile, LockedFile},
+    },
     metrics::Metrics,
     pipeline::{cors::Cors, observe::Mode},
     policy::Watched,
@@ -57,8 +59,6 @@ pub struct Node {
     pub(super) incarnation: Incarnation,
     pub(super) admin_stop: CancellationToken,
     pub(super) drain: Duration,
-    // Held as long as the node runs.
-    pub(super) _lock: IncarnationFile,
 }
 
 /// What every later step of the start needs.
@@ -67,7 +67,7 @@ pub(super) struct Ground {
     pub(super) background: Background,
     pub(super) board: Arc<ReadinessBoard>,
     pub(super) freshness: Arc<Freshness>,
-    clock: Arc<SystemClock>,
+    pub(super) clock: Arc<SystemClock>,
     metrics: Arc<Metrics>,
     figures: Figures,
     pub(super) watched: Arc<Watched>,
@@ -75,7 +75,7 @@ pub(super) struct Ground {
 
 /// What was found usable before the database was asked.
 struct Checked {
-    lock: IncarnationFile,
+    lock: LockedFile,
     prepared: Prepared,
     directory: directory::Settings,
 }
@@ -93,7 +93,7 @@ pub async fn start(config: Config, stop: CancellationToken) -> Result<Node, Star
     let opened = tokio::task::spawn_blocking(move || Watched::open(policies)).await;
     let watched = opened.map_err(std::io::Error::other)?.map_err(StartError::Policies)?;
     let directory = settings::directory(&config, &watched.catalog())?;
-    let lock = IncarnationFile::lock(&config.data_dir)?;
+    let lock = LedgerFile::lock(&config.data_dir)?;
     settings::check_free("listen", config.listen)?;
     let ground = Ground::new(config, background.clone(), watched);
     let switch = Switch::starting(Arc::clone(&ground.board));
@@ -151,18 +151,18 @@ impl Ground {
         admin_address: SocketAddr,
         admin_stop: CancellationToken,
     ) -> Result<Node, StartError> {
-        let Checked { mut lock, prepared, directory } = checked;
+        let Checked { lock, prepared, directory } = checked;
         let store = self.open_store().await?;
         let incarnation = Incarnation(uuid::Uuid::now_v7());
         let registration = Registration {
             name: self.config.node_name(),
             incarnation,
-            file: lock.previous().map_or(incarnation.0, |run| run.0),
+            file: lock.id(),
             digest: self.watched.catalog().digest.clone(),
         };
         let Registered { epoch, .. } = self.register(&store, &registration).await?;
-        lock.record(incarnation)?;
-        let engine = self.engine(&store, registration, epoch, prepared, directory).await?;
+        let file = self.ledger_file(&store, lock).await?;
+        let engine = self.engine(&store, (registration, epoch), file, prepared, directory).await?;
         self.figures.add_ledger(engine.ledger.metrics());
         self.until_fresh(&engine.feed).await?;
         engine.run(&self.watched);
@@ -191,15 +191,14 @@ impl Ground {
             incarnation,
             admin_stop,
             drain: self.config.timeouts.drain.0,
-            _lock: lock,
         })
     }
 
     async fn engine(
         &self,
         store: &Arc<dyn Store>,
-        registration: Registration,
-        epoch: Epoch,
+        (registration, epoch): (Registration, Epoch),
+        file: LedgerFile,
         identity: Prepared,
         directory: directory::Settings,
     ) -> Result<Engine, StartError> {
@@ -212,6 +211,7 @@ impl Ground {
             background: self.background.clone(),
             registration,
             epoch,
+            file,
             key_secret,
             identity,
             directory,

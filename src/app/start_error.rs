@@ -2,8 +2,13 @@
 
 use std::net::SocketAddr;
 
-use super::incarnation::DataDirError;
-use crate::{credentials::SettingsError, policy::Report, ports::RegisterError, store::ConnectError};
+use crate::{
+    credentials::SettingsError,
+    ledger::file::FileError,
+    policy::Report,
+    ports::{RegisterError, StoreError},
+    store::ConnectError,
+};
 
 /// Why a node did not start.
 #[derive(Debug, thiserror::Error)]
@@ -13,7 +18,7 @@ pub enum StartError {
     Policies(Report),
     /// The data folder cannot be used.
     #[error("data_dir: {0}")]
-    DataDir(#[from] DataDirError),
+    DataDir(#[from] FileError),
     /// An address cannot be listened on.
     #[error("{key}: `{address}`: expected an address that is free and this machine's: {source}")]
     Listen {
@@ -27,6 +32,9 @@ pub enum StartError {
     /// The database's address or schema is of no use.
     #[error("database: {0}")]
     Database(ConnectError),
+    /// The database refuses what an earlier run has left to record.
+    #[error("database: what the run before has used cannot be recorded: {0}")]
+    Leftovers(StoreError),
     /// Another node has the name.
     #[error("node: {0}")]
     Name(RegisterError),
@@ -76,7 +84,7 @@ impl StartError {
     pub const fn key(&self) -> Option<&'static str> {
         match self {
             Self::DataDir(_) => Some("data_dir"),
-            Self::Database(_) => Some("database"),
+            Self::Database(_) | Self::Leftovers(_) => Some("database"),
             Self::Name(_) => Some("node"),
             Self::Identity { source } => Some(identity_key(source)),
             Self::Listen { key, .. } | Self::File { key, .. } | Self::Value { key, .. } => Some(key),

@@ -14,6 +14,7 @@ pub mod plan;
 pub mod rate;
 pub mod rights;
 pub mod route;
+pub mod settlement;
 pub mod tenant;
 pub mod time;
 pub mod units;

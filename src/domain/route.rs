@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{features::FeatureSet, plan::MeterIx, units::Units};
+use super::{features::FeatureSet, plan::MeterIx, settlement::SettleFrom, units::Units};
 
 /// A matched route: what it requires and charges.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub struct Operation {
     pub features: FeatureSet,
     /// What one request costs; one entry a meter, in meter order, none of zero units.
     pub charge: Box<[Charge]>,
+    /// Which of these charges are only reserves, and where the answer tells their true cost; in meter order.
+    pub settle: Box<[SettleFrom]>,
 }
 
 /// So many units of a meter.
@@ -22,7 +24,7 @@ pub struct Operation {
 pub struct Charge {
     /// The meter.
     pub meter: MeterIx,
-    /// Units, known before the request is forwarded; at least 1.
+    /// Units that are taken before the request is forwarded; at least 1 where a route charges them.
     pub units: Units,
 }
 
@@ -333,6 +335,7 @@ mod tests {
                 public: false,
                 features: FeatureSet::default(),
                 charge: Box::default(),
+                settle: Box::default(),
             };
             table.add(&methods, &Pattern::parse(path).unwrap(), operation).unwrap();
         }

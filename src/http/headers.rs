@@ -131,6 +131,24 @@ mod tests {
     }
 
     #[test]
+    fn what_ends_at_a_hop_tells_no_cost() {
+        use crate::domain::settlement::CostHeader;
+        for name in [
+            "connection",
+            "keep-alive",
+            "te",
+            "transfer-encoding",
+            "upgrade",
+            "http2-settings",
+            "proxy",
+            "proxy-authenticate",
+        ] {
+            assert!(is_hop_by_hop(&HeaderName::from_static(name)));
+            assert!(CostHeader::parse(name).is_err(), "{name}");
+        }
+    }
+
+    #[test]
     fn only_a_whole_websocket_handshake_counts() {
         let asks = |fields: &[(&str, &str)], method: &str| {
             let mut request = ::http::Request::builder().method(method).body(()).unwrap();

@@ -236,6 +236,8 @@ impl Bucket {
         self.tally.rcu(|tally| {
             let (gone, sealed): (Vec<_>, Vec<_>) =
                 tally.sealed.iter().cloned().partition(|slot| done.contains(&slot.key.seq));
+            // The database has it all: the records may be used again.
+            gone.iter().for_each(|slot| slot.word.release());
             let net: u64 = gone.iter().map(|slot| slot.word.totals().net()).sum();
             Tally { elsewhere: tally.elsewhere.saturating_add(net), known: tally.known, sealed }
         });

@@ -132,7 +132,7 @@ impl Cell {
         unusable.iter().flatten().for_each(|slot| retire(shared, slot));
         let slot = match rest.next.take_if(|slot| slot.period.contains(wish.now)) {
             Some(begun) => begun,
-            None => self.make(shared, &mut rest, (tenant, meter), wish),
+            None => self.make(shared, &mut rest, (tenant, meter), wish)?,
         };
         let displaced = match current {
             // The request arrived before the current period began.
@@ -154,7 +154,7 @@ impl Cell {
         rest: &mut Rest,
         (tenant, meter): (&TenantId, &MeterId),
         wish: Wish<'_>,
-    ) -> Arc<Slot> {
+    ) -> Result<Arc<Slot>, ChargeError> {
         let calendar = &wish.entitlement.calendar;
         let period = calendar.period(self.window, wish.now);
         let key = BucketKey {
@@ -175,16 +175,25 @@ impl Cell {
         self.slot_of(shared, rest, key, terms)
     }
 
-    fn slot_of(&self, shared: &Shared, rest: &mut Rest, key: BucketKey, terms: SlotTerms) -> Arc<Slot> {
-        let bucket = match rest.buckets.iter().find(|bucket| bucket.key == key) {
+    fn slot_of(
+        &self,
+        shared: &Shared,
+        rest: &mut Rest,
+        key: BucketKey,
+        terms: SlotTerms,
+    ) -> Result<Arc<Slot>, ChargeError> {
+        let key = SlotKey { bucket: key, incarnation: shared.world.incarnation, seq: shared.next_seq() };
+        let counted = if self.window == Window::Month { terms.counted } else { Windows::default() };
+        // On record before anything is granted to it: the database is never ahead of the file.
+        let word = shared.record(&key, terms.period.end, counted)?;
+        let bucket = match rest.buckets.iter().find(|bucket| bucket.key == key.bucket) {
             Some(bucket) => Arc::clone(bucket),
             None => {
-                rest.buckets.push(Bucket::new(key.clone()));
+                rest.buckets.push(Bucket::new(key.bucket.clone()));
                 Arc::clone(&rest.buckets[rest.buckets.len() - 1])
             }
         };
-        let key = SlotKey { bucket: key, incarnation: shared.world.incarnation, seq: shared.next_seq() };
-        Slot::new(key, terms, &bucket)
+        Ok(Slot::new(key, word, terms, &bucket))
     }
 
     /// Opens the next period's slot a while before it begins and asks for its first units, so that not all tenants of one
@@ -207,7 +216,7 @@ impl Cell {
             version: current.version,
             opened: shared.monotonic(),
         };
-        let slot = self.slot_of(shared, rest, key, terms);
+        let Ok(slot) = self.slot_of(shared, rest, key, terms) else { return };
         let expected = lock(&current.refill).last;
         rest.next = Some(Arc::clone(&slot));
         refill::ask_ahead(shared, &slot, expected);

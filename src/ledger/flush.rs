@@ -210,11 +210,23 @@ pub(super) async fn drain(shared: &Shared) {
         account.seal(shared);
     }
     let mut pause = Duration::from_millis(50);
-    while shared.dirty.len() > 0 {
+    while !is_settled(shared) {
         if let Err(error) = flush(shared).await {
             tracing::warn!(%error, waiting = shared.dirty.len(), "usage not recorded yet");
             tokio::time::sleep(pause).await;
             pause = EVERY.min(pause * 2);
+        } else if !is_settled(shared) {
+            // Somebody else's statement is still under way, or came back without an answer.
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
+    if let Err(error) = shared.world.file.close_clean() {
+        tracing::warn!(%error, "the next start reads the ledger file once more");
+    }
+}
+
+/// Whether every total is recorded.
+fn is_settled(shared: &Shared) -> bool {
+    shared.dirty.len() == 0
+        && shared.accounts.all().iter().all(|account| account.sealed().iter().all(|slot| slot.is_settled()))
 }

@@ -24,6 +24,7 @@ mod hold;
 mod metrics;
 mod rate_cell;
 mod recall;
+mod recover;
 mod refill;
 mod shared;
 mod slot;
@@ -42,6 +43,7 @@ use crate::{
 };
 
 pub use metrics::{LedgerMetrics, UnitCounts};
+pub use recover::{RecoverError, Recovered, recover};
 pub use shared::LedgerParts;
 
 use shared::Shared;

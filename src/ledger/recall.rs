@@ -6,7 +6,6 @@ use std::{
 };
 
 use super::{
-    bucket::Bucket,
     flush,
     shared::{Shared, lock},
     slot::Slot,
@@ -44,12 +43,8 @@ pub(super) fn recall(shared: &Arc<Shared>, wanted: &[Wanted]) {
 }
 
 async fn give_back(shared: Arc<Shared>, slots: Vec<Arc<Slot>>) {
-    let buckets: Vec<Arc<Bucket>> =
-        slots.iter().filter(|slot| slot.word.is_sealed()).map(|slot| Arc::clone(&slot.bucket)).collect();
-    match flush::ship(&shared, slots).await {
-        // Some of it may be what a request of this very node waits for.
-        Ok(()) => buckets.iter().for_each(|bucket| bucket.forget_exhaustion()),
-        Err(error) => tracing::warn!(%error, "recalled units are returned with the next flush"),
+    if let Err(error) = flush::ship(&shared, slots).await {
+        tracing::warn!(%error, "recalled units are returned with the next flush");
     }
 }
 

@@ -13,14 +13,23 @@ use tokio::{runtime::Handle, sync::Notify};
 use tokio_util::task::TaskTracker;
 
 use super::{
-    account::Accounts, bucket::Bucket, flush::DirtyQueue, metrics::LedgerMetrics, refill::GrantQueue,
+    account::Accounts,
+    bucket::Bucket,
+    file::{LedgerFile, Record},
+    flush::DirtyQueue,
+    metrics::LedgerMetrics,
+    refill::GrantQueue,
     slot::Slot,
 };
 use crate::{
     clock::Clock,
-    domain::{catalog::Catalog, time::Monotonic},
+    domain::{
+        catalog::Catalog,
+        period::Windows,
+        time::{Monotonic, UnixMillis},
+    },
     freshness::Freshness,
-    ports::{Incarnation, LedgerStore},
+    ports::{ChargeError, Incarnation, LedgerStore, SlotKey},
 };
 
 /// What a ledger is made of.
@@ -33,6 +42,8 @@ pub struct LedgerParts {
     pub freshness: Arc<Freshness>,
     /// The registered run of this node.
     pub incarnation: Incarnation,
+    /// Where the words are kept.
+    pub file: LedgerFile,
     /// Where grants are asked for and returned: it must outlive the threads that charge.
     pub runtime: Handle,
     /// Owns the ledger's tasks.
@@ -52,6 +63,8 @@ pub(super) struct Shared {
     pub closed: AtomicBool,
     /// Exhausted buckets of which requests were refused since they were last looked at.
     pub watched: Mutex<Vec<Arc<Bucket>>>,
+    /// The file has refused a word, and the log says so.
+    full: AtomicBool,
     /// Something is to be recorded sooner than with the next flush.
     pub hurry: Notify,
     seq: AtomicU64,
@@ -69,6 +82,7 @@ impl Shared {
             catalog: ArcSwapOption::empty(),
             closed: AtomicBool::new(false),
             watched: Mutex::default(),
+            full: AtomicBool::new(false),
             hurry: Notify::new(),
             seq: AtomicU64::new(1),
         })
@@ -81,6 +95,16 @@ impl Shared {
     /// A number that no other slot of this incarnation has.
     pub fn next_seq(&self) -> u64 {
         self.seq.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// A new word for a slot, on record.
+    pub fn record(&self, slot: &SlotKey, end: UnixMillis, counted: Windows) -> Result<Record, ChargeError> {
+        self.world.file.record(slot, end, counted).map_err(|error| {
+            if !self.full.swap(true, Ordering::Relaxed) {
+                tracing::error!(%error, "no room for more tenants' units");
+            }
+            ChargeError::Unavailable
+        })
     }
 
     /// Has a slot's totals recorded with the next flush.

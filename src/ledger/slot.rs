@@ -7,8 +7,9 @@ use std::sync::{
 
 use super::{
     bucket::{Bucket, Terms},
+    file::Record,
     refill::Refill,
-    word::{Spend, Totals, Word},
+    word::{Spend, Totals},
 };
 use crate::{
     domain::{
@@ -32,7 +33,8 @@ pub(super) struct Slot {
     pub counted: Windows,
     /// The version of the tenant's facts from which the limit was compiled.
     pub version: Version,
-    pub word: Word,
+    /// On record in the ledger file.
+    pub word: Record,
     pub bucket: Arc<Bucket>,
     pub refill: Mutex<Refill>,
     /// With fewer granted units left, more are asked for in the background; 0: they are not.
@@ -64,7 +66,7 @@ pub(super) struct SlotTerms {
 }
 
 impl Slot {
-    pub fn new(key: SlotKey, terms: SlotTerms, bucket: &Arc<Bucket>) -> Arc<Self> {
+    pub fn new(key: SlotKey, word: Record, terms: SlotTerms, bucket: &Arc<Bucket>) -> Arc<Self> {
         Arc::new(Self {
             key,
             period: terms.period,
@@ -72,7 +74,7 @@ impl Slot {
             limit: terms.limit,
             counted: terms.counted,
             version: terms.version,
-            word: Word::default(),
+            word,
             bucket: Arc::clone(bucket),
             refill: Mutex::new(Refill::since(terms.opened)),
             low_water: AtomicU64::new(0),
@@ -155,7 +157,12 @@ impl Slot {
         if recorded {
             self.acked.used.fetch_max(report.used, Ordering::SeqCst);
             self.acked.refunded.fetch_max(report.refunded, Ordering::SeqCst);
-            self.acked.sealed.fetch_or(report.sealed, Ordering::SeqCst);
+            let returned = report.sealed && !self.acked.sealed.swap(true, Ordering::SeqCst);
+            if returned && self.is_bounded() {
+                // The database has what was not spent, and what it had granted without this node's knowing.
+                self.bucket.free();
+                self.bucket.forget_exhaustion();
+            }
             self.waiting.store(0, Ordering::Relaxed);
         }
         self.acked.unknown.store(!recorded, Ordering::SeqCst);

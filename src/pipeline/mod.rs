@@ -45,6 +45,7 @@
 //! ) -> impl Service<Matched<B>>
 //! where
 //!     F: Service<Forwardable<B>, Response = http::Response<R>, Error = ForwardError> + Clone,
+//!     R: http_body::Body,
 //! {
 //!     ServiceBuilder::new()
 //!         .layer(identify::layer(keys, tenants.clone()))
@@ -73,6 +74,7 @@
 //! ) -> impl Service<Matched<B>>
 //! where
 //!     F: Service<Forwardable<B>, Response = http::Response<R>, Error = ForwardError> + Clone,
+//!     R: http_body::Body,
 //! {
 //!     ServiceBuilder::new()
 //!         .layer(identify::layer(keys, tenants.clone()))
@@ -85,6 +87,7 @@
 //! ```
 
 pub mod cors;
+mod cost;
 pub mod decide;
 pub mod embed;
 pub mod identify;

@@ -1,4 +1,6 @@
 //! Settle: forwards a metered request and ends its hold exactly once, whichever way the response's body ends.
+//!
+//! A reserved charge ends at the cost that the answer's head tells; one that it does not tell is what was reserved.
 
 use std::{
     pin::Pin,
@@ -7,10 +9,12 @@ use std::{
 };
 
 use bytes::Bytes;
+use http::StatusCode;
 use http_body::{Body, Frame, SizeHint};
 use tower::{Layer, Service};
 
 use super::{
+    cost::{Cost, Open},
     ratelimit,
     request::{Answered, ForwardError, Forwardable, Metered, Refused, Rejection, Subject},
 };
@@ -58,6 +62,7 @@ pub struct Settle<F> {
 impl<F, B, R> Service<Metered<B>> for Settle<F>
 where
     F: Service<Forwardable<B>, Response = http::Response<R>, Error = ForwardError>,
+    R: Body,
 {
     type Response = Answered<SettledBody<R>>;
     type Error = Refused<B>;
@@ -113,6 +118,7 @@ pin_project_lite::pin_project! {
 impl<F, B, R> Future for SettleFuture<F, B>
 where
     F: Future<Output = Result<http::Response<R>, ForwardError>>,
+    R: Body,
 {
     type Output = Result<Answered<SettledBody<R>>, Refused<B>>;
 
@@ -124,8 +130,14 @@ where
         Poll::Ready(match answer {
             Ok(mut response) => {
                 metrics.upstream.observe(clock.monotonic().since(started));
+                let cost = Cost::told(&context, response.headers(), &metrics);
                 ratelimit::replace(response.headers_mut(), &hold, now);
-                let response = response.map(|body| SettledBody { body, hold: Some(hold) });
+                let mut open = Open::new(hold, cost);
+                // No body follows: what a WebSocket passes on is not part of the answer.
+                if response.body().is_end_stream() || response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                    open.end();
+                }
+                let response = response.map(|body| SettledBody { body, open: Some(open) });
                 Ok(Answered { response, context })
             }
             Err(error) => {
@@ -147,14 +159,14 @@ pin_project_lite::pin_project! {
     pub struct SettledBody<R> {
         #[pin]
         body: R,
-        hold: Option<Hold>,
+        open: Option<Open>,
     }
 }
 
 impl<R> SettledBody<R> {
     /// A body whose request took nothing.
     pub const fn unmetered(body: R) -> Self {
-        Self { body, hold: None }
+        Self { body, open: None }
     }
 }
 
@@ -166,15 +178,15 @@ impl<R: Body<Data = Bytes>> Body for SettledBody<R> {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, R::Error>>> {
-        let this = self.project();
-        let frame = ready!(this.body.poll_frame(cx));
-        // Every charge is fixed so far: whichever way the body ends, the cost is what was taken.
+        let mut this = self.project();
+        let frame = ready!(this.body.as_mut().poll_frame(cx));
         let over = match &frame {
             None | Some(Err(_)) => true,
-            Some(Ok(frame)) => frame.is_trailers(),
+            // Whoever reads a body may stop at its last byte.
+            Some(Ok(frame)) => frame.is_trailers() || this.body.is_end_stream(),
         };
-        if over && let Some(hold) = this.hold.take() {
-            hold.keep();
+        if over && let Some(open) = this.open {
+            open.end();
         }
         Poll::Ready(frame)
     }

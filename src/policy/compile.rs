@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     decode,
-    definition::{Declarations, Declared, Name, PlanFile, RouteTerms, RoutesFile},
+    definition::{ChargeTerms, Declarations, Declared, Name, PlanFile, RouteTerms, RoutesFile},
     diagnostic::{Diagnostic, Findings, Location, Severity},
     inherit, lint, names,
     source::{Kind, Place, Sources},
@@ -16,6 +16,7 @@ use crate::domain::{
     id::PlanId,
     plan::{MeterIx, Plan},
     route::{Charge, Operation, RouteTable},
+    settlement::SettleFrom,
     units::Units,
 };
 
@@ -142,11 +143,11 @@ fn operation(route: &RouteTerms, file: &RoutesFile, read: &Read) -> Operation {
     let declarations = read.declarations.as_ref();
     let features = declarations.map_or_else(FeatureSet::default, |d| feature_set(&route.features, d));
     let written = route.charge.as_ref().unwrap_or(&file.default_charge);
-    let charge = match declarations {
+    let (charge, settle) = match declarations {
         Some(declarations) if !route.public => charges(written, declarations),
-        _ => Box::default(),
+        _ => Default::default(),
     };
-    Operation { name: route.name.value.clone(), public: route.public, features, charge }
+    Operation { name: route.name.value.clone(), public: route.public, features, charge, settle }
 }
 
 fn feature_set(names: &[Name], declarations: &Declarations) -> FeatureSet {
@@ -157,14 +158,21 @@ fn feature_set(names: &[Name], declarations: &Declarations) -> FeatureSet {
     set
 }
 
-fn charges(written: &[(Name, Units)], declarations: &Declarations) -> Box<[Charge]> {
-    let resolve = |(name, units): &(Name, Units)| {
-        let meter = inherit::meter_ix(declarations, &name.value)?;
-        (*units > Units::ZERO).then_some(Charge { meter, units: *units })
-    };
-    let mut charges: Vec<Charge> = written.iter().filter_map(resolve).collect();
+fn charges(
+    written: &[(Name, ChargeTerms)],
+    declarations: &Declarations,
+) -> (Box<[Charge]>, Box<[SettleFrom]>) {
+    let (mut charges, mut settle) = (Vec::new(), Vec::new());
+    for (name, terms) in written {
+        let Some(meter) = inherit::meter_ix(declarations, &name.value) else { continue };
+        if terms.units > Units::ZERO {
+            charges.push(Charge { meter, units: terms.units });
+        }
+        settle.extend(terms.from.iter().map(|header| SettleFrom { meter, header: header.clone() }));
+    }
     charges.sort_by_key(|charge| charge.meter);
-    charges.into()
+    settle.sort_by_key(|from| from.meter);
+    (charges.into(), settle.into())
 }
 
 fn assemble(
@@ -184,11 +192,13 @@ fn assemble(
         }
     }
     let unmatched = if file.unmatched_allowed {
+        let (charge, settle) = charges(&file.default_charge, declarations);
         Unmatched::Allow(Operation {
             name: "unmatched".to_owned(),
             public: false,
             features: FeatureSet::empty(declarations.features.len()),
-            charge: charges(&file.default_charge, declarations),
+            charge,
+            settle,
         })
     } else {
         Unmatched::Deny

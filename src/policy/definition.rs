@@ -9,6 +9,7 @@ use crate::domain::{
     plan::Quota,
     rate::Rate,
     route::{Methods, Pattern},
+    settlement::CostHeader,
     units::{Allowance, Units},
 };
 
@@ -70,7 +71,7 @@ pub(super) struct TrialTerms {
 #[derive(Debug)]
 pub(super) struct RoutesFile {
     pub(super) unmatched_allowed: bool,
-    pub(super) default_charge: Vec<(Name, Units)>,
+    pub(super) default_charge: Vec<(Name, ChargeTerms)>,
     pub(super) routes: Vec<RouteTerms>,
 }
 
@@ -82,5 +83,13 @@ pub(super) struct RouteTerms {
     pub(super) public: bool,
     pub(super) features: Vec<Name>,
     /// `None`: the default.
-    pub(super) charge: Option<Vec<(Name, Units)>>,
+    pub(super) charge: Option<Vec<(Name, ChargeTerms)>>,
+}
+
+/// What is charged of one meter.
+#[derive(Debug)]
+pub(super) struct ChargeTerms {
+    pub(super) units: Units,
+    /// The units are a reserve; this header of the answer tells the cost.
+    pub(super) from: Option<CostHeader>,
 }

@@ -10,7 +10,8 @@ use super::{
 };
 use crate::domain::{
     catalog::{Catalog, Unmatched},
-    plan::{MeterIx, Overage},
+    period::Window,
+    plan::{MeterIx, Overage, Plan, Quota},
     route::Operation,
     units::Units,
 };
@@ -143,8 +144,27 @@ fn nobody(catalog: &Catalog, route: &RouteTerms, operation: &Operation, findings
         let place = usize::from(ix.0);
         catalog.plans.values().all(|plan| plan.meters.get(place).is_none_or(|terms| terms.quota.is_none()))
     });
-    let help =
-        without_quota.map(|ix: MeterIx| format!("no plan has a quota for `{}`", meter_name(catalog, ix)));
+    let help = match without_quota {
+        Some(ix) => Some(format!("no plan has a quota for `{}`", meter_name(catalog, ix))),
+        None => above_every_limit(catalog, operation),
+    };
     let message = format!("no plan admits `{}`", route.name.value);
     findings.warn("route-for-nobody", route.name.place, message, help);
+}
+
+/// The charge that is larger than what any plan allows at once, in words.
+fn above_every_limit(catalog: &Catalog, operation: &Operation) -> Option<String> {
+    let quota = |plan: &Plan, ix: MeterIx| plan.meters.get(usize::from(ix.0)).and_then(|terms| terms.quota);
+    let whole = |quota: Quota| {
+        let limits = Window::ALL.into_iter().filter_map(|window| quota.hard_limit(window));
+        limits.min().unwrap_or(Units::MAX)
+    };
+    operation.charge.iter().find_map(|charge| {
+        let quotas = catalog.plans.values().filter_map(|plan| quota(plan, charge.meter));
+        let most = quotas.map(whole).max().filter(|most| charge.units > *most)?;
+        let reserved = operation.settle.iter().any(|from| from.meter == charge.meter);
+        let takes = if reserved { "reserves" } else { "costs" };
+        let (units, name) = (charge.units, meter_name(catalog, charge.meter));
+        Some(format!("it {takes} {units} of `{name}`, and no plan allows more than {most}"))
+    })
 }

@@ -67,11 +67,13 @@ impl Slot {
 
     /// The totals joined with another report of the same slot. They only grow: order and repetition do not matter.
     fn joined(self, totals: &SlotTotals, sealed: bool) -> Self {
-        let used = totals.used.min(Units::MAX.get());
+        // What is left after refunds is bounded, not what they are taken from: reserves may be many times their cost.
+        let refunded = totals.refunded.min(totals.used);
+        let used = totals.used.min(refunded.saturating_add(Units::MAX.get())).min(i64::MAX.unsigned_abs());
         Self {
             granted: self.granted,
             used: self.used.max(used),
-            refunded: self.refunded.max(totals.refunded.min(used)),
+            refunded: self.refunded.max(refunded.min(used)),
             sealed: self.sealed || sealed,
         }
     }

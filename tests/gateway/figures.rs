@@ -113,6 +113,7 @@ async fn every_figure_of_the_contract_is_there_by_its_name() {
         "plangate_upstream_seconds_bucket",
         "plangate_upstream_seconds_count",
         "plangate_quota_units_total",
+        "plangate_settle_kept_total",
         "plangate_ledger_grants_total",
         "plangate_ledger_recalls_total",
         "plangate_ledger_flush_lag_seconds",
@@ -131,6 +132,7 @@ async fn every_figure_of_the_contract_is_there_by_its_name() {
     let set = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
     assert_eq!(labels(&samples, "plangate_requests_total"), set(&["outcome", "code", "plan"]));
     assert_eq!(labels(&samples, "plangate_quota_units_total"), set(&["meter", "kind"]));
+    assert_eq!(labels(&samples, "plangate_settle_kept_total"), set(&["reason"]));
     assert_eq!(labels(&samples, "plangate_decision_seconds_bucket"), set(&["le"]));
     let kinds: BTreeSet<&str> = ["admitted", "refunded", "overrun"].into();
     for kind in kinds {

@@ -29,6 +29,7 @@ mod pauses;
 mod policies;
 mod proxying;
 mod quotas;
+mod reserve;
 mod shell;
 mod standby;
 mod token_keys;

@@ -34,7 +34,7 @@ impl Seen {
 }
 
 /// An upstream that answers every request with what it saw of it, as JSON. `x-want-status` sets the status;
-/// `x-want-ratelimit` makes it send rate limit headers of its own.
+/// `x-want-ratelimit` makes it send rate limit headers of its own, each `x-want-header` a header such as `x-cost: 7`.
 pub struct Upstream {
     pub address: SocketAddr,
     seen: Arc<Mutex<Vec<Seen>>>,
@@ -107,6 +107,10 @@ async fn answer(
     if seen.header("x-want-ratelimit").is_some() {
         response =
             response.header("ratelimit", "\"mine\";r=1;t=1").header("ratelimit-policy", "\"mine\";q=1;w=1");
+    }
+    for header in seen.all("x-want-header") {
+        let (name, value) = header.split_once(':').unwrap();
+        response = response.header(name, value.trim());
     }
     log.lock().unwrap().push(seen);
     Ok(response.body(Full::new(Bytes::from(body.to_string()))).unwrap())

@@ -402,7 +402,8 @@ fn routes() -> RouteTable {
         let (methods, path) = route.split_once(' ').unwrap();
         let mut features = FeatureSet::empty(2);
         feature.into_iter().for_each(|ix| features.insert(FeatureIx(ix)));
-        let operation = Operation { name: route.to_owned(), public, features, charge: charge.into() };
+        let (charge, settle) = (charge.into(), Box::default());
+        let operation = Operation { name: route.to_owned(), public, features, charge, settle };
         let methods = Methods::Named(methods.split('|').map(str::to_owned).collect());
         table.add(&methods, &Pattern::parse(path).unwrap(), operation).unwrap();
     };

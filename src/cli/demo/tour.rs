@@ -48,6 +48,12 @@ More: an event stream, what {small_name} may do and has used, and why a request 
    curl http://{admin}/v1/tenants/{small_name}/rights -H 'authorization: Bearer {token}'
    curl http://{admin}/v1/check -H 'authorization: Bearer {token}' -d '{{"tenant":"{small_name}","method":"POST","path":"/v1/ai/chat"}}'
 
+Costs known only afterwards: the assistant reserves 4096 tokens (r= in the RateLimit header), its answer says that it took 9
+(x-usage-ai-tokens), and 9 is what {big_name} has used of its ai_tokens.
+
+   curl -i http://{gateway}/v1/ai/chat -H 'x-api-key: {big_key}' -H 'content-type: application/json' -d '{{"prompt":"how do quotas work?"}}'
+   curl http://{admin}/v1/tenants/{big_name}/rights -H 'authorization: Bearer {token}'
+
 A WebSocket that echoes is at ws://{gateway}/v1/ws. Edit a file in policies/ and the gateway follows.
 Ctrl-C stops everything.
 "#,

@@ -81,10 +81,12 @@ async fn export(State(messages): State<Messages>) -> Response {
     ([("content-type", "text/csv")], format!("id,text\n{lines}")).into_response()
 }
 
-async fn assist(Json(question): Json<Value>) -> Json<Value> {
+/// Says what the answer took, so that the gateway can count it. That is all that the product does about its quotas.
+async fn assist(Json(question): Json<Value>) -> Response {
     let asked = question.get("prompt").and_then(Value::as_str).unwrap_or("nothing").to_owned();
     let tokens = asked.split_whitespace().count() + 5;
-    Json(json!({ "answer": format!("you asked: {asked}"), "usage": { "tokens": tokens } }))
+    let answer = Json(json!({ "answer": format!("you asked: {asked}"), "usage": { "tokens": tokens } }));
+    ([("x-usage-ai-tokens", tokens.to_string())], answer).into_response()
 }
 
 async fn events() -> Sse<impl stream::Stream<Item = Result<Event, Infallible>>> {

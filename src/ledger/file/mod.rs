@@ -28,7 +28,7 @@
 //! | 0 | the word: used with its seal, granted, refunded; each with a check of its own (see `word.rs`) |
 //! | 24 | state: free, in use; any other is damage |
 //! | 32 | checksum of the description, with the file's id and the record's number |
-//! | 40 | the description: seq, incarnation, start, end, epoch, window, tenant, meter |
+//! | 40 | the description: seq, incarnation, start, end, epoch, window, the windows it was counted in, tenant, meter |
 //!
 //! A record is described, its word set to zero, and only then marked as in use: a crash in between leaves a free record.
 //! It is marked free when its last totals are acknowledged, and used again when, besides, nobody holds it any more.
@@ -65,7 +65,7 @@
 //! assert!(matches!(found, Found::New));
 //! // ... here the database records `file.open_count()`; at the end, with everything returned:
 //! file.close_clean()?;
-//! # Ok::<(), plangate::ledger::file::FileError>(())
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
 mod disk;
@@ -95,7 +95,10 @@ pub use locked::LockedFile;
 pub use recover::Leftover;
 
 use super::word::Word;
-use crate::{domain::time::UnixMillis, ports::SlotKey};
+use crate::{
+    domain::{period::Windows, time::UnixMillis},
+    ports::SlotKey,
+};
 use mapping::Place;
 use records::Records;
 
@@ -194,8 +197,8 @@ impl LedgerFile {
     /// # Errors
     /// [`FileError::Full`] where the file would have to grow and cannot; [`FileError::Closed`] after
     /// [`LedgerFile::close_clean`].
-    pub fn record(&self, slot: &SlotKey, end: UnixMillis) -> Result<Record, FileError> {
-        let (place, index) = self.records().take(slot, end)?;
+    pub fn record(&self, slot: &SlotKey, end: UnixMillis, counted: Windows) -> Result<Record, FileError> {
+        let (place, index) = self.records().take(slot, end, counted)?;
         Ok(Record { place, index, released: AtomicBool::new(false), file: self.clone() })
     }
 

@@ -8,7 +8,7 @@ use super::mapping::{RECORD_BYTES, RawRecord};
 use crate::{
     domain::{
         id::{MeterId, TenantId},
-        period::Window,
+        period::{Window, Windows},
         time::{UnixMillis, Version},
     },
     ledger::word::{Totals, Word},
@@ -31,13 +31,13 @@ pub(super) enum Reading {
     Free,
     /// Something that was never written so.
     Damaged,
-    InUse(SlotKey, UnixMillis, Totals),
+    InUse(SlotKey, UnixMillis, Windows, Totals),
 }
 
 impl RawRecord {
     /// Takes a free record for a new slot. What a crash leaves between two of these steps is a free record.
-    pub fn describe(&self, file: Uuid, index: u32, slot: &SlotKey, end: UnixMillis) {
-        let description = encode(slot, end);
+    pub fn describe(&self, file: Uuid, index: u32, slot: &SlotKey, end: UnixMillis, counted: Windows) {
+        let description = encode(slot, end, counted);
         for (cell, value) in self.description.iter().zip(description) {
             cell.store(value, Ordering::Release);
         }
@@ -93,7 +93,7 @@ fn read_cells(file: Uuid, index: u32, cells: &[u64; RECORD_BYTES / 8]) -> Readin
     }
     let totals = Word::from_cells([*used, *granted, *refunded]).check();
     match decode(description).zip(totals) {
-        Some(((slot, end), totals)) => Reading::InUse(slot, end, totals),
+        Some(((slot, end, counted), totals)) => Reading::InUse(slot, end, counted, totals),
         None => Reading::Damaged,
     }
 }
@@ -109,10 +109,10 @@ fn checksum(file: Uuid, index: u32, description: &Description) -> u64 {
     u64::from(sum.finalize())
 }
 
-fn encode(slot: &SlotKey, end: UnixMillis) -> Description {
+fn encode(slot: &SlotKey, end: UnixMillis, counted: Windows) -> Description {
     let (high, low) = slot.incarnation.0.as_u64_pair();
     let (tenant, meter) = (slot.bucket.tenant.as_str(), slot.bucket.meter.as_str());
-    let shape = [slot.bucket.window as usize, tenant.len(), meter.len()];
+    let shape = [slot.bucket.window as usize, tenant.len(), meter.len(), usize::from(counted.bits())];
     let mut cells = [0; DESCRIPTION];
     cells[0] = slot.seq;
     cells[1] = high;
@@ -120,7 +120,7 @@ fn encode(slot: &SlotKey, end: UnixMillis) -> Description {
     cells[3] = slot.bucket.start.0.cast_unsigned();
     cells[4] = end.0.cast_unsigned();
     cells[5] = slot.bucket.epoch.0;
-    // Three numbers below 64, a byte each.
+    // Four numbers below 64, a byte each.
     cells[6] = shape.into_iter().rev().fold(0, |all, one| (all << 8) | (one as u64 & 0xff));
     write_text(&mut cells[7..15], tenant);
     write_text(&mut cells[15..23], meter);
@@ -143,9 +143,9 @@ fn read_text(cells: &[u64], length: u8) -> Option<String> {
 }
 
 /// `None`: no slot is described so.
-fn decode(cells: &Description) -> Option<(SlotKey, UnixMillis)> {
-    let [window, tenant, meter, rest @ ..] = cells[6].to_le_bytes();
-    let unused = cells[23..].iter().all(|cell| *cell == 0) && rest == [0; 5];
+fn decode(cells: &Description) -> Option<(SlotKey, UnixMillis, Windows)> {
+    let [window, tenant, meter, counted, rest @ ..] = cells[6].to_le_bytes();
+    let unused = cells[23..].iter().all(|cell| *cell == 0) && rest == [0; 4];
     let bucket = BucketKey {
         tenant: TenantId::parse(&read_text(&cells[7..15], tenant)?).ok()?,
         meter: MeterId::parse(&read_text(&cells[15..23], meter)?).ok()?,
@@ -155,5 +155,7 @@ fn decode(cells: &Description) -> Option<(SlotKey, UnixMillis)> {
     };
     let incarnation = Incarnation(Uuid::from_u64_pair(cells[1], cells[2]));
     let end = UnixMillis(cells[4].cast_signed());
-    (unused && bucket.start < end).then_some((SlotKey { bucket, incarnation, seq: cells[0] }, end))
+    let slot = SlotKey { bucket, incarnation, seq: cells[0] };
+    let possible = unused && slot.bucket.start < end && Windows::from_bits(counted).bits() == counted;
+    possible.then_some((slot, end, Windows::from_bits(counted)))
 }

@@ -10,7 +10,10 @@ use super::{
     mapping::{Place, Segment},
     recover::Leftover,
 };
-use crate::{domain::time::UnixMillis, ports::SlotKey};
+use crate::{
+    domain::{period::Windows, time::UnixMillis},
+    ports::SlotKey,
+};
 
 #[derive(Debug)]
 pub(super) struct Records {
@@ -78,7 +81,12 @@ impl Records {
     }
 
     /// Takes a free record for a slot: described, in use, and its word a new one.
-    pub fn take(&mut self, slot: &SlotKey, end: UnixMillis) -> Result<(Place, u32), FileError> {
+    pub fn take(
+        &mut self,
+        slot: &SlotKey,
+        end: UnixMillis,
+        counted: Windows,
+    ) -> Result<(Place, u32), FileError> {
         if self.closed {
             return Err(FileError::Closed);
         }
@@ -93,7 +101,7 @@ impl Records {
             }
         };
         let Some(place) = self.place(index) else { return Err(FileError::Closed) };
-        place.describe(self.header.id, index, slot, end);
+        place.describe(self.header.id, index, slot, end, counted);
         self.in_use += 1;
         Ok((place, index))
     }

@@ -9,7 +9,11 @@ use super::{
     mapping::RECORD_BYTES,
     record::{self, Reading},
 };
-use crate::{domain::time::UnixMillis, ledger::word::Totals, ports::SlotKey};
+use crate::{
+    domain::{period::Windows, time::UnixMillis},
+    ledger::word::Totals,
+    ports::SlotKey,
+};
 
 /// Read at once.
 const CHUNK: usize = 1 << 20;
@@ -24,6 +28,8 @@ pub struct Leftover {
     pub slot: SlotKey,
     /// The period's end.
     pub end: UnixMillis,
+    /// Of a month: the windows in which it was counted, too.
+    pub counted: Windows,
     /// What was counted.
     pub totals: Totals,
     pub(super) index: u32,
@@ -77,7 +83,9 @@ fn leftovers(file: &File, header: &Header) -> io::Result<Verdict> {
         match record::read(header.id, index, bytes) {
             Reading::Free => {}
             Reading::Damaged => damaged = Some(index),
-            Reading::InUse(slot, end, totals) => found.push(Leftover { slot, end, totals, index }),
+            Reading::InUse(slot, end, counted, totals) => {
+                found.push(Leftover { slot, end, counted, totals, index });
+            }
         }
         damaged.is_none()
     })?;

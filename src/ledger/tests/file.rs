@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::{
     domain::{
         id::{MeterId, TenantId},
-        period::Window,
+        period::{Window, Windows},
         time::{UnixMillis, Version},
     },
     ledger::{
@@ -29,6 +29,7 @@ const PAGE: usize = 4096;
 /// In a segment of one page.
 const EACH: usize = 16;
 const END: UnixMillis = UnixMillis(2_000_000);
+const COUNTED: Windows = Windows::from_bits(0b1010);
 
 fn identity() -> Identity {
     Identity { node: "a".to_owned(), database: "7301".to_owned(), boot: Some([7; 16]) }
@@ -76,7 +77,7 @@ fn restore(file: &File, bytes: &[u8]) {
 
 /// Counts on some slots: what is returned is the truth that a file must not fall behind.
 fn count(file: &LedgerFile, seqs: std::ops::Range<u64>) -> Vec<(SlotKey, Totals)> {
-    let held: Vec<Record> = seqs.clone().map(|seq| file.record(&slot(seq), END).unwrap()).collect();
+    let held: Vec<Record> = seqs.clone().map(|seq| file.record(&slot(seq), END, COUNTED).unwrap()).collect();
     for (seq, word) in seqs.clone().zip(&held) {
         word.open(1000 + seq);
         word.spend(500 + seq, true);
@@ -89,6 +90,7 @@ fn count(file: &LedgerFile, seqs: std::ops::Range<u64>) -> Vec<(SlotKey, Totals)
 }
 
 fn told(leftovers: &[Leftover]) -> Vec<(SlotKey, Totals)> {
+    assert!(leftovers.iter().all(|leftover| leftover.counted == COUNTED));
     let mut told: Vec<_> = leftovers.iter().map(|left| (left.slot.clone(), left.totals)).collect();
     assert!(leftovers.iter().all(|left| left.end == END));
     told.sort_by_key(|(slot, _)| slot.seq);
@@ -159,9 +161,9 @@ fn a_clean_stop_leaves_nothing_to_believe() {
     let folder = tempfile::tempdir().unwrap();
     let (file, _) = open(folder.path());
     count(&file, 0..20);
-    let held = file.record(&slot(20), END).unwrap();
+    let held = file.record(&slot(20), END, COUNTED).unwrap();
     file.close_clean().unwrap();
-    assert!(matches!(file.record(&slot(21), END), Err(FileError::Closed)));
+    assert!(matches!(file.record(&slot(21), END, COUNTED), Err(FileError::Closed)));
     assert!(matches!(file.distrust(SetAsideReason::BehindDatabase), Err(FileError::Closed)));
     held.release();
     drop((file, held));
@@ -215,7 +217,7 @@ fn the_words_of_others_are_set_aside() {
 fn another_boot_without_words_leaves_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let (file, _) = open(folder.path());
-    let record = file.record(&slot(1), END).unwrap();
+    let record = file.record(&slot(1), END, COUNTED).unwrap();
     record.release();
     drop((record, file));
     let other = Identity { boot: Some([8; 16]), ..identity() };
@@ -365,7 +367,8 @@ fn a_header_that_nothing_of_ours_wrote_is_refused() {
     let memory = loose();
     count(&open_loose(&memory).0, 0..5);
     let good = image(&memory);
-    let impossible: [(usize, &[u8]); 8] = [
+    let impossible: [(usize, &[u8]); 9] = [
+        (0, b"PLGL"),
         (64, &0_u32.to_le_bytes()),
         (64, &100_u32.to_le_bytes()),
         (64, &(u32::MAX - 4095).to_le_bytes()),
@@ -489,7 +492,7 @@ fn a_crash_between_two_steps_loses_and_invents_nothing() {
     // The header counts it already.
     restore(&memory, &before);
     let (file, _) = open_loose(&memory);
-    let record = file.record(&slot(100), END).unwrap();
+    let record = file.record(&slot(100), END, COUNTED).unwrap();
     // A record is described but not in use yet, or its word not zero yet.
     let mut grown = image(&memory);
     drop((record, file));
@@ -498,7 +501,7 @@ fn a_crash_between_two_steps_loses_and_invents_nothing() {
     restore(&memory, &grown);
     let (file, found) = open_loose(&memory);
     assert_eq!(told(&leftovers(found)), truth);
-    let word = file.record(&slot(101), END).unwrap();
+    let word = file.record(&slot(101), END, COUNTED).unwrap();
     assert_eq!(word.cells(), [0; 3], "a word begins at nothing whatever lay there");
 }
 
@@ -520,19 +523,23 @@ fn garbage_behind_the_end_is_cut_off() {
 fn a_released_record_is_used_again_when_nobody_holds_it() {
     let memory = loose();
     let (file, _) = open_loose(&memory);
-    let first = file.record(&slot(1), END).unwrap();
+    let first = file.record(&slot(1), END, COUNTED).unwrap();
+    let second = file.record(&slot(2), END, COUNTED).unwrap();
     first.overrun(5);
     first.release();
     first.release();
+    assert_eq!(file.figures().in_use, 1);
+    second.release();
     assert_eq!(file.figures().in_use, 0);
-    let held: Vec<Record> = (2..100).map(|seq| file.record(&slot(seq), END).unwrap()).collect();
+    let held: Vec<Record> = (2..100).map(|seq| file.record(&slot(seq), END, COUNTED).unwrap()).collect();
     first.overrun(1);
     assert_eq!(first.totals().used, 6, "as long as it is held it is nobody else's");
     assert!(held.iter().all(|word| word.totals().used == 0));
     let capacity = file.figures().capacity;
-    drop(first);
+    drop((first, second));
     let free = capacity - held.len();
-    let more: Vec<Record> = (0..free as u64).map(|n| file.record(&slot(1000 + n), END).unwrap()).collect();
+    let more: Vec<Record> =
+        (0..free as u64).map(|n| file.record(&slot(1000 + n), END, COUNTED).unwrap()).collect();
     assert_eq!(file.figures().capacity, capacity, "its place is used again");
     assert!(more.iter().all(|word| word.cells() == [0; 3]));
     for record in more.iter().chain(&held[1..]) {
@@ -551,7 +558,7 @@ fn words_stay_where_they_are_while_the_file_grows() {
     let (file, _) = open(folder.path());
     let held: Vec<Record> = (0..2000)
         .map(|seq| {
-            let word = file.record(&slot(seq), END).unwrap();
+            let word = file.record(&slot(seq), END, COUNTED).unwrap();
             word.overrun(seq);
             word
         })
@@ -561,7 +568,7 @@ fn words_stay_where_they_are_while_the_file_grows() {
         for _ in 0..2 {
             scope.spawn(|| held.iter().for_each(|word| word.overrun(1)));
         }
-        scope.spawn(|| (5000..5200).for_each(|seq| drop(file.record(&slot(seq), END).unwrap())));
+        scope.spawn(|| (5000..5200).for_each(|seq| drop(file.record(&slot(seq), END, COUNTED).unwrap())));
     });
     for ((seq, word), place) in (0..).zip(&held).zip(places) {
         assert_eq!(word.totals().used, seq + 2);
@@ -579,13 +586,14 @@ fn words_stay_where_they_are_while_the_file_grows() {
 fn a_file_that_cannot_grow_says_so_and_goes_on() {
     let memory = loose();
     let (file, _) = open_loose(&memory);
-    let held: Vec<Record> = (0..EACH as u64).map(|seq| file.record(&slot(seq), END).unwrap()).collect();
+    let held: Vec<Record> =
+        (0..EACH as u64).map(|seq| file.record(&slot(seq), END, COUNTED).unwrap()).collect();
     rustix::fs::fcntl_add_seals(&memory, SealFlags::GROW).unwrap();
-    assert!(matches!(file.record(&slot(99), END), Err(FileError::Unusable { .. })));
+    assert!(matches!(file.record(&slot(99), END, COUNTED), Err(FileError::Unusable { .. })));
     held[3].overrun(1);
     held[4].release();
     drop(held);
-    assert_eq!(file.record(&slot(99), END).unwrap().cells(), [0; 3]);
+    assert_eq!(file.record(&slot(99), END, COUNTED).unwrap().cells(), [0; 3]);
     assert_eq!(file.figures().in_use, EACH);
 }
 
@@ -595,7 +603,7 @@ fn distrust_sets_the_leftovers_aside() {
     count(&open(folder.path()).0, 0..20);
     let (file, found) = open(folder.path());
     let left = leftovers(found);
-    let held = file.record(&slot(50), END).unwrap();
+    let held = file.record(&slot(50), END, COUNTED).unwrap();
     assert!(matches!(file.distrust(SetAsideReason::BehindDatabase), Err(FileError::Held)));
     held.release();
     let id = file.id();
@@ -611,9 +619,22 @@ fn distrust_sets_the_leftovers_aside() {
     held.overrun(1);
     drop(held);
     assert_eq!(file.figures().in_use, 20);
-    count(&file, 20..40);
+    let more = count(&file, 20..40);
     drop(file);
-    assert_eq!(told(&leftovers(open(folder.path()).1))[..20], truth);
+    assert_eq!(told(&leftovers(open(folder.path()).1)), [truth, more].concat());
+}
+
+#[test]
+fn the_leftovers_of_another_file_free_nothing_here() {
+    let (one, two) = (loose(), loose());
+    count(&open_loose(&one).0, 0..5);
+    count(&open_loose(&two).0, 5..10);
+    let others = leftovers(open_loose(&one).1);
+    let (file, found) = open_loose(&two);
+    file.forget(&others);
+    assert_eq!(file.figures().in_use, 5);
+    file.forget(&leftovers(found));
+    assert_eq!(file.figures().in_use, 0);
 }
 
 #[test]
@@ -621,7 +642,7 @@ fn distrust_without_a_folder_forgets_the_leftovers() {
     let memory = loose();
     count(&open_loose(&memory).0, 0..20);
     let (file, found) = open_loose(&memory);
-    let held = file.record(&slot(50), END).unwrap();
+    let held = file.record(&slot(50), END, COUNTED).unwrap();
     held.release();
     file.distrust(SetAsideReason::BehindDatabase).unwrap();
     assert_eq!((file.open_count(), file.figures().in_use), (3, 0));
@@ -646,7 +667,7 @@ fn one_at_a_time() {
     assert_eq!(in_use(), format!("{}: {expected}", folder.path().display()));
     let (file, _) = locked.open(&identity(), 0).unwrap();
     in_use();
-    let record = file.record(&slot(1), END).unwrap();
+    let record = file.record(&slot(1), END, COUNTED).unwrap();
     drop(file);
     in_use();
     drop(record);
@@ -730,7 +751,7 @@ fn the_longest_ids_and_the_most_units_come_back() {
         epoch: Version(u64::MAX),
     };
     let key = SlotKey { bucket, incarnation: Incarnation(Uuid::max()), seq: u64::MAX };
-    let record = file.record(&key, UnixMillis(i64::MAX)).unwrap();
+    let record = file.record(&key, UnixMillis(i64::MAX), COUNTED).unwrap();
     record.overrun(u64::MAX);
     record.refund(u64::MAX);
     record.seal();
@@ -747,14 +768,14 @@ fn memory_alone_is_a_file_too() {
     let truth = count(&file, 0..5000);
     assert_eq!(truth.len(), 5000);
     assert_eq!((file.figures().in_use, file.figures().capacity, file.figures().bytes), (5000, 8192, 2 << 20));
-    let record = file.record(&slot(1), END).unwrap();
+    let record = file.record(&slot(1), END, COUNTED).unwrap();
     is_shareable(&file);
     is_shareable(&record);
     assert!(format!("{record:?}").len() < 300);
     record.release();
     assert_eq!(file.open_count(), 0);
     file.close_clean().unwrap();
-    assert!(matches!(file.record(&slot(2), END), Err(FileError::Closed)));
+    assert!(matches!(file.record(&slot(2), END, COUNTED), Err(FileError::Closed)));
 }
 
 #[test]
@@ -830,7 +851,7 @@ proptest! {
             let of = |at: usize| at.checked_rem(held.len());
             match step {
                 Step::Record => {
-                    held.push((seq, file.record(&slot(seq), END).unwrap()));
+                    held.push((seq, file.record(&slot(seq), END, COUNTED).unwrap()));
                     model.insert(seq, Totals { used: 0, refunded: 0, sealed: false });
                     seq += 1;
                 }

@@ -6,6 +6,7 @@ mod quotas;
 mod random;
 mod recall;
 mod recording;
+mod recovering;
 mod store;
 mod threads;
 mod word;

@@ -12,10 +12,15 @@ use async_trait::async_trait;
 use tokio::sync::Semaphore;
 
 use crate::{
-    domain::{id::TenantId, time::Version, units::Units},
+    domain::{
+        id::TenantId,
+        period::Windows,
+        time::{UnixMillis, Version},
+        units::Units,
+    },
     ports::{
         BoxFuture, BucketKey, GrantOutcome, GrantRequest, Incarnation, LedgerStore, OthersUsage, Remainder,
-        SlotTotals, StoreError, Wanted,
+        SlotKey, SlotTotals, StoreError, Wanted,
     },
 };
 
@@ -210,8 +215,21 @@ impl LedgerStore for MemoryStore {
         Ok(buckets.iter().map(|bucket| Self::remainder(&slots, bucket, Some(own), limit)).collect())
     }
 
-    async fn open_slots(&self, _: &[Incarnation]) -> Result<Vec<SlotTotals>, StoreError> {
-        Ok(Vec::new())
+    async fn open_slots(&self, runs: &[Incarnation]) -> Result<Vec<SlotTotals>, StoreError> {
+        self.check()?;
+        let slots = self.slots.lock().unwrap();
+        let open = slots.iter().filter(|((_, owner, _), row)| runs.contains(owner) && !row.sealed);
+        let totals = |((bucket, owner, seq), row): (&(BucketKey, Incarnation, u64), &Row)| SlotTotals {
+            slot: SlotKey { bucket: bucket.clone(), incarnation: *owner, seq: *seq },
+            end: UnixMillis(i64::MAX),
+            granted: row.granted,
+            used: row.used,
+            refunded: row.refunded,
+            at: UnixMillis(0),
+            sealed: false,
+            counted: Windows::default(),
+        };
+        Ok(open.map(totals).collect())
     }
 
     async fn others(

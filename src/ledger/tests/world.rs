@@ -20,7 +20,7 @@ use crate::{
         units::{Allowance, Units},
     },
     freshness::Freshness,
-    ledger::{EscrowLedger, LedgerParts},
+    ledger::{EscrowLedger, LedgerParts, file::LedgerFile},
     ports::{Answer, BucketKey, ChargeError, Hold, Incarnation, Ledger, WindowUsage},
 };
 
@@ -137,11 +137,22 @@ impl World {
         freshness: &Arc<Freshness>,
         incarnation: u128,
     ) -> EscrowLedger {
+        Self::on_file(store, clock, freshness, incarnation, LedgerFile::anonymous())
+    }
+
+    pub fn on_file(
+        store: &Arc<MemoryStore>,
+        clock: &Arc<ManualClock>,
+        freshness: &Arc<Freshness>,
+        incarnation: u128,
+        file: LedgerFile,
+    ) -> EscrowLedger {
         EscrowLedger::new(LedgerParts {
             store: store.clone(),
             clock: clock.clone(),
             freshness: freshness.clone(),
             incarnation: Incarnation(uuid::Uuid::from_u128(incarnation)),
+            file,
             runtime: tokio::runtime::Handle::current(),
             tracker: TaskTracker::new(),
         })

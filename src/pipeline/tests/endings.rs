@@ -7,8 +7,9 @@ use super::scene::{Part, Scene, refusal, request};
 use crate::pipeline::request::ForwardError;
 
 /// How the charges ended since the last time this was asked.
-fn endings(scene: &Scene) -> Vec<String> {
-    scene.log().into_iter().filter(|what| ["keep", "refund", "settle"].contains(&what.as_str())).collect()
+pub(super) fn endings(scene: &Scene) -> Vec<String> {
+    let ends = |what: &String| ["keep", "refund", "settle"].iter().any(|end| what.starts_with(end));
+    scene.log().into_iter().filter(ends).collect()
 }
 
 async fn answered(scene: &Scene, parts: Vec<Part>) -> super::scene::Reply {

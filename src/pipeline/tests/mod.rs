@@ -4,5 +4,6 @@ mod deciding;
 mod endings;
 mod matching;
 mod observing;
+mod reserving;
 mod scene;
 mod waiting;

@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::{FutureExt, future::BoxFuture as Boxed, stream};
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::Frame;
 use http_body_util::{BodyExt, Empty, StreamBody};
 use tower::{Layer, Service, service_fn};
@@ -31,6 +31,7 @@ use crate::{
         plan::{MeterIx, MeterTerms, Overage, Plan, Quota},
         rights::Rights,
         route::{Charge, Methods, Operation, Pattern, RouteTable},
+        settlement::{CostHeader, SettleFrom},
         tenant::{Overrides, Subscription, SubscriptionState, Tenant},
         time::{UnixMillis, Version},
         units::{Allowance, Units},
@@ -62,6 +63,9 @@ pub struct Told {
     pub charges: VecDeque<ChargeError>,
     /// One for each request; none left: 200.
     pub answers: VecDeque<Result<Vec<Part>, ForwardError>>,
+    /// The upstream's status, 200 unless told otherwise, and headers of its own.
+    pub status: Option<u16>,
+    pub headers: Vec<(&'static str, &'static str)>,
     /// What the upstream saw.
     pub seen: Vec<Seen>,
 }
@@ -174,12 +178,16 @@ pub async fn refusal(reply: Reply) -> (u16, String) {
 
 /// The value of `plangate_requests_total` for one outcome and code.
 pub fn counted(metrics: &Metrics, outcome: &str, code: &str) -> u64 {
+    sample(metrics, &format!("plangate_requests_total{{outcome=\"{outcome}\",code=\"{code}\""))
+}
+
+/// The value of the first sample that begins so.
+pub fn sample(metrics: &Metrics, start: &str) -> u64 {
     let mut registry = prometheus_client::registry::Registry::default();
     metrics.register(&mut registry);
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
-    let label = format!("plangate_requests_total{{outcome=\"{outcome}\",code=\"{code}\"");
-    let line = text.lines().find(|line| line.starts_with(&label));
+    let line = text.lines().find(|line| line.starts_with(start));
     line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or(0)
 }
 
@@ -224,9 +232,21 @@ impl Fakes {
             Part::Trailers => Ok(Frame::trailers(HeaderMap::new())),
             Part::Error => Err(io::Error::other("broke off")),
         });
-        let body = StreamBody::new(stream::iter(frames.collect::<Vec<_>>()));
-        let mut response = Response::new(BodyExt::boxed(body));
+        let frames: Vec<_> = frames.collect();
+        let body = match frames.is_empty() {
+            true => BodyExt::boxed(Empty::new().map_err(|never| match never {})),
+            false => BodyExt::boxed(StreamBody::new(stream::iter(frames))),
+        };
+        let mut response = Response::new(body);
         response.headers_mut().insert("ratelimit", "the upstream's own".parse().unwrap());
+        let told = self.told();
+        for (name, value) in &told.headers {
+            response.headers_mut().append(*name, value.parse().unwrap());
+        }
+        if let Some(status) = told.status {
+            *response.status_mut() = StatusCode::from_u16(status).unwrap();
+        }
+        drop(told);
         Ok(response)
     }
 }
@@ -318,8 +338,9 @@ impl HoldEntry for Taken {
         self.ends("refund");
     }
 
-    fn settle(self: Box<Self>, _: &[Charge]) {
-        self.ends("settle");
+    fn settle(self: Box<Self>, actual: &[Charge]) {
+        let units: Vec<(u16, u64)> = actual.iter().map(|c| (c.meter.0, c.units.get())).collect();
+        self.ends(&format!("settle {units:?}"));
     }
 
     fn standings(&self, _: UnixMillis, show: &mut dyn FnMut(Standing<'_>)) {
@@ -362,7 +383,7 @@ fn tenant(plan: &str) -> Tenant {
 pub fn operation(name: &str, public: bool, features: FeatureSet, units: u64) -> Operation {
     let charge = Charge { meter: MeterIx(0), units: Units::saturating(units) };
     let charge = (units > 0).then_some(charge).into_iter().collect();
-    Operation { name: name.to_owned(), public, features, charge }
+    Operation { name: name.to_owned(), public, features, charge, settle: Box::default() }
 }
 
 /// Plans `basic` (no features), `rich` (with `chat`) and `bare` (no quota); routes of each kind.
@@ -382,6 +403,18 @@ fn catalog(unmatched: Unmatched) -> Catalog {
         let pattern = Pattern::parse(path).unwrap();
         routes.add(&methods, &pattern, operation(path, public, features.clone(), units)).unwrap();
     }
+    let tokens = [SettleFrom { meter: MeterIx(1), header: CostHeader::parse("X-Tokens").unwrap() }];
+    let both = [
+        SettleFrom { meter: MeterIx(0), header: CostHeader::parse("x-requests").unwrap() },
+        SettleFrom { meter: MeterIx(1), header: CostHeader::parse("x-tokens").unwrap() },
+    ];
+    for (path, settle) in [("/ai", &tokens[..]), ("/ai/both", &both[..])] {
+        let mut reserved = operation(path, false, none.clone(), 1);
+        let tokens = Charge { meter: MeterIx(1), units: Units::saturating(40) };
+        reserved.charge = reserved.charge.iter().copied().chain([tokens]).collect();
+        reserved.settle = settle.into();
+        routes.add(&Methods::Any, &Pattern::parse(path).unwrap(), reserved).unwrap();
+    }
     let month = Allowance::Limited(Units::saturating(10));
     let quota = Quota { month, hour: None, day: None, week: None, overage: Overage::Block };
     let plan = |name: &str, features: &FeatureSet, quota: Option<Quota>| {
@@ -394,7 +427,7 @@ fn catalog(unmatched: Unmatched) -> Catalog {
             trial: None,
             features: features.clone(),
             limits: Default::default(),
-            meters: Box::new([MeterTerms { quota, rate: None }]),
+            meters: Box::new([MeterTerms { quota, rate: None }; 2]),
         };
         (id, Arc::new(plan))
     };
@@ -402,7 +435,9 @@ fn catalog(unmatched: Unmatched) -> Catalog {
         digest: Digest("d".into()),
         features: vec![Feature { id: FeatureId::parse("chat").unwrap(), title: None }],
         limits: Vec::new(),
-        meters: vec![Meter { id: MeterId::parse("requests").unwrap(), title: None, unit: None }],
+        meters: ["requests", "tokens"]
+            .map(|id| Meter { id: MeterId::parse(id).unwrap(), title: None, unit: None })
+            .into(),
         plans: [
             plan("basic", &none, Some(quota)),
             plan("rich", &chat, Some(quota)),

@@ -5,6 +5,7 @@ mod expectation;
 pub(super) mod features;
 pub(super) mod plan;
 mod quota;
+mod reserve;
 mod route_text;
 pub(super) mod routes;
 mod scalar;

@@ -1,15 +1,15 @@
 //! `routes.yaml`: which requests there are, what they need and what they cost.
 
-use super::{Fields, list, named, names, route_text, scalar};
+use super::{Fields, list, named, names, reserve, route_text, scalar};
 use crate::domain::{
     route::{Pattern, Segment},
     units::Units,
 };
 use crate::policy::{
-    definition::{At, Name, RouteTerms, RoutesFile},
+    definition::{At, ChargeTerms, Name, RouteTerms, RoutesFile},
     diagnostic::Findings,
     suggest,
-    tree::Node,
+    tree::{Node, Value},
 };
 
 /// Reads the file. `None` where it is not even a map.
@@ -96,20 +96,25 @@ fn warn_of_look_alikes(name: &Name, pattern: &Pattern, findings: &mut Findings<'
     }
 }
 
-fn charge(node: &Node, findings: &mut Findings<'_>) -> Vec<(Name, Units)> {
+fn charge(node: &Node, findings: &mut Findings<'_>) -> Vec<(Name, ChargeTerms)> {
     let mut out = Vec::new();
     for (name, node) in named(node, "`charge`", findings) {
-        let Some(units) = scalar::units(node, "a charge", 0, findings) else { continue };
-        if units == Units::ZERO {
-            let help = "remove it; `charge: {}` costs nothing at all".to_owned();
-            findings.warn(
-                "charge-of-nothing",
-                node.place,
-                format!("0 of `{}` charges nothing", name.value),
-                help,
-            );
-        }
-        out.push((name, units));
+        let terms = match &node.value {
+            Value::Map(_) => reserve::decode(node, findings),
+            _ => fixed(&name, node, findings),
+        };
+        out.extend(terms.map(|terms| (name, terms)));
     }
     out
+}
+
+/// A number of units, known beforehand.
+fn fixed(name: &Name, node: &Node, findings: &mut Findings<'_>) -> Option<ChargeTerms> {
+    let units = scalar::units(node, "a charge", 0, findings)?;
+    if units == Units::ZERO {
+        let help = "remove it; `charge: {}` costs nothing at all".to_owned();
+        let message = format!("0 of `{}` charges nothing", name.value);
+        findings.warn("charge-of-nothing", node.place, message, help);
+    }
+    Some(ChargeTerms { units, from: None })
 }

@@ -128,3 +128,19 @@ fn absurd_totals_do_not_wrap() {
         GrantOutcome::Exhausted { left: 0, used: Units::MAX.get(), held: 0 }
     );
 }
+
+#[test]
+fn huge_reserves_leave_what_they_cost() {
+    // Each reserved the most that can be counted, and cost 5.
+    let most = Units::MAX.get();
+    let mut book = Book::default();
+    for n in [1, 3, 2, 1000] {
+        book.record(&totals(1, n * most, n * (most - 5), false));
+    }
+    assert_eq!(book.buckets[&key()].used, 5000);
+    // What is left stays within what a bucket counts, whatever the order of the reports.
+    for n in [2, 3, 2] {
+        book.record(&totals(2, n * most, most, n == 3));
+    }
+    assert_eq!(book.buckets[&key()].used, 5000 + most);
+}

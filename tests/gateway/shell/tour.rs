@@ -146,7 +146,7 @@ async fn the_tour_does_what_it_says_and_leaves_nothing_behind() {
 
     let lines: Vec<String> =
         demo.tour.iter().filter(|line| line.trim().starts_with("curl ")).cloned().collect();
-    assert_eq!(lines.len(), 9, "{lines:?}");
+    assert_eq!(lines.len(), 11, "{lines:?}");
     let passes = follow(&lines[0]).await;
     assert_eq!(passes.status, 200);
     assert!(passes.header("ratelimit").unwrap().contains("\"requests\";r="), "{passes:?}");
@@ -179,6 +179,16 @@ async fn the_tour_does_what_it_says_and_leaves_nothing_behind() {
     assert_eq!((&rights["plan"], &rights["quotas"]["requests"]["used"]), (&"basic".into(), &1001.into()));
     let why = follow(&lines[8]).await.json();
     assert_eq!((&why["allow"], &why["code"]), (&false.into(), &"feature-not-in-plan".into()));
+
+    let answer = follow(&lines[9]).await;
+    assert_eq!((answer.status, answer.header("x-usage-ai-tokens")), (200, Some("9")), "{answer:?}");
+    assert_eq!(answer.json()["usage"]["tokens"], 9);
+    let reserved = answer.header("ratelimit").unwrap();
+    assert!(reserved.contains(&format!("\"ai_tokens\";r={}", 2_500_000 - 4096)), "{reserved}");
+    let rights = follow(&lines[10]).await.json();
+    assert_eq!(rights["quotas"]["ai_tokens"]["used"], 9, "{rights}");
+    let told = demo.tour.iter().any(|line| line.contains("reserves 4096 tokens"));
+    assert!(told, "{:?}", demo.tour);
 
     // Ctrl-C.
     let pid = demo.child.id().to_string();
