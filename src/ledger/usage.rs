@@ -10,7 +10,7 @@ use crate::{
         time::UnixMillis,
         units::Units,
     },
-    ports::{BucketKey, Incarnation, MeterUsage, OthersUsage, StoreError, WindowUsage},
+    ports::{BucketKey, Incarnation, MeterUsage, StoreError, WindowUsage},
 };
 
 /// The pauses before looking again when something was being recorded between the database's answer and this node's own:
@@ -37,7 +37,7 @@ pub(super) async fn usage(
         return Ok(answer);
     }
     let mut used = Vec::new();
-    let mut others = Vec::new();
+    let mut uncertain = Vec::new();
     for pause in PAUSES {
         if pause > 0 {
             tokio::time::sleep(Duration::from_millis(pause)).await;
@@ -47,16 +47,16 @@ pub(super) async fn usage(
         // Slots of this run that are settled and forgotten are not in memory any more: so the database is asked for
         // everybody, and what it does not have yet of this run is added.
         let all = shared.world.store.others(NOBODY, &keys).await?;
-        others = shared.world.store.others(shared.world.incarnation, &keys).await?;
         let after = own(&shared, &keys);
+        uncertain = all.iter().map(|all| all.uncertain).collect();
         used = all.iter().zip(&after).map(|(all, own)| i128::from(all.used.get()) + own.net).collect();
         let quiet = |(a, b): (&Unrecorded, &Unrecorded)| a.mark == b.mark && a.mark.is_quiet();
         if before.iter().zip(&after).all(quiet) {
             break;
         }
     }
-    let totals = rows.iter().zip(keys).zip(used).zip(others);
-    for (((row, key), used), OthersUsage { uncertain, .. }) in totals {
+    let totals = rows.iter().zip(keys).zip(used).zip(uncertain);
+    for (((row, key), used), uncertain) in totals {
         answer[row.meter].windows.push(WindowUsage {
             window: key.window,
             period: row.period,
