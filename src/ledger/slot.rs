@@ -42,6 +42,8 @@ pub(super) struct Slot {
     asked: AtomicBool,
     dirty: AtomicBool,
     waiting: AtomicU64,
+    /// A grant was asked for and not answered: the database may have granted more than is known here.
+    blurred: AtomicBool,
     acked: Acked,
     seen_used: AtomicU64,
     seen_at: AtomicU64,
@@ -81,6 +83,7 @@ impl Slot {
             asked: AtomicBool::new(false),
             dirty: AtomicBool::new(false),
             waiting: AtomicU64::new(0),
+            blurred: AtomicBool::new(false),
             acked: Acked::default(),
             seen_used: AtomicU64::new(0),
             seen_at: AtomicU64::new(terms.opened.0),
@@ -100,6 +103,17 @@ impl Slot {
     /// Whether granted units are left that somebody else could use.
     pub fn has_unspent(&self) -> bool {
         self.is_bounded() && matches!(self.word.peek(1, true), Spend::Taken { .. })
+    }
+
+    /// A grant was asked for, and no answer came.
+    pub fn blur(&self) {
+        self.blurred.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether sealing it gives something back to the database, as far as can be told here.
+    pub fn has_rest(&self) -> bool {
+        let net = self.word.totals().net();
+        self.is_bounded() && (self.blurred.load(Ordering::SeqCst) || self.word.granted() > net)
     }
 
     /// Units used of the bucket, this slot to the unit.
@@ -158,8 +172,7 @@ impl Slot {
             self.acked.used.fetch_max(report.used, Ordering::SeqCst);
             self.acked.refunded.fetch_max(report.refunded, Ordering::SeqCst);
             let returned = report.sealed && !self.acked.sealed.swap(true, Ordering::SeqCst);
-            if returned && self.is_bounded() {
-                // The database has what was not spent, and what it had granted without this node's knowing.
+            if returned && self.has_rest() {
                 self.bucket.free();
                 self.bucket.forget_exhaustion();
             }
