@@ -5,7 +5,11 @@
 pub mod postgres;
 
 pub mod admin;
+pub mod amount;
 pub mod client;
+pub mod cluster;
+pub mod drain;
+pub mod forwarder;
 pub mod load;
 pub mod origin;
 pub mod process;

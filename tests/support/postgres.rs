@@ -22,7 +22,18 @@ pub struct Postgres {
     root: bool,
     folder: PathBuf,
     port: u16,
+    /// Settings of this server alone, such as `log_statement=all`.
+    settings: Vec<String>,
     watchdog: Option<Child>,
+}
+
+/// How a server is stopped.
+#[derive(Debug, Clone, Copy)]
+pub enum Stop {
+    /// Sessions are ended, and everything is written.
+    Fast,
+    /// As a crash would: it recovers at the next start.
+    Immediate,
 }
 
 static SHARED: OnceLock<Postgres> = OnceLock::new();
@@ -36,6 +47,44 @@ impl Postgres {
 
     /// A server for one test, which may stop and start it.
     pub fn private() -> Self {
+        Self::with(&[])
+    }
+
+    /// A server for one test, with settings of its own.
+    pub fn with(settings: &[&str]) -> Self {
+        let mut server = Self::unmade();
+        server.settings = settings.iter().map(|setting| (*setting).to_owned()).collect();
+        run(server
+            .command("initdb")
+            .args(["--auth=trust", "--username=plangate", "--encoding=UTF8", "--locale=C", "--no-sync"])
+            .arg("--pgdata")
+            .arg(server.data()));
+        server.first_start();
+        server
+    }
+
+    /// A physical standby of the server that answers on `port`, from which it streams. Asynchronous: what the primary
+    /// has committed may not be here yet. Returns when it answers.
+    pub fn standby(port: u16) -> Self {
+        let mut server = Self::unmade();
+        run(server
+            .command("pg_basebackup")
+            .args([
+                "--write-recovery-conf",
+                "--wal-method=stream",
+                "--checkpoint=fast",
+                "--no-sync",
+                "--dbname",
+            ])
+            .arg(format!("host=127.0.0.1 port={port} user=plangate"))
+            .arg("--pgdata")
+            .arg(server.data()));
+        server.first_start();
+        server
+    }
+
+    /// A folder for a server, and who removes it.
+    fn unmade() -> Self {
         let bin = find().unwrap_or_else(|| {
             panic!("no PostgreSQL {OLDEST} or newer in PATH or /usr/lib/postgresql/*/bin; run ./scripts/test, which installs it")
         });
@@ -44,22 +93,18 @@ impl Postgres {
         if root {
             run(Command::new("chown").arg(UNPRIVILEGED).arg(&folder));
         }
-        let mut server = Self { watchdog: Some(watch(&bin, root, &folder)), bin, root, folder, port: 0 };
-        run(server
-            .command("initdb")
-            .args(["--auth=trust", "--username=plangate", "--encoding=UTF8", "--locale=C", "--no-sync"])
-            .arg("--pgdata")
-            .arg(server.data()));
+        Self { watchdog: Some(watch(&bin, root, &folder)), bin, root, folder, port: 0, settings: Vec::new() }
+    }
+
+    fn first_start(&mut self) {
         for attempt in 1.. {
             // The port may be taken by somebody else before the server has it.
-            server.port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-            if server.try_start() {
+            self.port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+            if self.try_start() {
                 break;
             }
-            let log = std::fs::read_to_string(server.folder.join("log")).unwrap_or_default();
-            assert!(attempt < TRIES, "PostgreSQL does not start: {log}");
+            assert!(attempt < TRIES, "PostgreSQL does not start: {}", self.log());
         }
-        server
     }
 
     /// The address of a database that nobody else uses. It does not exist yet.
@@ -80,7 +125,32 @@ impl Postgres {
 
     /// Stops the server at once, as a crash would.
     pub fn stop(&self) {
-        run(self.command("pg_ctl").args(["stop", "-w", "-m", "immediate", "-D"]).arg(self.data()));
+        self.stop_by(Stop::Immediate);
+    }
+
+    pub fn stop_by(&self, how: Stop) {
+        let mode = match how {
+            Stop::Fast => "fast",
+            Stop::Immediate => "immediate",
+        };
+        run(self.command("pg_ctl").args(["stop", "-w", "-m", mode, "-D"]).arg(self.data()));
+    }
+
+    /// Kills the server's first process with a signal that nobody can catch; the others end with it.
+    pub fn kill(&self) {
+        let file = std::fs::read_to_string(self.data().join("postmaster.pid")).unwrap();
+        run(Command::new("kill").args(["-9", file.lines().next().unwrap()]));
+    }
+
+    /// Makes a standby a primary. Returns when it takes writes.
+    pub fn promote(&self) {
+        run(self.command("pg_ctl").args(["promote", "-w", "-D"]).arg(self.data()));
+    }
+
+    /// Everything that the server has logged.
+    pub fn log(&self) -> String {
+        let log = std::fs::read(self.folder.join("log")).unwrap_or_default();
+        String::from_utf8_lossy(&log).into_owned()
     }
 
     /// Starts a stopped server again, on the same port.
@@ -94,13 +164,23 @@ impl Postgres {
         run(psql.args(["--no-psqlrc", "--quiet", "--output=/dev/null", "--command", statement, url]));
     }
 
+    /// What a statement that gives one value gives.
+    pub fn ask(&self, url: &str, statement: &str) -> String {
+        let mut psql = self.command("psql");
+        psql.args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--command", statement, url]);
+        output(&mut psql).trim().to_owned()
+    }
+
     fn try_start(&self) -> bool {
-        let options = format!(
+        let mut options = format!(
             "-p {} -c listen_addresses=127.0.0.1 -c unix_socket_directories={} -c fsync=off \
              -c full_page_writes=off -c max_connections=300 -c shared_buffers=32MB",
             self.port,
             self.folder.display()
         );
+        for setting in &self.settings {
+            options.push_str(&format!(" -c {setting}"));
+        }
         let mut command = self.command("pg_ctl");
         command.args(["start", "-w", "-t", "60", "-o", &options, "-l"]);
         command.arg(self.folder.join("log")).arg("-D").arg(self.data());

@@ -183,6 +183,24 @@ impl Starting {
         gateway
     }
 
+    /// Waits until it serves, or has ended with a status and what it logged.
+    pub async fn outcome(self) -> Result<Gateway, (ExitStatus, String)> {
+        let Self { mut gateway, served } = self;
+        // Its log ends with the process.
+        let waited = tokio::task::spawn_blocking(move || served.recv_timeout(START)).await.unwrap();
+        match waited {
+            Ok((data, admin)) => {
+                (gateway.data, gateway.admin) = (data, Admin(admin));
+                Ok(gateway)
+            }
+            Err(mpsc::RecvTimeoutError::Timeout) => panic!("the gateway neither serves nor ends"),
+            Err(mpsc::RecvTimeoutError::Disconnected) => {
+                let status = gateway.ended().await;
+                Err((status, gateway.log()))
+            }
+        }
+    }
+
     /// Asks it to stop and waits until it has.
     pub async fn stop(self) -> ExitStatus {
         self.gateway.stop().await
