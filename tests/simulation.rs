@@ -6,6 +6,10 @@
 
 #[path = "simulation/disk.rs"]
 mod disk;
+#[path = "simulation/ending.rs"]
+mod ending;
+#[path = "simulation/faults.rs"]
+mod faults;
 #[path = "simulation/network.rs"]
 mod network;
 #[path = "simulation/node.rs"]
