@@ -128,8 +128,8 @@ impl World {
             for nth in 0..left + 1 {
                 let me = if returned { 0 } else { usize::try_from(nth).unwrap() % self.nodes.len() };
                 let before = self.admitted;
-                // The second time after a recall.
-                for _ in 0..2 {
+                // Again after a recall, or where news was lost before, once the node has looked again itself.
+                for _ in 0..4 {
                     let node = &mut self.nodes[me];
                     let clock = Arc::clone(&node.clock);
                     let charges = vec![tenants::charge(REQUESTS, 1)];
