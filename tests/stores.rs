@@ -20,7 +20,7 @@ pub(crate) struct Fixture {
 }
 
 pub(crate) enum Kind {
-    Memory(Arc<ManualClock>),
+    Memory(Arc<ManualClock>, Arc<Memory>),
     Sqlite { url: String, _folder: tempfile::TempDir },
     Postgres { url: String },
 }
@@ -30,7 +30,8 @@ pub(crate) const START: UnixMillis = UnixMillis(1_760_000_000_000);
 impl Fixture {
     pub(crate) fn memory() -> Self {
         let clock = ManualClock::at(START);
-        Self { store: Arc::new(Memory::with_clock(clock.clone()).unwrap()), kind: Kind::Memory(clock) }
+        let memory = Arc::new(Memory::with_clock(clock.clone()).unwrap());
+        Self { store: memory.clone(), kind: Kind::Memory(clock, memory) }
     }
 
     pub(crate) async fn sqlite() -> Self {
@@ -47,7 +48,7 @@ impl Fixture {
     /// The address, where there is one.
     pub(crate) fn url(&self) -> Option<&str> {
         match &self.kind {
-            Kind::Memory(_) => None,
+            Kind::Memory(..) => None,
             Kind::Sqlite { url, .. } | Kind::Postgres { url } => Some(url),
         }
     }
@@ -55,7 +56,7 @@ impl Fixture {
     /// Runs a statement behind the store's back.
     pub(crate) async fn raw(&self, sql: &'static str) -> Option<i64> {
         match &self.kind {
-            Kind::Memory(_) => None,
+            Kind::Memory(..) => None,
             Kind::Sqlite { url, .. } => {
                 let pool = sqlx::SqlitePool::connect(url).await.unwrap();
                 let value = sqlx::query_scalar(sql).fetch_optional(&pool).await.unwrap();
@@ -71,12 +72,30 @@ impl Fixture {
         }
     }
 
-    /// Makes all heartbeats so much older.
+    /// Makes all heartbeats, wishes and failovers so much older.
     pub(crate) async fn let_six_seconds_pass(&self) {
-        if let Kind::Memory(clock) = &self.kind {
+        if let Kind::Memory(clock, _) = &self.kind {
             clock.advance(Duration::from_secs(6));
         }
         self.raw("UPDATE nodes SET beat_ms = beat_ms - 6000").await;
+        self.raw("UPDATE buckets SET wanted_until_ms = wanted_until_ms - 6000").await;
+        self.raw("UPDATE head SET epoch_since_ms = epoch_since_ms - 6000").await;
+    }
+
+    /// The database is another one from now on.
+    pub(crate) async fn fail_over(&self) {
+        match &self.kind {
+            Kind::Memory(_, memory) => drop(memory.fail_over().unwrap()),
+            // A file does not fail over by itself.
+            Kind::Sqlite { .. } => {
+                let advance = "UPDATE head SET epoch = epoch + 1, version = version + 1048576, \
+                               epoch_since_ms = CAST(round(unixepoch('subsec') * 1000) AS INTEGER)";
+                self.raw(advance).await;
+            }
+            Kind::Postgres { .. } => {
+                self.raw("UPDATE head SET timeline = 'FFFFFFFF'").await;
+            }
+        }
     }
 }
 

@@ -49,8 +49,8 @@ pub(super) struct AuditView {
     actor: String,
     /// From where.
     source: String,
-    /// The tenant it concerns.
-    tenant: String,
+    /// The tenant it concerns; null: the installation.
+    tenant: Option<String>,
     /// What it was, such as `key.created`.
     kind: String,
     /// What was asked, without secrets.
@@ -66,7 +66,7 @@ impl From<AuditRow> for AuditView {
             at: row.at.to_string(),
             actor: row.actor,
             source: row.source,
-            tenant: row.tenant.to_string(),
+            tenant: row.tenant.map(|tenant| tenant.to_string()),
             kind: row.kind,
             detail: row.detail,
         }

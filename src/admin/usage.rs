@@ -98,7 +98,8 @@ fn span(params: &mut Params, calendar: &BillingCalendar, now: UnixMillis) -> Res
     Ok(span)
 }
 
-/// Usage is recorded by hours of UTC: an hour belongs to the bucket in which it begins.
+/// Usage is recorded by hours of UTC: an hour belongs to the bucket in which it begins. Of old usage only the days are
+/// known: asked for hours, the row is the whole day's, as its start and end say.
 fn gather(
     rows: Vec<UsageRow>,
     span: Period,
@@ -109,10 +110,13 @@ fn gather(
     for row in rows {
         let at = row.hour.max(span.start);
         let bucket = match window {
+            Window::Hour if row.window == Window::Day => calendar.period(Window::Day, row.hour),
             Window::Hour => Period { start: row.hour, end: UnixMillis(row.hour.0.saturating_add(HOUR)) },
             Window::Day | Window::Week | Window::Month => calendar.period(window, at),
         };
         let sum = sums.entry((row.meter.to_string(), bucket.start.0)).or_insert((bucket.end.0, Units::ZERO));
+        // A late report of an hour whose day is rolled up already stands beside that day for a while.
+        sum.0 = sum.0.max(bucket.end.0);
         sum.1 = sum.1.saturating_add(row.units);
     }
     sums.into_iter()

@@ -23,11 +23,8 @@ impl Ground {
     ) -> Result<LedgerFile, StartError> {
         let id = lock.id();
         let known = self.patiently(|| async { store.open_file(id, 0).await.map(Ok) }).await?;
-        let identity = Identity {
-            node: self.config.node_name(),
-            database: store.installation().to_string(),
-            boot: boot_id(),
-        };
+        let identity =
+            Identity { node: self.config.node_name(), database: store.identity(), boot: boot_id() };
         let (file, found) = lock.open(&identity, known)?;
         self.count_opening(store, &file).await?;
         match found {

@@ -1,8 +1,8 @@
 //! Tenants' accounts: found once for each compiled rights, then reached directly.
 
 use std::{
-    collections::HashMap,
-    hash::{BuildHasher, RandomState},
+    collections::BTreeMap,
+    hash::{BuildHasher, BuildHasherDefault, DefaultHasher},
     sync::{Arc, OnceLock, PoisonError, RwLock},
     time::Duration,
 };
@@ -104,6 +104,12 @@ impl Account {
         cells.flat_map(Cell::sealed).filter(|slot| slot.concerns_database()).collect()
     }
 
+    /// Lets go of every slot.
+    pub fn forget(&self) {
+        let meters = self.meters.read().unwrap_or_else(PoisonError::into_inner);
+        meters.iter().flat_map(|meter| &meter.cells).for_each(Cell::forget);
+    }
+
     /// Returns what has ended or is idle. Whether nothing is left that a new account would not have.
     pub fn sweep(&self, shared: &Arc<Shared>, now: UnixMillis, monotonic: Monotonic) -> bool {
         let lead = LEAD_AT_LEAST + SPREAD.mul_f64(f64::from(self.place) / f64::from(u16::MAX));
@@ -144,17 +150,22 @@ impl Desk {
     }
 }
 
-type Shard = RwLock<HashMap<TenantId, Arc<Account>>>;
+/// Ordered, as the hasher below is: for equal histories.
+type Shard = RwLock<BTreeMap<TenantId, Arc<Account>>>;
 
 /// All open accounts.
 pub(super) struct Accounts {
     shards: Box<[Shard]>,
-    hasher: RandomState,
+    /// Without random keys, so that equal histories visit the accounts in the same order.
+    hasher: BuildHasherDefault<DefaultHasher>,
 }
 
 impl Default for Accounts {
     fn default() -> Self {
-        Self { shards: (0..SHARDS).map(|_| Shard::default()).collect(), hasher: RandomState::new() }
+        Self {
+            shards: (0..SHARDS).map(|_| Shard::default()).collect(),
+            hasher: BuildHasherDefault::default(),
+        }
     }
 }
 

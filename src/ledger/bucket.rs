@@ -197,6 +197,11 @@ impl Bucket {
         self.tally.load().sealed.clone()
     }
 
+    /// Lets go of its slots.
+    pub fn forget(&self) {
+        self.tally.store(Arc::default());
+    }
+
     /// Keeps a sealed slot until it is settled.
     pub fn keep_sealed(&self, slot: &Arc<Slot>) {
         self.tally.rcu(|tally| {

@@ -263,6 +263,13 @@ impl Cell {
         self.current.load_full().into_iter().chain(rest.previous.clone()).chain(rest.next.clone())
     }
 
+    /// Lets go of every slot.
+    pub fn forget(&self) {
+        self.current.store(None);
+        let rest = std::mem::take(&mut *lock(&self.rest));
+        rest.buckets.iter().for_each(|bucket| bucket.forget());
+    }
+
     /// Its sealed slots that are not forgotten yet.
     pub fn sealed(&self) -> Vec<Arc<Slot>> {
         lock(&self.rest).buckets.iter().flat_map(|bucket| bucket.sealed()).collect()
@@ -311,5 +318,7 @@ fn retire(shared: &Shared, slot: &Arc<Slot>) {
     slot.bucket.keep_sealed(slot);
     if slot.concerns_database() {
         shared.soil(slot);
+        // Whoever asks now has it returned first.
+        slot.bucket.free();
     }
 }

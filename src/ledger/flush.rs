@@ -210,14 +210,17 @@ pub(super) async fn drain(shared: &Shared) {
         account.seal(shared);
     }
     let mut pause = Duration::from_millis(50);
-    while !is_settled(shared) {
+    loop {
+        let unsettled = unsettled(shared);
+        if unsettled.is_empty() {
+            break;
+        }
+        // Also those of a statement that is still under way: it may come back without an answer.
+        unsettled.iter().for_each(|slot| shared.soil(slot));
         if let Err(error) = flush(shared).await {
-            tracing::warn!(%error, waiting = shared.dirty.len(), "usage not recorded yet");
+            tracing::warn!(%error, waiting = unsettled.len(), "usage not recorded yet");
             tokio::time::sleep(pause).await;
             pause = EVERY.min(pause * 2);
-        } else if !is_settled(shared) {
-            // Somebody else's statement is still under way, or came back without an answer.
-            tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
     if let Err(error) = shared.world.file.close_clean() {
@@ -225,8 +228,8 @@ pub(super) async fn drain(shared: &Shared) {
     }
 }
 
-/// Whether every total is recorded.
-fn is_settled(shared: &Shared) -> bool {
-    shared.dirty.len() == 0
-        && shared.accounts.all().iter().all(|account| account.sealed().iter().all(|slot| slot.is_settled()))
+/// Sealed slots with totals that are not recorded yet.
+fn unsettled(shared: &Shared) -> Vec<Arc<Slot>> {
+    let accounts = shared.accounts.all();
+    accounts.iter().flat_map(|account| account.sealed()).filter(|slot| !slot.is_settled()).collect()
 }

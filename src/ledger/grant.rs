@@ -183,7 +183,11 @@ impl Drop for Reported<'_> {
 pub(super) async fn grant(shared: &Arc<Shared>, jobs: Vec<Job>) {
     // One that was sealed meanwhile has a successor to look at.
     let (jobs, sealed): (Vec<Job>, Vec<Job>) = jobs.into_iter().partition(|job| job.slot.ask());
-    sealed.into_iter().for_each(|job| job.conclude(Verdict::Again));
+    for job in sealed {
+        // From now on the database has to hear of it.
+        shared.soil(&job.slot);
+        job.conclude(Verdict::Again);
+    }
     if jobs.is_empty() {
         return;
     }

@@ -129,6 +129,13 @@ impl Shared {
     }
 }
 
+impl Drop for Shared {
+    /// Buckets and their sealed slots hold each other; the file stays locked as long as any of them is left.
+    fn drop(&mut self) {
+        self.accounts.all().iter().for_each(|account| account.forget());
+    }
+}
+
 /// An estimate of the database's clock that is older stops grants.
 const ADRIFT: Duration = Duration::from_secs(60);
 

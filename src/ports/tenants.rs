@@ -6,7 +6,7 @@ use crate::domain::{
     command::Command,
     id::{KeyId, MeterId, TenantId},
     identity::ApiKey,
-    period::Period,
+    period::{Period, Window},
     tenant::Tenant,
     time::{UnixMillis, Version},
     units::Units,
@@ -34,7 +34,8 @@ pub trait TenantStore: Send + Sync + 'static {
     /// The audit log after a cursor (0: from the start), oldest first, at most `limit`.
     async fn audit(&self, after: u64, limit: u32) -> Result<Vec<AuditRow>, StoreError>;
 
-    /// What was used from `from` (included) to `to` (not), one row a tenant's meter and hour, oldest first.
+    /// What was used in the span, one row a meter and hour, oldest first. Of hours that were rolled up it is one row a
+    /// meter and local day, for the days that begin in the span.
     async fn usage(&self, tenant: &TenantId, span: Period) -> Result<Vec<UsageRow>, StoreError>;
 }
 
@@ -153,21 +154,23 @@ pub struct AuditRow {
     pub actor: String,
     /// From where.
     pub source: String,
-    /// The tenant it concerns.
-    pub tenant: TenantId,
-    /// See [`crate::domain::command::Change::kind`].
+    /// The tenant it concerns; `None`: the installation, such as a node that was declared lost.
+    pub tenant: Option<TenantId>,
+    /// See [`crate::domain::command::Change::kind`]; `node.lost`.
     pub kind: String,
     /// What was asked, as JSON without secrets.
     pub detail: serde_json::Value,
 }
 
-/// Units used in one hour (UTC).
+/// Units used in one hour (UTC), or in one day of the tenant where its hours are not known any more.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UsageRow {
     /// The meter.
     pub meter: MeterId,
-    /// The hour's start, UTC.
+    /// The hour's start, or the day's.
     pub hour: UnixMillis,
+    /// `Hour`, or `Day` where the hours were rolled up.
+    pub window: Window,
     /// Units charged in it, less what was given back.
     pub units: Units,
 }

@@ -40,8 +40,9 @@ fn postgres(code: &str, text: String) -> StoreError {
     match code {
         // disk_full; program limits are about a statement, not about space.
         "53100" => StoreError::Full(text),
-        // A cancelled statement, a lock not had in time, a standby that only reads, a database not there yet.
-        "57014" | "55P03" | "25006" | "3D000" | "58030" => StoreError::Unavailable(text),
+        // A cancelled statement, a lock not had in time, a standby that only reads or is still recovering, a database not
+        // there yet.
+        "57014" | "55P03" | "25006" | "55000" | "3D000" | "58030" => StoreError::Unavailable(text),
         // Connections, resources, operator's intervention, serialization and deadlock, authorization, idle time-outs.
         _ if ["08", "53", "57", "40", "28"].iter().any(|class| code.starts_with(class)) => {
             StoreError::Unavailable(text)
@@ -82,7 +83,8 @@ mod tests {
         let away = |e| matches!(e, StoreError::Unavailable(_));
         let corrupt = |e| matches!(e, StoreError::Corrupt(_));
         assert!(full(postgres("53100", String::new())));
-        for code in ["57P01", "57P03", "53300", "40001", "40P01", "08006", "55P03", "57014", "25006"] {
+        for code in ["57P01", "57P03", "53300", "40001", "40P01", "08006", "55P03", "57014", "25006", "55000"]
+        {
             assert!(away(postgres(code, String::new())), "{code}");
         }
         for code in ["23505", "42601", "XX001"] {

@@ -7,7 +7,13 @@ use sqlx::migrate::MigrateError;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 
-use super::{classify::classify, postgres, sql::SqlStore, sqlite};
+use super::{
+    classify::classify,
+    postgres,
+    sql::SqlStore,
+    sqlite,
+    tidy::{Retention, Tidied},
+};
 use crate::ports::{KeyStore, LedgerStore, NodeStore, StoreError, TenantStore};
 
 /// A whole store: coerces to an `Arc` of any of its ports.
@@ -15,6 +21,13 @@ use crate::ports::{KeyStore, LedgerStore, NodeStore, StoreError, TenantStore};
 pub trait Store: TenantStore + KeyStore + LedgerStore + NodeStore {
     /// The database's own identity, made with it: a ledger file of another database must not be used with this one.
     fn installation(&self) -> Uuid;
+
+    /// What the database is besides: its installation and, where a server has it, the server's own identity, which a copy
+    /// of the installation on another server does not share.
+    fn identity(&self) -> String;
+
+    /// Rolls up old usage and deletes what is no longer kept: a bounded piece of it, and whether there is more.
+    async fn tidy(&self, keep: &Retention) -> Result<Tidied, StoreError>;
 
     /// Closes all connections, once the statements under way are done. Later calls find the store unavailable.
     async fn close(&self);

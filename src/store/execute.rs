@@ -7,6 +7,7 @@ use super::{
     change,
     classify::unreadable,
     engine::Lane,
+    epoch::{BUMP, NOTIFY},
     rows,
     session::{Arg, Session, Sql, signed},
     sql::SqlStore,
@@ -27,7 +28,8 @@ const CLAIM: Sql = Sql::same(
      ON CONFLICT (key) DO NOTHING",
 );
 const CLAIMED: Sql = Sql::same("SELECT fingerprint, version, effect FROM idempotency WHERE key = $1");
-const KEEP_OUTCOME: Sql = Sql::same("UPDATE idempotency SET version = $2, effect = $3 WHERE key = $1");
+pub(super) const KEEP_OUTCOME: Sql =
+    Sql::same("UPDATE idempotency SET version = $2, effect = $3 WHERE key = $1");
 
 const LOCK_TENANT: Sql = Sql {
     postgres: "SELECT version FROM tenants WHERE id = $1 FOR UPDATE",
@@ -54,14 +56,12 @@ const INSERT_KEY: Sql = Sql::same(
 );
 const DELETE_KEY: Sql = Sql::same("DELETE FROM keys WHERE id = $1 AND tenant = $2");
 
-const BUMP: Sql = Sql::same("UPDATE head SET version = version + 1 RETURNING version");
 const INSERT_CHANGE: Sql =
     Sql::same("INSERT INTO changes (version, tenant, kind, at_ms) VALUES ($1, $2, $3, $4)");
-const INSERT_AUDIT: Sql = Sql::same(
+pub(super) const INSERT_AUDIT: Sql = Sql::same(
     "INSERT INTO audit (version, at_ms, actor, source, tenant, kind, detail) \
      VALUES ($1, $2, $3, $4, $5, $6, $7)",
 );
-const NOTIFY: Sql = Sql { postgres: "SELECT pg_notify('plangate', $1)", sqlite: "SELECT $1" };
 
 // Always the oldest versions, so that what is left has no gap.
 const PRUNE_CHANGES: Sql = Sql::same(
@@ -130,7 +130,12 @@ impl SqlStore {
 
         let version = match session.first(BUMP, &[]).await? {
             Some(row) => rows::version(&row, 0)?,
-            None => return Err(unreadable("head", "its row is missing").into()),
+            // Nothing of it happened: facts that were read before a failover are read again.
+            None => {
+                drop(session);
+                self.advance_epoch().await?;
+                return Err(StoreError::Unavailable("the database has just failed over".into()).into());
+            }
         };
         if change::apply(&mut tenant, &command.change, origin.at, version) {
             write_tenant(&mut session, &tenant).await?;
@@ -155,28 +160,46 @@ impl SqlStore {
     }
 }
 
-/// Claims an idempotency key for this transaction; answers the outcome where an earlier one has it. Of two at once the
-/// second waits here for the end of the first.
-async fn claim(
+/// What an idempotency key was used for.
+pub(super) struct Claimed {
+    pub(super) fingerprint: String,
+    version: Version,
+    pub(super) effect: String,
+}
+
+/// Claims an idempotency key for this transaction; answers what it was used for where an earlier one has it. Of two at
+/// once the second waits here for the end of the first.
+pub(super) async fn claim_key(
     session: &mut Session,
     idempotency: &Idempotency,
     at: UnixMillis,
-) -> Result<Option<Committed>, ExecuteError> {
+) -> Result<Option<Claimed>, StoreError> {
     let Idempotency { key, fingerprint } = idempotency;
     if session.run(CLAIM, &[Arg::Text(key), Arg::Text(fingerprint), Arg::Int(at.0)]).await? > 0 {
         return Ok(None);
     }
     let Some(row) = session.first(CLAIMED, &[Arg::Text(key)]).await? else {
         // Pruned in this very moment.
-        return Err(StoreError::Unavailable("the idempotency key's record has just expired".into()).into());
+        return Err(StoreError::Unavailable("the idempotency key's record has just expired".into()));
     };
-    if row.text(0)? != *fingerprint {
+    let (fingerprint, effect) = (row.text(0)?, row.text(2)?);
+    Ok(Some(Claimed { fingerprint, version: rows::version(&row, 1)?, effect }))
+}
+
+async fn claim(
+    session: &mut Session,
+    idempotency: &Idempotency,
+    at: UnixMillis,
+) -> Result<Option<Committed>, ExecuteError> {
+    let Some(Claimed { fingerprint, version, effect }) = claim_key(session, idempotency, at).await? else {
+        return Ok(None);
+    };
+    if fingerprint != idempotency.fingerprint {
         return Err(ExecuteError::IdempotencyConflict);
     }
-    let text = row.text(2)?;
-    let effect = change::decode_effect(&text)
-        .ok_or_else(|| unreadable("an idempotency record's effect", format!("`{text}`")))?;
-    Ok(Some(Committed { version: rows::version(&row, 1)?, effect, replayed: true }))
+    let effect = change::decode_effect(&effect)
+        .ok_or_else(|| unreadable("an idempotency record's effect", format!("`{effect}`")))?;
+    Ok(Some(Committed { version, effect, replayed: true }))
 }
 
 /// Locks the tenant's row; answers whether it was made for this.

@@ -1,17 +1,19 @@
 //! Grants and flushes over a database: lock the buckets, load, apply the book's rules, write back.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 
 use async_trait::async_trait;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{
-    book::{Book, Bucket, Setting, Slot, UsageKey},
+    book::Setting,
     classify::unreadable,
     engine::Lane,
+    epoch::{self, GRACE_MILLIS, NOTIFY},
+    locked::{Locked, bucket_row, text},
     nodes::LIVE_MILLIS,
     rows,
-    session::{Arg, Session, Sql, bulk, signed, timed},
+    session::{Arg, Session, Sql, bulk, timed, timed_bulk},
     sql::SqlStore,
 };
 use crate::{
@@ -32,177 +34,38 @@ const MOST: usize = 5_000;
 // Held to the commit: a change of these tenants waits, so no grant is made under facts that are being replaced.
 const VERSIONS: Sql =
     bulk!("SELECT t.id, t.version FROM", "JOIN tenants t ON t.id = v->>0 ORDER BY t.id", "FOR SHARE OF t");
-const SETTING: Sql = timed!("SELECT ", ", (SELECT count(*) FROM nodes WHERE beat_ms > ", " - $1)");
-// Made in the order of the batch and then locked by id: both orders are the same for all, so nobody waits in a circle.
-const MAKE_BUCKETS: Sql = bulk!(
-    "INSERT INTO buckets (tenant, meter, span, start_ms, epoch, end_ms, allocated, used) \
-     SELECT v->>0, v->>1, v->>2, CAST(v->>3 AS BIGINT), CAST(v->>4 AS BIGINT), CAST(v->>5 AS BIGINT), 0, 0 FROM",
-    "WHERE NOT EXISTS (SELECT 1 FROM buckets b WHERE b.tenant = v->>0 AND b.meter = v->>1 AND b.span = v->>2 \
-       AND b.start_ms = CAST(v->>3 AS BIGINT) AND b.epoch = CAST(v->>4 AS BIGINT)) \
-     ON CONFLICT (tenant, meter, span, start_ms, epoch) DO NOTHING"
-);
-const LOCK_BUCKETS: Sql = bulk!(
-    "SELECT CAST(v->>5 AS BIGINT), b.id, b.end_ms, b.limit_units, b.allocated, b.used, b.wanted_until_ms FROM",
-    "JOIN buckets b ON b.tenant = v->>0 AND b.meter = v->>1 AND b.span = v->>2 \
-       AND b.start_ms = CAST(v->>3 AS BIGINT) AND b.epoch = CAST(v->>4 AS BIGINT) ORDER BY b.id",
-    "FOR UPDATE OF b"
-);
-const SLOTS: Sql = bulk!(
-    "SELECT CAST(v->>3 AS BIGINT), s.granted, s.used, s.refunded, s.sealed FROM",
-    "JOIN slots s ON s.bucket_id = CAST(v->>0 AS BIGINT) AND s.incarnation = v->>1 \
-       AND s.seq = CAST(v->>2 AS BIGINT)"
-);
-const WRITE_BUCKETS: Sql = Sql {
-    postgres: "UPDATE buckets b SET end_ms = CAST(v->>1 AS BIGINT), limit_units = CAST(v->>2 AS BIGINT), \
-               allocated = CAST(v->>3 AS BIGINT), used = CAST(v->>4 AS BIGINT), \
-               wanted_until_ms = CAST(v->>5 AS BIGINT) \
-               FROM json_array_elements(CAST($1 AS json)) AS r(v) WHERE b.id = CAST(v->>0 AS BIGINT)",
-    sqlite: "UPDATE buckets SET end_ms = v->>1, limit_units = v->>2, allocated = v->>3, used = v->>4, \
-             wanted_until_ms = v->>5 FROM (SELECT value AS v FROM json_each($1)) AS r WHERE id = v->>0",
-};
-const WRITE_SLOTS: Sql = bulk!(
-    "INSERT INTO slots (bucket_id, incarnation, seq, granted, used, refunded, sealed) \
-     SELECT CAST(v->>0 AS BIGINT), v->>1, CAST(v->>2 AS BIGINT), CAST(v->>3 AS BIGINT), CAST(v->>4 AS BIGINT), \
-            CAST(v->>5 AS BIGINT), CAST(v->>6 AS BIGINT) FROM",
-    "WHERE true ON CONFLICT (bucket_id, incarnation, seq) DO UPDATE SET granted = excluded.granted, \
-     used = excluded.used, refunded = excluded.refunded, sealed = excluded.sealed"
-);
-const ADD_USAGE: Sql = bulk!(
-    "INSERT INTO usage_hours (tenant, meter, hour_ms, units) \
-     SELECT v->>0, v->>1, CAST(v->>2 AS BIGINT), CAST(v->>3 AS BIGINT) FROM",
-    "WHERE true ON CONFLICT (tenant, meter, hour_ms) DO UPDATE SET units = usage_hours.units + excluded.units"
-);
-const OTHERS: Sql = bulk!(
+const NOW: Sql = timed!("SELECT ", "");
+const OTHERS: Sql = timed_bulk!(
     "SELECT CAST(v->>5 AS BIGINT), CAST(coalesce(sum(s.used - s.refunded), 0) AS BIGINT), \
-     CAST(coalesce(sum(CASE WHEN s.sealed = 0 AND n.incarnation IS NULL AND s.granted > s.used - s.refunded \
-       THEN s.granted - s.used + s.refunded END), 0) AS BIGINT) FROM",
+     CAST(coalesce(sum(CASE WHEN (s.lost = 1 OR (s.sealed = 0 AND n.incarnation IS NULL)) \
+       AND s.granted > s.used - s.refunded THEN s.granted - s.used + s.refunded END), 0) AS BIGINT), \
+     (SELECT CAST(coalesce(sum(\
+        CASE b.span WHEN 'hour' THEN u.no_hour WHEN 'day' THEN u.no_day ELSE u.no_week END), 0) AS BIGINT) \
+      FROM usage_hours u WHERE b.span <> 'month' AND u.tenant = b.tenant AND u.meter = b.meter \
+        AND u.epoch = b.epoch AND u.hour_ms > b.start_ms - 3600000 AND u.hour_ms < b.end_ms) FROM",
     "JOIN buckets b ON b.tenant = v->>0 AND b.meter = v->>1 AND b.span = v->>2 \
        AND b.start_ms = CAST(v->>3 AS BIGINT) AND b.epoch = CAST(v->>4 AS BIGINT) \
-     JOIN slots s ON s.bucket_id = b.id AND s.incarnation <> $2 \
-     LEFT JOIN nodes n ON n.incarnation = s.incarnation GROUP BY 1"
+     LEFT JOIN slots s ON s.bucket_id = b.id AND s.incarnation <> $2 \
+     LEFT JOIN nodes n ON n.incarnation = s.incarnation AND n.beat_ms > ",
+    " - $3 GROUP BY 1, b.id"
 );
-
-fn text(rows: Vec<Value>) -> String {
-    Value::Array(rows).to_string()
-}
-
-fn bucket_row(key: &BucketKey, sixth: i64) -> Value {
-    json!([
-        key.tenant.as_str(),
-        key.meter.as_str(),
-        key.window.as_str(),
-        key.start.0,
-        signed(key.epoch.0),
-        sixth
-    ])
-}
-
-fn place<T>(items: &[T], place: u64) -> Result<&T, StoreError> {
-    let item = usize::try_from(place).ok().and_then(|place| items.get(place));
-    item.ok_or_else(|| unreadable("a batch", format!("it has no row {place}")))
-}
-
-fn slot_row(bucket: i64, slot: &SlotKey, rest: &[i64]) -> Value {
-    let mut row = vec![json!(bucket), json!(slot.incarnation.0.to_string()), json!(signed(slot.seq))];
-    row.extend(rest.iter().map(|number| json!(number)));
-    Value::Array(row)
-}
-
-/// The part of the ledger that one transaction has locked.
-struct Loaded {
-    book: Book,
-    ids: BTreeMap<BucketKey, i64>,
-    buckets: BTreeMap<BucketKey, Bucket>,
-    slots: HashMap<SlotKey, Slot>,
-}
-
-impl Loaded {
-    /// Locks the buckets of all these totals, and reads them and their slots.
-    async fn load(session: &mut Session, totals: &[&SlotTotals]) -> Result<Self, StoreError> {
-        let ends: BTreeMap<&BucketKey, UnixMillis> = totals.iter().map(|t| (&t.slot.bucket, t.end)).collect();
-        let make = text(ends.iter().map(|(key, end)| bucket_row(key, end.0)).collect());
-        session.run(MAKE_BUCKETS, &[Arg::Text(&make)]).await?;
-
-        let keys: Vec<&BucketKey> = ends.keys().copied().collect();
-        let ask = text(keys.iter().zip(0..).map(|(key, place)| bucket_row(key, place)).collect());
-        let mut ids = BTreeMap::new();
-        let mut book = Book::default();
-        for row in session.rows(LOCK_BUCKETS, &[Arg::Text(&ask)]).await? {
-            let key = *place(&keys, row.count(0)?)?;
-            ids.insert(key.clone(), row.int(1)?);
-            let bucket = Bucket {
-                end: rows::instant(&row, 2)?,
-                limit: row.maybe_int(3)?.map(|limit| u64::try_from(limit).unwrap_or(0)),
-                allocated: row.count(4)?,
-                used: row.count(5)?,
-                wanted_until: row.maybe_int(6)?.map(UnixMillis),
-            };
-            book.buckets.insert(key.clone(), bucket);
-        }
-        let mut wanted: BTreeSet<(i64, Incarnation, u64)> = BTreeSet::new();
-        let mut keys: Vec<&SlotKey> = Vec::new();
-        let mut ask = Vec::new();
-        for slot in totals.iter().map(|totals| &totals.slot) {
-            let id =
-                *ids.get(&slot.bucket).ok_or_else(|| unreadable("a bucket", "it could not be locked"))?;
-            if wanted.insert((id, slot.incarnation, slot.seq)) {
-                ask.push(slot_row(id, slot, &[signed(keys.len() as u64)]));
-                keys.push(slot);
-            }
-        }
-        for row in session.rows(SLOTS, &[Arg::Text(&text(ask))]).await? {
-            let key = *place(&keys, row.count(0)?)?;
-            let slot = Slot {
-                granted: row.count(1)?,
-                used: row.count(2)?,
-                refunded: row.count(3)?,
-                sealed: row.flag(4)?,
-            };
-            book.slots.insert(key.clone(), slot);
-        }
-        Ok(Self { ids, buckets: book.buckets.clone(), slots: book.slots.clone(), book })
-    }
-
-    /// Writes what the rules changed.
-    async fn store(&self, session: &mut Session) -> Result<(), StoreError> {
-        let mut buckets = Vec::new();
-        for (key, bucket) in &self.book.buckets {
-            if self.buckets.get(key) != Some(bucket)
-                && let Some(id) = self.ids.get(key)
-            {
-                buckets.push(json!([
-                    id,
-                    bucket.end.0,
-                    bucket.limit.map(signed),
-                    signed(bucket.allocated),
-                    signed(bucket.used),
-                    bucket.wanted_until.map(|at| at.0),
-                ]));
-            }
-        }
-        let mut slots = Vec::new();
-        for (key, slot) in &self.book.slots {
-            if self.slots.get(key) != Some(slot)
-                && let Some(id) = self.ids.get(&key.bucket)
-            {
-                let Slot { granted, used, refunded, sealed } = *slot;
-                let numbers = [signed(granted), signed(used), signed(refunded), i64::from(sealed)];
-                slots.push(slot_row(*id, key, &numbers));
-            }
-        }
-        // Sorted by the map, so that two transactions touch the hours in the same order.
-        let usage = |((tenant, meter, hour), units): (&UsageKey, &i64)| {
-            json!([tenant.as_str(), meter.as_str(), hour.0, units])
-        };
-        let usage: Vec<Value> = self.book.usage.iter().filter(|(_, units)| **units != 0).map(usage).collect();
-        for (sql, rows) in [(WRITE_BUCKETS, buckets), (WRITE_SLOTS, slots), (ADD_USAGE, usage)] {
-            if !rows.is_empty() {
-                session.run(sql, &[Arg::Text(&text(rows))]).await?;
-            }
-        }
-        Ok(())
-    }
-}
+const REMAINDERS: Sql = timed_bulk!(
+    "SELECT CAST(v->>5 AS BIGINT), b.limit_units - b.allocated, \
+     CAST(coalesce(sum(CASE WHEN n.incarnation IS NOT NULL THEN s.granted - s.used + s.refunded END), 0) AS BIGINT) \
+     FROM",
+    "JOIN buckets b ON b.tenant = v->>0 AND b.meter = v->>1 AND b.span = v->>2 \
+       AND b.start_ms = CAST(v->>3 AS BIGINT) AND b.epoch = CAST(v->>4 AS BIGINT) \
+     LEFT JOIN slots s ON s.bucket_id = b.id AND s.incarnation <> $2 AND s.sealed = 0 AND s.lost = 0 \
+       AND s.granted > s.used - s.refunded \
+     LEFT JOIN nodes n ON n.incarnation = s.incarnation AND n.beat_ms > ",
+    " - $3 GROUP BY 1, b.id"
+);
+const OPEN_SLOTS: Sql = bulk!(
+    "SELECT b.tenant, b.meter, b.span, b.start_ms, b.epoch, b.end_ms, s.incarnation, s.seq, s.granted, s.used, \
+     s.refunded, s.since_ms, s.counted FROM",
+    "JOIN slots s ON s.incarnation = v->>0 AND s.sealed = 0 AND s.lost = 0 \
+     JOIN buckets b ON b.id = s.bucket_id ORDER BY s.incarnation, s.bucket_id, s.seq"
+);
 
 /// The current versions of the requests' tenants, locked.
 async fn versions(
@@ -216,8 +79,36 @@ async fn versions(
     rows.iter().map(|row| Ok((rows::tenant_id(row, 0)?, rows::version(row, 1)?))).collect()
 }
 
+/// What all grants of a transaction depend on; `None`: the database is not the one that the epoch began with.
+async fn setting(session: &mut Session) -> Result<Option<Setting>, StoreError> {
+    let row = session.first(epoch::SETTING, &[Arg::Int(LIVE_MILLIS)]).await?;
+    let row = row.ok_or_else(|| unreadable("the setting of a grant", "no row"))?;
+    if !row.flag(6)? {
+        return Ok(None);
+    }
+    let now = rows::instant(&row, 0)?;
+    let young = now.0.saturating_sub(row.int(4)?) < GRACE_MILLIS;
+    Ok(Some(Setting {
+        tenant: None,
+        live: u32::try_from(row.int(1)?).unwrap_or(u32::MAX),
+        applied: row.maybe_int(2)?.map(|applied| Version(u64::try_from(applied).unwrap_or(0))),
+        withheld: row.int(3)? > 0 && (young || row.int(5)? > 0),
+        now,
+    }))
+}
+
 impl SqlStore {
-    async fn grant_some(&self, requests: &[GrantRequest]) -> Result<Vec<GrantOutcome>, StoreError> {
+    async fn grant_all(&self, requests: &[GrantRequest]) -> Result<Vec<GrantOutcome>, StoreError> {
+        if let Some(outcomes) = self.grant_some(requests).await? {
+            return Ok(outcomes);
+        }
+        self.advance_epoch().await?;
+        let outcomes = self.grant_some(requests).await?;
+        outcomes.ok_or_else(|| StoreError::Unavailable("the database is failing over".into()))
+    }
+
+    /// One transaction; `None`: the database has failed over, and nothing was done.
+    async fn grant_some(&self, requests: &[GrantRequest]) -> Result<Option<Vec<GrantOutcome>>, StoreError> {
         let mut order: Vec<usize> = (0..requests.len()).collect();
         order.sort_by(|a, b| requests[*a].totals.slot.bucket.cmp(&requests[*b].totals.slot.bucket));
         let sorted: Vec<&GrantRequest> = order.iter().map(|place| &requests[*place]).collect();
@@ -225,30 +116,86 @@ impl SqlStore {
         let mut session = self.engine.begin(Lane::Steady).await?;
         let versions = versions(&mut session, &sorted).await?;
         let totals: Vec<&SlotTotals> = sorted.iter().map(|request| &request.totals).collect();
-        let mut loaded = Loaded::load(&mut session, &totals).await?;
-        let row = session.first(SETTING, &[Arg::Int(LIVE_MILLIS)]).await?;
-        let row = row.ok_or_else(|| unreadable("the setting of a grant", "no row"))?;
-        let (now, live) = (rows::instant(&row, 0)?, u32::try_from(row.int(1)?).unwrap_or(u32::MAX));
+        let mut locked = Locked::load(&mut session, &totals).await?;
+        let Some(setting) = setting(&mut session).await? else { return Ok(None) };
+        // After the setting: what a node had recorded before it applied a version is seen.
+        locked.seed(&mut session, &totals).await?;
         let mut outcomes = vec![GrantOutcome::Stale; requests.len()];
         for (place, request) in order.into_iter().zip(sorted) {
             let tenant = versions.get(&request.totals.slot.bucket.tenant).copied();
-            outcomes[place] = loaded.book.grant(request, Setting { tenant, live, now });
+            outcomes[place] = locked.book.grant(request, Setting { tenant, ..setting });
         }
-        loaded.store(&mut session).await?;
-        session.commit().await?;
-        Ok(outcomes)
+        locked.write_slots(&mut session).await?;
+        let asked = ask_back(&mut session, &mut locked, requests, &mut outcomes, setting.now).await?;
+        locked.write_buckets(&mut session).await?;
+        let freed = locked.book.take_freed().is_some_and(|until| until > setting.now);
+        self.finish(session, asked || freed).await?;
+        Ok(Some(outcomes))
     }
 
     async fn flush_some(&self, totals: &[SlotTotals]) -> Result<(), StoreError> {
         let mut session = self.engine.begin(Lane::Steady).await?;
         let all: Vec<&SlotTotals> = totals.iter().collect();
-        let mut loaded = Loaded::load(&mut session, &all).await?;
+        let mut locked = Locked::load(&mut session, &all).await?;
         for one in totals {
-            loaded.book.record(one);
+            locked.book.record(one);
         }
-        loaded.store(&mut session).await?;
-        session.commit().await
+        let mut freed = false;
+        if let Some(until) = locked.book.take_freed()
+            && let Some(row) = session.first(NOW, &[]).await?
+        {
+            let now = rows::instant(&row, 0)?;
+            freed = until > now;
+            locked.book.forget_wishes(now);
+        }
+        locked.write_slots(&mut session).await?;
+        locked.write_buckets(&mut session).await?;
+        self.finish(session, freed).await
     }
+
+    /// Commits, and wakes all nodes where there is something to hear.
+    async fn finish(&self, mut session: Session, wakes: bool) -> Result<(), StoreError> {
+        if wakes && self.engine.notifies() {
+            session.run(NOTIFY, &[Arg::Text("wanted")]).await?;
+        }
+        session.commit().await?;
+        if wakes {
+            self.wake();
+        }
+        Ok(())
+    }
+}
+
+/// Completes refusals by what others hold, and asks those to give it back; whether anybody was asked.
+async fn ask_back(
+    session: &mut Session,
+    locked: &mut Locked,
+    requests: &[GrantRequest],
+    outcomes: &mut [GrantOutcome],
+    now: UnixMillis,
+) -> Result<bool, StoreError> {
+    let mut refused: Vec<(&SlotKey, &mut u64)> = Vec::new();
+    for (request, outcome) in requests.iter().zip(outcomes) {
+        if let GrantOutcome::Exhausted { held, .. } = outcome {
+            refused.push((&request.totals.slot, held));
+        }
+    }
+    if refused.is_empty() {
+        return Ok(false);
+    }
+    let slots: Vec<&SlotKey> = refused.iter().map(|(slot, _)| *slot).collect();
+    let all = locked.held(session, &slots, LIVE_MILLIS).await?;
+    for ((slot, place), held) in refused.into_iter().zip(&all) {
+        *place = *held;
+        if *held > 0 {
+            locked.book.want(&slot.bucket, now);
+        }
+    }
+    Ok(all.iter().any(|held| *held > 0))
+}
+
+fn buckets_by_place(buckets: &[BucketKey]) -> String {
+    text(buckets.iter().zip(0..).map(|(key, place)| bucket_row(key, place)).collect())
 }
 
 #[async_trait]
@@ -257,7 +204,7 @@ impl LedgerStore for SqlStore {
         if requests.is_empty() {
             return Ok(Vec::new());
         }
-        self.call(self.grant_some(requests)).await
+        self.call(self.grant_all(requests)).await
     }
 
     async fn flush(&self, totals: &[SlotTotals]) -> Result<(), StoreError> {
@@ -267,12 +214,40 @@ impl LedgerStore for SqlStore {
         Ok(())
     }
 
-    async fn remainders(&self, _: Incarnation, buckets: &[BucketKey]) -> Result<Vec<Remainder>, StoreError> {
-        Ok(vec![Remainder::default(); buckets.len()])
+    async fn remainders(
+        &self,
+        incarnation: Incarnation,
+        buckets: &[BucketKey],
+    ) -> Result<Vec<Remainder>, StoreError> {
+        let mut all = vec![Remainder::default(); buckets.len()];
+        if buckets.is_empty() {
+            return Ok(all);
+        }
+        let (ask, own) = (buckets_by_place(buckets), incarnation.0.to_string());
+        self.call(async {
+            let args = [Arg::Text(&ask), Arg::Text(&own), Arg::Int(LIVE_MILLIS)];
+            for row in self.engine.read(Lane::Steady, REMAINDERS, &args).await? {
+                if let Some(one) = usize::try_from(row.count(0)?).ok().and_then(|place| all.get_mut(place)) {
+                    let left = row.maybe_int(1)?.and_then(|left| u64::try_from(left).ok()).unwrap_or(0);
+                    *one = Remainder { left, held: row.count(2)? };
+                }
+            }
+            Ok(all)
+        })
+        .await
     }
 
-    async fn open_slots(&self, _: &[Incarnation]) -> Result<Vec<SlotTotals>, StoreError> {
-        Ok(Vec::new())
+    async fn open_slots(&self, incarnations: &[Incarnation]) -> Result<Vec<SlotTotals>, StoreError> {
+        if incarnations.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ask: BTreeSet<String> = incarnations.iter().map(|one| one.0.to_string()).collect();
+        let ask = text(ask.into_iter().map(|one| json!([one])).collect());
+        self.call(async {
+            let rows = self.engine.read(Lane::Data, OPEN_SLOTS, &[Arg::Text(&ask)]).await?;
+            rows.iter().map(rows::slot).collect()
+        })
+        .await
     }
 
     async fn others(
@@ -284,15 +259,14 @@ impl LedgerStore for SqlStore {
         if buckets.is_empty() {
             return Ok(all);
         }
-        let ask = text(buckets.iter().zip(0..).map(|(key, place)| bucket_row(key, place)).collect());
-        let own = incarnation.0.to_string();
+        let (ask, own) = (buckets_by_place(buckets), incarnation.0.to_string());
         self.call(async {
-            let args = [Arg::Text(&ask), Arg::Text(&own)];
+            let args = [Arg::Text(&ask), Arg::Text(&own), Arg::Int(LIVE_MILLIS)];
             for row in self.engine.read(Lane::Data, OTHERS, &args).await? {
-                let place = usize::try_from(row.count(0)?).unwrap_or(usize::MAX);
-                if let Some(one) = all.get_mut(place) {
+                if let Some(one) = usize::try_from(row.count(0)?).ok().and_then(|place| all.get_mut(place)) {
+                    let uncounted = u64::try_from(row.int(3)?).unwrap_or(0);
                     *one = OthersUsage {
-                        used: Units::saturating(row.count(1)?),
+                        used: Units::saturating(row.count(1)?.saturating_add(uncounted)),
                         uncertain: Units::saturating(row.count(2)?),
                     };
                 }

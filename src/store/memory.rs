@@ -1,36 +1,41 @@
 //! A store in memory: for tests, benches and embedding, with the same rules as the others and nothing on disk.
 
+mod ledger;
+mod nodes;
 mod state;
+mod tidy;
 
 use std::{
+    collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
 
 use async_trait::async_trait;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use super::{book::Setting, connect::Store, feed, nodes::LIVE_MILLIS};
+use super::{
+    connect::Store,
+    epoch::VERSIONS_SKIPPED,
+    tidy::{Cutoffs, Retention, Tidied},
+};
 use crate::{
     clock::{Clock, SystemClock},
     domain::{
         command::Command,
-        id::TenantId,
+        id::{MeterId, TenantId},
         identity::{ApiKey, KeyHash},
-        period::Period,
+        period::{Period, Window},
         tenant::Tenant,
-        time::{Epoch, Version},
+        time::{Epoch, UnixMillis, Version},
         units::Units,
     },
     ports::{
-        AuditRow, BucketKey, ChangeRow, Committed, ExecuteError, GrantOutcome, GrantRequest, Heartbeat,
-        Incarnation, KeyStore, LedgerStore, Lost, LostError, NodeRow, NodeStore, Origin, OthersUsage,
-        PollAnswer, RegisterError, Registered, Registration, Remainder, SlotTotals, Snapshot, StoreError,
-        TenantStore, UsageRow,
+        AuditRow, ChangeRow, Committed, ExecuteError, KeyStore, Origin, Snapshot, StoreError, TenantStore,
+        UsageRow,
     },
 };
-use state::{Node, State};
+use state::State;
 
 /// A store in memory.
 pub struct Memory {
@@ -62,6 +67,21 @@ impl Memory {
             installation: uuid::Builder::from_random_bytes(super::sql::random()?).into_uuid(),
             key_secret: super::sql::random()?,
         })
+    }
+
+    /// Begins a new epoch, as a database does that has failed over. What it forgot meanwhile is for the caller to say, by
+    /// having kept it from this store.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] once the store is closed.
+    pub fn fail_over(&self) -> Result<Epoch, StoreError> {
+        let now = self.clock.now();
+        let mut state = self.state()?;
+        state.epoch = Epoch(state.epoch.0 + 1);
+        state.epoch_since = now;
+        state.version = Version(state.version.0 + VERSIONS_SKIPPED);
+        self.woken.notify_one();
+        Ok(state.epoch)
     }
 
     /// The state, whole even if a holder panicked: no change of it is made in steps that can fail.
@@ -117,17 +137,24 @@ impl TenantStore for Memory {
 
     async fn usage(&self, tenant: &TenantId, span: Period) -> Result<Vec<UsageRow>, StoreError> {
         let state = self.state()?;
-        let own =
-            state.book.usage.iter().filter(|((whose, _, hour), _)| whose == tenant && span.contains(*hour));
-        let mut rows: Vec<UsageRow> = own
-            .map(|((_, meter, hour), units)| UsageRow {
-                meter: meter.clone(),
-                hour: *hour,
-                units: Units::saturating(u64::try_from(*units).unwrap_or(0)),
-            })
-            .collect();
-        rows.sort_by(|a, b| (a.hour, &a.meter).cmp(&(b.hour, &b.meter)));
-        Ok(rows)
+        let mut sums: BTreeMap<(UnixMillis, MeterId, Window), i64> = BTreeMap::new();
+        for ((whose, meter, hour, _), used) in &state.book.usage {
+            if whose == tenant && span.contains(*hour) {
+                *sums.entry((*hour, meter.clone(), Window::Hour)).or_default() += used.units;
+            }
+        }
+        for ((whose, meter, day), units) in &state.days {
+            if whose == tenant && span.contains(*day) {
+                sums.insert((*day, meter.clone(), Window::Day), *units);
+            }
+        }
+        let row = |((start, meter, window), units): ((UnixMillis, MeterId, Window), i64)| UsageRow {
+            meter,
+            hour: start,
+            window,
+            units: Units::saturating(u64::try_from(units).unwrap_or(0)),
+        };
+        Ok(sums.into_iter().map(row).collect())
     }
 }
 
@@ -145,127 +172,18 @@ impl KeyStore for Memory {
 }
 
 #[async_trait]
-impl LedgerStore for Memory {
-    async fn grant(&self, requests: &[GrantRequest]) -> Result<Vec<GrantOutcome>, StoreError> {
-        let now = self.clock.now();
-        let mut state = self.state()?;
-        let live = state.live(now);
-        let mut order: Vec<usize> = (0..requests.len()).collect();
-        order.sort_by(|a, b| requests[*a].totals.slot.bucket.cmp(&requests[*b].totals.slot.bucket));
-        let mut outcomes = vec![GrantOutcome::Stale; requests.len()];
-        for place in order {
-            let request = &requests[place];
-            let tenant = state.tenants.get(&request.totals.slot.bucket.tenant).map(|tenant| tenant.version);
-            outcomes[place] = state.book.grant(request, Setting { tenant, live, now });
-        }
-        Ok(outcomes)
-    }
-
-    async fn flush(&self, totals: &[SlotTotals]) -> Result<(), StoreError> {
-        let mut state = self.state()?;
-        totals.iter().for_each(|one| state.book.record(one));
-        Ok(())
-    }
-
-    async fn remainders(&self, _: Incarnation, buckets: &[BucketKey]) -> Result<Vec<Remainder>, StoreError> {
-        Ok(vec![Remainder::default(); buckets.len()])
-    }
-
-    async fn open_slots(&self, _: &[Incarnation]) -> Result<Vec<SlotTotals>, StoreError> {
-        Ok(Vec::new())
-    }
-
-    async fn others(
-        &self,
-        incarnation: Incarnation,
-        buckets: &[BucketKey],
-    ) -> Result<Vec<OthersUsage>, StoreError> {
-        let state = self.state()?;
-        Ok(buckets.iter().map(|bucket| state.others_of(incarnation, bucket)).collect())
-    }
-}
-
-#[async_trait]
-impl NodeStore for Memory {
-    async fn register(&self, node: &Registration) -> Result<Registered, RegisterError> {
-        let now = self.clock.now();
-        let mut state = self.state()?;
-        if let Some(other) = state.nodes.get(&node.name) {
-            let age = now.0.saturating_sub(other.beat.0);
-            let own = other.incarnation == node.incarnation;
-            if !own && age < LIVE_MILLIS {
-                let age = Duration::from_millis(u64::try_from(age).unwrap_or(0));
-                return Err(RegisterError::NameTaken { name: node.name.clone(), age });
-            }
-        }
-        let applied = state.version;
-        let row = Node { incarnation: node.incarnation, applied, digest: node.digest.clone(), beat: now };
-        state.nodes.insert(node.name.clone(), row);
-        Ok(Registered { version: applied, epoch: Epoch(0) })
-    }
-
-    async fn poll(&self, beat: &Heartbeat) -> Result<PollAnswer, StoreError> {
-        let now = self.clock.now();
-        let mut state = self.state()?;
-        let registered = state.nodes.values_mut().find(|node| node.incarnation == beat.incarnation);
-        let superseded = registered.is_none();
-        if let Some(node) = registered {
-            node.applied = node.applied.max(beat.applied);
-            node.digest = beat.digest.clone();
-            node.beat = now;
-        }
-        let first = state.changes.partition_point(|row| row.version <= beat.applied);
-        let changes = state.changes.range(first..).take(feed::PAGE + 1).cloned().collect();
-        let page = feed::page(beat.applied, state.version, changes);
-        Ok(PollAnswer {
-            changes: page.changes,
-            upto: page.upto,
-            gap: page.gap,
-            live_nodes: state.live(now) + u32::from(superseded),
-            database_now: now,
-            superseded,
-            forgotten: false,
-            epoch: Epoch(0),
-            awaited: Vec::new(),
-            wanted: Vec::new(),
-        })
-    }
-
-    async fn deregister(&self, incarnation: Incarnation) -> Result<(), StoreError> {
-        self.state()?.nodes.retain(|_, node| node.incarnation != incarnation);
-        Ok(())
-    }
-
-    async fn declare_lost(&self, name: &str, _: &Origin) -> Result<Lost, LostError> {
-        Err(LostError::Unknown(name.to_owned()))
-    }
-
-    async fn open_file(&self, _: Uuid, _: u64) -> Result<u64, StoreError> {
-        Ok(0)
-    }
-
-    async fn nodes(&self) -> Result<Vec<NodeRow>, StoreError> {
-        let now = self.clock.now();
-        let state = self.state()?;
-        let row = |(name, node): (&String, &Node)| NodeRow {
-            name: name.clone(),
-            incarnation: node.incarnation,
-            applied: node.applied,
-            digest: node.digest.clone(),
-            beat_age: Duration::from_millis(u64::try_from(now.0.saturating_sub(node.beat.0)).unwrap_or(0)),
-        };
-        Ok(state.nodes.iter().map(row).collect())
-    }
-
-    async fn changed(&self) {
-        self.woken.notified().await;
-    }
-}
-
-#[async_trait]
 impl Store for Memory {
     fn installation(&self) -> Uuid {
         self.installation
+    }
+
+    fn identity(&self) -> String {
+        self.installation.to_string()
+    }
+
+    async fn tidy(&self, keep: &Retention) -> Result<Tidied, StoreError> {
+        let old = Cutoffs::at(self.clock.now(), keep);
+        Ok(self.state()?.tidy(old))
     }
 
     async fn close(&self) {

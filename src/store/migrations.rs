@@ -7,9 +7,14 @@ use sqlx::{
     migrate::{Migration, MigrationType, Migrator},
 };
 
-const POSTGRES: &[(i64, &str, &str)] =
-    &[(1, "initial", include_str!("migrations/postgres/0001_initial.sql"))];
-const SQLITE: &[(i64, &str, &str)] = &[(1, "initial", include_str!("migrations/sqlite/0001_initial.sql"))];
+const POSTGRES: &[(i64, &str, &str)] = &[
+    (1, "initial", include_str!("migrations/postgres/0001_initial.sql")),
+    (2, "nodes", include_str!("migrations/postgres/0002_nodes.sql")),
+];
+const SQLITE: &[(i64, &str, &str)] = &[
+    (1, "initial", include_str!("migrations/sqlite/0001_initial.sql")),
+    (2, "nodes", include_str!("migrations/sqlite/0002_nodes.sql")),
+];
 
 /// PostgreSQL's.
 pub(super) fn postgres() -> Migrator {

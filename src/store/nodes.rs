@@ -6,69 +6,67 @@ use async_trait::async_trait;
 use uuid::Uuid;
 
 use super::{
-    engine::{Engine, Lane},
-    feed, rows,
+    engine::Lane,
+    rows,
     session::{Arg, Record, Sql, signed, timed},
     sql::SqlStore,
 };
 use crate::{
-    domain::{
-        catalog::Digest,
-        time::{Epoch, UnixMillis},
-    },
+    domain::{catalog::Digest, time::Epoch},
     ports::{
-        ChangeRow, Heartbeat, Incarnation, Lost, LostError, NodeRow, NodeStore, Origin, PollAnswer,
-        RegisterError, Registered, Registration, StoreError,
+        Heartbeat, Incarnation, Lost, LostError, NodeRow, NodeStore, Origin, PollAnswer, RegisterError,
+        Registered, Registration, StoreError,
     },
 };
 
 /// A node is alive while its last heartbeat is younger than this.
 pub(super) const LIVE_MILLIS: i64 = 5_000;
-/// With SQLite each heartbeat costs a write to the disk, and there is nobody else to hear of it: one that says nothing
-/// new is not repeated sooner.
-const QUIET_MILLIS: i64 = 900;
 /// A node unseen for so long is forgotten at the next registration.
 const FORGOTTEN_MILLIS: i64 = 7 * 86_400_000;
 
-const FORGET: Sql = timed!("DELETE FROM nodes WHERE beat_ms < ", " - $1");
+// Not one that is awaited after a failover: it may still return what others must not be granted.
+const FORGET: Sql = timed!(
+    "DELETE FROM nodes WHERE owed = 0 AND reasserted >= (SELECT epoch FROM head) AND beat_ms < ",
+    " - $1"
+);
+// Runs whose slots are all returned or lost.
+const FORGET_RUNS: Sql = timed!(
+    "DELETE FROM incarnations WHERE NOT EXISTS (SELECT 1 FROM nodes n WHERE n.incarnation = incarnations.incarnation) \
+     AND NOT EXISTS (SELECT 1 FROM slots s WHERE s.incarnation = incarnations.incarnation \
+       AND s.sealed = 0 AND s.lost = 0) AND started_ms < ",
+    " - $1"
+);
+// What the run before has not recorded since a failover, the one with its file does: it is awaited as that one was. With
+// another file it cannot; then what the other left behind is owed until the node is declared lost.
 const REGISTER: Sql = timed!(
-    "INSERT INTO nodes (incarnation, name, applied, digest, beat_ms) SELECT $1, $2, h.version, $3, ",
+    "INSERT INTO nodes (incarnation, name, applied, digest, file, reasserted, beat_ms) \
+     SELECT $1, $2, h.version, $3, $5, h.epoch, ",
     " FROM head h WHERE true ON CONFLICT (name) DO UPDATE SET incarnation = excluded.incarnation, \
-     applied = excluded.applied, digest = excluded.digest, beat_ms = excluded.beat_ms \
-     WHERE nodes.incarnation = excluded.incarnation OR nodes.beat_ms <= excluded.beat_ms - $4 \
-     OR nodes.incarnation = $5 RETURNING applied"
+     applied = excluded.applied, digest = excluded.digest, beat_ms = excluded.beat_ms, file = excluded.file, \
+     reasserted = CASE WHEN nodes.reasserted < excluded.reasserted \
+       AND (nodes.file = excluded.file OR nodes.incarnation = excluded.incarnation) \
+       THEN nodes.reasserted ELSE excluded.reasserted END, \
+     owed = CASE WHEN nodes.reasserted < excluded.reasserted \
+       AND nodes.file <> excluded.file AND nodes.incarnation <> excluded.incarnation THEN 1 ELSE nodes.owed END \
+     WHERE nodes.incarnation = excluded.incarnation OR nodes.file = excluded.file \
+     OR nodes.incarnation = excluded.file OR nodes.beat_ms <= excluded.beat_ms - $4 \
+     RETURNING applied, (SELECT epoch FROM head)"
+);
+const REMEMBER: Sql = timed!(
+    "INSERT INTO incarnations (incarnation, name, started_ms) VALUES ($1, $2, ",
+    ") ON CONFLICT (incarnation) DO UPDATE SET name = excluded.name"
+);
+const FILE: Sql = Sql {
+    postgres: "SELECT opens FROM ledger_files WHERE file = $1 FOR UPDATE",
+    sqlite: "SELECT opens FROM ledger_files WHERE file = $1",
+};
+const OPENED: Sql = Sql::same(
+    "INSERT INTO ledger_files (file, opens) VALUES ($1, $2) ON CONFLICT (file) DO UPDATE SET \
+     opens = CASE WHEN ledger_files.opens < excluded.opens THEN excluded.opens ELSE ledger_files.opens END",
 );
 const NODES: Sql =
     timed!("SELECT name, incarnation, applied, digest, ", " - beat_ms FROM nodes ORDER BY name");
 const DEREGISTER: Sql = Sql::same("DELETE FROM nodes WHERE incarnation = $1");
-
-// Place 0 to 3: head, clock, other live nodes, whether this one is registered; then the change, if any.
-const POLL: Sql = Sql {
-    postgres: "WITH beat AS (UPDATE nodes SET beat_ms = CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT), \
-         applied = greatest(applied, $2), digest = $5 WHERE incarnation = $1 RETURNING beat_ms) \
-         SELECT h.version, CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT), \
-         (SELECT count(*) FROM nodes n WHERE n.incarnation <> $1 \
-          AND n.beat_ms > CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT) - $3), \
-         (SELECT count(*) FROM beat), c.version, c.tenant, c.kind, c.at_ms FROM head h LEFT JOIN \
-         (SELECT version, tenant, kind, at_ms FROM changes WHERE version > $2 \
-          ORDER BY version, tenant, kind LIMIT $4) c ON true ORDER BY c.version, c.tenant, c.kind",
-    sqlite: "SELECT h.version, CAST(round(unixepoch('subsec') * 1000) AS INTEGER), \
-             (SELECT count(*) FROM nodes n WHERE n.incarnation <> $1 \
-              AND n.beat_ms > CAST(round(unixepoch('subsec') * 1000) AS INTEGER) - $3), \
-             (SELECT count(*) FROM nodes n WHERE n.incarnation = $1), \
-             c.version, c.tenant, c.kind, c.at_ms FROM head h LEFT JOIN \
-             (SELECT version, tenant, kind, at_ms FROM changes WHERE version > $2 \
-              ORDER BY version, tenant, kind LIMIT $4) c ON true ORDER BY c.version, c.tenant, c.kind",
-};
-// SQLite's alone: whether what a heartbeat would say was said less than $4 ms ago.
-const SAID: Sql = timed!(
-    "SELECT 1 FROM nodes WHERE incarnation = $1 AND applied >= $2 AND digest = $3 AND beat_ms > ",
-    " - $4"
-);
-const BEAT: Sql = timed!(
-    "UPDATE nodes SET applied = CASE WHEN applied < $2 THEN $2 ELSE applied END, digest = $3, beat_ms = ",
-    " WHERE incarnation = $1"
-);
 
 fn node(row: &Record) -> Result<NodeRow, StoreError> {
     Ok(NodeRow {
@@ -85,75 +83,35 @@ impl SqlStore {
         self.engine.read(Lane::Steady, NODES, &[]).await?.iter().map(node).collect()
     }
 
-    async fn poll_rows(&self, beat: &Heartbeat) -> Result<Vec<Record>, StoreError> {
-        let incarnation = beat.incarnation.0.to_string();
-        let (own, digest) = (Arg::Text(&incarnation), Arg::Text(&beat.digest.0));
-        let applied = Arg::Int(signed(beat.applied.0));
-        let most = Arg::Int(i64::try_from(feed::PAGE + 1).unwrap_or(i64::MAX));
-        let live = Arg::Int(LIVE_MILLIS);
-        match &self.engine {
-            // One statement: one snapshot, and a transaction of its own.
-            Engine::Postgres { .. } => {
-                self.engine.write(Lane::Steady, POLL, &[own, applied, live, most, digest]).await
-            }
-            Engine::Sqlite { .. } => {
-                let quiet = Arg::Int(QUIET_MILLIS);
-                if !self.engine.read(Lane::Steady, SAID, &[own, applied, digest, quiet]).await?.is_empty() {
-                    return self.engine.read(Lane::Steady, POLL, &[own, applied, live, most]).await;
-                }
-                let mut session = self.engine.begin(Lane::Steady).await?;
-                session.run(BEAT, &[own, applied, digest]).await?;
-                let rows = session.rows(POLL, &[own, applied, live, most]).await?;
-                session.commit().await?;
-                Ok(rows)
-            }
-        }
-    }
-
-    async fn poll_once(&self, beat: &Heartbeat) -> Result<PollAnswer, StoreError> {
-        let rows = self.poll_rows(beat).await?;
-        let first = rows.first().ok_or_else(|| StoreError::Corrupt("the version row is missing".into()))?;
-        let head = rows::version(first, 0)?;
-        let live = u32::try_from(first.count(2)?).unwrap_or(u32::MAX).saturating_add(1);
-        let changes: Vec<ChangeRow> = if first.maybe_int(4)?.is_some() {
-            rows.iter().map(|row| rows::change(row, 4)).collect::<Result<_, _>>()?
-        } else {
-            Vec::new()
-        };
-        let page = feed::page(beat.applied, head, changes);
-        Ok(PollAnswer {
-            changes: page.changes,
-            upto: page.upto,
-            gap: page.gap,
-            live_nodes: live,
-            database_now: UnixMillis(first.int(1)?),
-            superseded: first.int(3)? == 0,
-            forgotten: false,
-            epoch: Epoch(0),
-            awaited: Vec::new(),
-            wanted: Vec::new(),
-        })
+    /// Whether this run has the name now.
+    async fn take_name(&self, node: &Registration) -> Result<Option<Registered>, StoreError> {
+        let (incarnation, file) = (node.incarnation.0.to_string(), node.file.to_string());
+        let mut session = self.engine.begin(Lane::Steady).await?;
+        let args = [
+            Arg::Text(&incarnation),
+            Arg::Text(&node.name),
+            Arg::Text(&node.digest.0),
+            Arg::Int(LIVE_MILLIS),
+            Arg::Text(&file),
+        ];
+        let Some(row) = session.first(REGISTER, &args).await? else { return Ok(None) };
+        session.run(REMEMBER, &[Arg::Text(&incarnation), Arg::Text(&node.name)]).await?;
+        session.commit().await?;
+        Ok(Some(Registered { version: rows::version(&row, 0)?, epoch: Epoch(row.count(1)?) }))
     }
 }
 
 #[async_trait]
 impl NodeStore for SqlStore {
     async fn register(&self, node: &Registration) -> Result<Registered, RegisterError> {
-        let incarnation = node.incarnation.0.to_string();
-        let replaces = node.file.to_string();
         self.call(async {
-            self.engine.write(Lane::Steady, FORGET, &[Arg::Int(FORGOTTEN_MILLIS)]).await?;
+            for forget in [FORGET, FORGET_RUNS] {
+                self.engine.write(Lane::Steady, forget, &[Arg::Int(FORGOTTEN_MILLIS)]).await?;
+            }
             // Between the refusal and the look at who is there the other may have gone: then once more.
             for _ in 0..3 {
-                let args = [
-                    Arg::Text(&incarnation),
-                    Arg::Text(&node.name),
-                    Arg::Text(&node.digest.0),
-                    Arg::Int(LIVE_MILLIS),
-                    Arg::Text(&replaces),
-                ];
-                if let Some(row) = self.engine.write(Lane::Steady, REGISTER, &args).await?.first() {
-                    return Ok(Registered { version: rows::version(row, 0)?, epoch: Epoch(0) });
+                if let Some(registered) = self.take_name(node).await? {
+                    return Ok(registered);
                 }
                 if let Some(other) =
                     self.list_nodes().await?.into_iter().find(|other| other.name == node.name)
@@ -179,12 +137,21 @@ impl NodeStore for SqlStore {
         .await
     }
 
-    async fn declare_lost(&self, name: &str, _: &Origin) -> Result<Lost, LostError> {
-        Err(LostError::Unknown(name.to_owned()))
+    async fn declare_lost(&self, name: &str, origin: &Origin) -> Result<Lost, LostError> {
+        self.call(self.lose(name, origin)).await
     }
 
-    async fn open_file(&self, _: Uuid, _: u64) -> Result<u64, StoreError> {
-        Ok(0)
+    async fn open_file(&self, file: Uuid, opens: u64) -> Result<u64, StoreError> {
+        let file = file.to_string();
+        self.call(async {
+            let mut session = self.engine.begin(Lane::Steady).await?;
+            let before = session.first(FILE, &[Arg::Text(&file)]).await?;
+            let before = before.map_or(Ok(0), |row| row.count(0))?;
+            session.run(OPENED, &[Arg::Text(&file), Arg::Int(signed(opens))]).await?;
+            session.commit().await?;
+            Ok(before)
+        })
+        .await
     }
 
     async fn nodes(&self) -> Result<Vec<NodeRow>, StoreError> {

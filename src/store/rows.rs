@@ -8,12 +8,12 @@ use crate::{
     domain::{
         id::{KeyId, MeterId, PlanId, TenantId},
         identity::ApiKey,
-        period::{AnchorDay, Zone},
+        period::{AnchorDay, Window, Windows, Zone},
         tenant::{Subscription, SubscriptionState, Tenant},
         time::{UnixMillis, Version},
         units::Units,
     },
-    ports::{AuditRow, ChangeRow, Incarnation, StoreError, UsageRow},
+    ports::{AuditRow, BucketKey, ChangeRow, Incarnation, SlotKey, SlotTotals, StoreError, UsageRow},
     wire::overrides,
 };
 
@@ -118,18 +118,58 @@ pub(super) fn audit(record: &Record) -> Result<AuditRow, StoreError> {
         at: instant(record, 2)?,
         actor: record.text(3)?,
         source: record.text(4)?,
-        tenant: tenant_id(record, 5)?,
+        tenant: record.maybe_text(5)?.map(|_| tenant_id(record, 5)).transpose()?,
         kind: record.text(6)?,
         detail: serde_json::from_str(&record.text(7)?)
             .map_err(|error| unreadable("an audit line's detail", error))?,
     })
 }
 
-/// An hour's usage. More given back than charged in one hour shows as none.
+/// An hour's or a day's usage. More given back than charged in one hour shows as none.
 pub(super) fn usage(record: &Record) -> Result<UsageRow, StoreError> {
     Ok(UsageRow {
         meter: MeterId::parse(&record.text(0)?).map_err(|error| unreadable("a meter's id", error))?,
         hour: instant(record, 1)?,
+        window: if record.flag(3)? { Window::Day } else { Window::Hour },
         units: Units::saturating(u64::try_from(record.int(2)?).unwrap_or(0)),
+    })
+}
+
+/// Windows kept as bits.
+pub(super) fn windows(record: &Record, place: usize) -> Result<Windows, StoreError> {
+    Ok(Windows::from_bits(u8::try_from(record.int(place)?).unwrap_or(0)))
+}
+
+/// A bucket's name, from its parts.
+pub(super) fn bucket(
+    tenant: &str,
+    meter: &str,
+    span: &str,
+    start: UnixMillis,
+    epoch: Version,
+) -> Result<BucketKey, StoreError> {
+    let window = Window::ALL.into_iter().find(|window| window.as_str() == span);
+    Ok(BucketKey {
+        tenant: TenantId::parse(tenant).map_err(|error| unreadable("a tenant's id", error))?,
+        meter: MeterId::parse(meter).map_err(|error| unreadable("a meter's id", error))?,
+        window: window.ok_or_else(|| unreadable("a window", format!("`{span}`")))?,
+        start,
+        epoch,
+    })
+}
+
+/// A slot that is open.
+pub(super) fn slot(record: &Record) -> Result<SlotTotals, StoreError> {
+    let (start, epoch) = (instant(record, 3)?, version(record, 4)?);
+    let bucket = bucket(&record.text(0)?, &record.text(1)?, &record.text(2)?, start, epoch)?;
+    Ok(SlotTotals {
+        slot: SlotKey { bucket, incarnation: incarnation(record, 6)?, seq: record.count(7)? },
+        end: instant(record, 5)?,
+        granted: record.count(8)?,
+        used: record.count(9)?,
+        refunded: record.count(10)?,
+        at: instant(record, 11)?,
+        sealed: false,
+        counted: windows(record, 12)?,
     })
 }

@@ -40,18 +40,49 @@ macro_rules! bulk {
 }
 pub(super) use bulk;
 
-/// A statement in whose gaps the database's clock stands, in milliseconds since 1970.
+/// PostgreSQL's clock, in milliseconds since 1970.
+macro_rules! postgres_clock {
+    () => {
+        "CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)"
+    };
+}
+pub(super) use postgres_clock;
+
+/// SQLite's clock, in milliseconds since 1970.
+macro_rules! sqlite_clock {
+    () => {
+        "CAST(round(unixepoch('subsec') * 1000) AS INTEGER)"
+    };
+}
+pub(super) use sqlite_clock;
+
+/// A statement in whose gaps the database's clock stands.
 macro_rules! timed {
     ($first:literal $(, $rest:literal)+) => {
         $crate::store::session::Sql {
-            postgres: concat!(
-                $first $(, "CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)", $rest)+
-            ),
-            sqlite: concat!($first $(, "CAST(round(unixepoch('subsec') * 1000) AS INTEGER)", $rest)+),
+            postgres: concat!($first $(, $crate::store::session::postgres_clock!(), $rest)+),
+            sqlite: concat!($first $(, $crate::store::session::sqlite_clock!(), $rest)+),
         }
     };
 }
 pub(super) use timed;
+
+/// A statement over many rows, as [`bulk`], in whose further gaps the database's clock stands.
+macro_rules! timed_bulk {
+    ($before:literal, $first:literal $(, $rest:literal)+) => {
+        $crate::store::session::Sql {
+            postgres: concat!(
+                $before, " json_array_elements(CAST($1 AS json)) AS r(v) ",
+                $first $(, $crate::store::session::postgres_clock!(), $rest)+
+            ),
+            sqlite: concat!(
+                $before, " (SELECT value AS v FROM json_each($1)) AS r ",
+                $first $(, $crate::store::session::sqlite_clock!(), $rest)+
+            ),
+        }
+    };
+}
+pub(super) use timed_bulk;
 
 /// A statement's parameter.
 #[derive(Clone, Copy)]

@@ -13,9 +13,11 @@ use super::{
     classify::{timed_out, unreadable},
     connect::{Options, Store},
     engine::{Engine, Lane},
+    epoch,
     home::AtHome,
     listen,
     session::{Arg, Sql},
+    tidy::{Retention, Tidied},
 };
 use crate::ports::StoreError;
 
@@ -36,6 +38,7 @@ pub(super) struct SqlStore {
     home: Handle,
     pub(super) woken: Arc<Notify>,
     installation: Uuid,
+    server: String,
     closed: CancellationToken,
 }
 
@@ -53,11 +56,13 @@ impl SqlStore {
         let installation = meta(&engine, INSTALLATION, &uuid.to_string()).await?;
         let installation =
             Uuid::parse_str(&installation).map_err(|error| unreadable("the installation's id", error))?;
+        let server = epoch::adopt(&engine).await?;
         let store = Self {
             engine,
             home: Handle::current(),
             woken: Arc::new(Notify::new()),
             installation,
+            server,
             closed: options.shutdown.child_token(),
         };
         if let Some(pool) = listener {
@@ -119,6 +124,18 @@ impl Drop for SqlStore {
 impl Store for SqlStore {
     fn installation(&self) -> Uuid {
         self.installation
+    }
+
+    fn identity(&self) -> String {
+        if self.server.is_empty() {
+            self.installation.to_string()
+        } else {
+            format!("{}@{}", self.installation, self.server)
+        }
+    }
+
+    async fn tidy(&self, keep: &Retention) -> Result<Tidied, StoreError> {
+        self.call(self.tidy_once(keep)).await
     }
 
     async fn close(&self) {

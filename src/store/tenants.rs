@@ -42,8 +42,10 @@ const AUDIT: Sql = Sql::same(
      FROM audit WHERE place > $1 ORDER BY place LIMIT $2",
 );
 const USAGE: Sql = Sql::same(
-    "SELECT meter, hour_ms, units FROM usage_hours \
-     WHERE tenant = $1 AND hour_ms >= $2 AND hour_ms < $3 ORDER BY hour_ms, meter",
+    "SELECT meter, hour_ms, CAST(sum(units) AS BIGINT), CAST(0 AS BIGINT) FROM usage_hours \
+     WHERE tenant = $1 AND hour_ms >= $2 AND hour_ms < $3 GROUP BY hour_ms, meter \
+     UNION ALL SELECT meter, day_ms, units, CAST(1 AS BIGINT) FROM usage_days \
+     WHERE tenant = $1 AND day_ms >= $2 AND day_ms < $3 ORDER BY 2, 1, 4",
 );
 
 impl SqlStore {

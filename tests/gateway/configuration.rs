@@ -313,7 +313,7 @@ async fn defaults_do_for_everything_but_the_upstream() {
         "admin": { "listen": "127.0.0.1:0", "token": TOKEN } });
     assert!(!bare.path("plangate-data").exists());
     let gateway = bare.start().await;
-    for made in ["plangate-data/plangate.db", "plangate-data/incarnation"] {
+    for made in ["plangate-data/plangate.db", "plangate-data/ledger"] {
         assert!(bare.path(made).is_file(), "{made}");
     }
     let key = gateway.admin.tenant("acme", "small").await;
@@ -402,7 +402,7 @@ async fn variables_win_over_the_file_and_need_none() {
     let long = get(&format!("/v1/messages?{}", "x".repeat(3000))).send(gateway.data).await;
     assert_eq!(long.status, 431);
     assert!(gateway.admin.get("/v1/nodes").await.to_string().contains("\"from-environment\""));
-    assert!(setup.path("elsewhere/deep/p.db").is_file() && setup.path("other-data/incarnation").is_file());
+    assert!(setup.path("elsewhere/deep/p.db").is_file() && setup.path("other-data/ledger").is_file());
     let log = gateway.log();
     let warned = log.lines().find(|line| line.contains("PLANGATE_NO_SUCH_KEY")).expect("a warning");
     assert!(warned.contains("WARN") && !log.contains("hunter2"), "{warned}");

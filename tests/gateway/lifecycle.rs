@@ -108,13 +108,14 @@ async fn a_second_signal_ends_it_at_once() {
 
 async fn killed_under_load(setup: Setup, upstream: &Upstream) {
     const LIMIT: usize = 1500;
+    const CLIENTS: usize = 8;
     let mut gateway = setup.start().await;
     let key = gateway.admin.tenant("acme", "small").await;
     gateway.admin.overrides("acme", json!({ "quotas": { "requests": { "limit": LIMIT } } })).await;
     let message = get("/v1/messages").key(&key);
     let mut in_flight = 0;
     for _ in 0..3 {
-        let load = Load::on(&message, &[gateway.data], 8);
+        let load = Load::on(&message, &[gateway.data], CLIENTS);
         load.until(150).await;
         gateway.kill();
         in_flight += load.stop().await.unanswered();
@@ -128,21 +129,14 @@ async fn killed_under_load(setup: Setup, upstream: &Upstream) {
         let nodes = gateway.admin.get("/v1/nodes").await;
         assert_eq!(nodes["items"].as_array().unwrap().len(), 1, "it took the place: {nodes}");
     }
-    let tally = volley(&message, &[gateway.data], 8, LIMIT + 100).await;
+    let tally = volley(&message, &[gateway.data], CLIENTS, LIMIT + 100).await;
     assert_eq!(tally.passed() + tally.of(EXHAUSTED), tally.total(), "{tally:?}");
     assert!(upstream.count() <= LIMIT, "{} served of {LIMIT}", upstream.count());
-    // What may have been used unrecorded is shown, and what was recorded was served, or in flight at a kill.
+    // Each unit is recorded: served, or in flight at a kill.
     let rights = gateway.admin.get("/v1/tenants/acme/rights").await;
     let quota = &rights["quotas"]["requests"];
-    let (used, uncertain) =
-        (quota["used"].as_u64().unwrap() as usize, quota["uncertain"].as_u64().unwrap() as usize);
-    // Refused only when nothing was left: each unit is recorded, or was held by a killed node.
-    assert_eq!(used + uncertain, LIMIT, "{quota}, {tally:?}");
-    assert!(
-        used <= upstream.count() + in_flight && upstream.count() <= used + uncertain,
-        "{quota}, {} served, {in_flight} in flight at the kills",
-        upstream.count()
-    );
+    assert_eq!((&quota["used"], &quota["uncertain"]), (&json!(LIMIT), &json!(0)), "{quota}, {tally:?}");
+    assert!(upstream.count() + in_flight >= LIMIT, "{} served, {in_flight} in flight", upstream.count());
 }
 
 #[tokio::test]

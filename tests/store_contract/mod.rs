@@ -1,10 +1,15 @@
 //! The contract, by port.
 
+mod failover;
 mod ledger;
+mod lost;
 mod model;
 mod nodes;
 mod opening;
+mod recall;
 mod tenants;
+mod tidy;
+mod windows;
 
 use plangate::{
     domain::{

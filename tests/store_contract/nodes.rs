@@ -12,16 +12,19 @@ use crate::{Fixture, Kind, open};
 
 on_every_store!(
     a_name_is_one_nodes,
+    who_holds_the_file_takes_the_name_at_once,
+    a_run_learns_whether_it_was_replaced_or_forgotten,
+    a_files_openings_are_counted,
     a_poll_brings_what_is_new,
     what_was_pruned_is_a_gap,
     two_openings_share_one_feed,
 );
 
-fn registration(name: &str, of: u128) -> Registration {
+pub fn registration(name: &str, of: u128) -> Registration {
     Registration { name: name.into(), incarnation: node(of), file: node(of).0, digest: Digest("d1".into()) }
 }
 
-fn beat(of: u128, applied: u64) -> Heartbeat {
+pub fn beat(of: u128, applied: u64) -> Heartbeat {
     Heartbeat {
         incarnation: node(of),
         applied: Version(applied),
@@ -87,7 +90,7 @@ async fn a_poll_brings_what_is_new(on: &Fixture) {
 
     let before = plangate::clock::SystemClock::uncorrected();
     let database = store.poll(&beat(1, 3)).await.unwrap().database_now;
-    if !matches!(on.kind, Kind::Memory(_)) {
+    if !matches!(on.kind, Kind::Memory(..)) {
         assert!((database.0 - before.0).abs() < 2_000, "{database} at {before}");
     }
 }
@@ -132,4 +135,52 @@ async fn two_openings_share_one_feed(on: &Fixture) {
         tokio::time::timeout(Duration::from_secs(10), heard).await.unwrap();
     }
     other.close().await;
+}
+
+async fn who_holds_the_file_takes_the_name_at_once(on: &Fixture) {
+    let store = &*on.store;
+    let with = |of, file| Registration { file: node(file).0, ..registration("a", of) };
+    store.register(&with(1, 77)).await.unwrap();
+    let other = store.register(&with(2, 78)).await;
+    assert!(matches!(other, Err(RegisterError::NameTaken { .. })), "{other:?}");
+    store.register(&with(3, 77)).await.unwrap();
+    assert!(store.poll(&beat(1, 0)).await.unwrap().superseded);
+    // The file of the run before that is not this one's any more.
+    store.register(&with(4, 77)).await.unwrap();
+    assert_eq!(store.nodes().await.unwrap()[0].incarnation, node(4));
+    on.let_six_seconds_pass().await;
+    store.register(&with(5, 79)).await.unwrap();
+    let first = store.register(&with(6, 77)).await;
+    assert!(matches!(first, Err(RegisterError::NameTaken { .. })), "{first:?}");
+}
+
+async fn a_run_learns_whether_it_was_replaced_or_forgotten(on: &Fixture) {
+    let store = &*on.store;
+    let told = |of| async move {
+        let answer = store.poll(&beat(of, 0)).await.unwrap();
+        (answer.superseded, answer.forgotten)
+    };
+    assert_eq!(told(1).await, (false, true), "nobody knows it");
+    store.register(&registration("a", 1)).await.unwrap();
+    assert_eq!(told(1).await, (false, false));
+    store.deregister(node(1)).await.unwrap();
+    assert_eq!(told(1).await, (false, true));
+    store.register(&registration("a", 2)).await.unwrap();
+    store.register(&registration("b", 3)).await.unwrap();
+    assert_eq!(told(1).await, (true, false));
+    store.deregister(node(2)).await.unwrap();
+    assert_eq!(told(1).await, (false, true));
+}
+
+async fn a_files_openings_are_counted(on: &Fixture) {
+    let store = &*on.store;
+    let file = node(5).0;
+    for (opens, before) in [(3, 0), (4, 3), (2, 4), (4, 4), (u64::MAX, 4)] {
+        assert_eq!(store.open_file(file, opens).await.unwrap(), before);
+    }
+    assert_eq!(store.open_file(node(6).0, 1).await.unwrap(), 0);
+    assert!(store.identity().contains(&store.installation().to_string()));
+    if let Some(url) = on.url() {
+        assert_eq!(open(url).await.identity(), store.identity());
+    }
 }

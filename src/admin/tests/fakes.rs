@@ -260,7 +260,7 @@ impl TenantStore for Fake {
             at: origin.at,
             actor: origin.actor.clone(),
             source: origin.source.clone(),
-            tenant: command.tenant.clone(),
+            tenant: Some(command.tenant.clone()),
             kind: command.change.kind().to_owned(),
             detail: serde_json::json!({}),
         });

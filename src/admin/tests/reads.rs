@@ -87,7 +87,8 @@ async fn a_plan_that_the_policies_lost() {
 }
 
 fn row(hour: &str, units: u64) -> UsageRow {
-    UsageRow { meter: "requests".parse().unwrap(), hour: fakes::at(hour), units: fakes::units(units) }
+    let (meter, window) = ("requests".parse().unwrap(), Window::Hour);
+    UsageRow { meter, hour: fakes::at(hour), window, units: fakes::units(units) }
 }
 
 #[tokio::test]
@@ -116,6 +117,23 @@ async fn usage_in_the_tenants_own_days_and_months() {
     let hours = api.ok("GET", &format!("{path}?bucket=hour&to=2026-11-20T23:30:00%2B00:00"), "").await;
     assert_eq!(hours["rows"].as_array().unwrap().len(), 3);
     assert_eq!(hours["rows"][2]["end"], "2026-11-21T00:00:00Z");
+    *api.world.rows.lock().unwrap() = vec![
+        row("2026-11-14T23:00:00Z", 1),
+        UsageRow { window: Window::Day, ..row("2026-11-14T23:00:00Z", 2) },
+        UsageRow { window: Window::Day, ..row("2026-11-15T23:00:00Z", 4) },
+        row("2026-11-16T23:00:00Z", 8),
+    ];
+    let hours = api.ok("GET", &format!("{path}?bucket=hour&to=2026-11-20"), "").await;
+    assert_eq!(
+        hours["rows"],
+        json!([
+            {"meter": "requests", "start": "2026-11-14T23:00:00Z", "end": "2026-11-15T23:00:00Z", "units": 3},
+            {"meter": "requests", "start": "2026-11-15T23:00:00Z", "end": "2026-11-16T23:00:00Z", "units": 4},
+            {"meter": "requests", "start": "2026-11-16T23:00:00Z", "end": "2026-11-17T00:00:00Z", "units": 8},
+        ]),
+        "of rolled-up usage only the days are known"
+    );
+    api.ok("GET", &format!("{path}?bucket=hour&to=2026-11-20T23:30:00%2B00:00"), "").await;
     let asked = *api.world.asked_usage.lock().unwrap().last().unwrap();
     assert_eq!(
         (asked.start, asked.end),

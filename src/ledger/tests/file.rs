@@ -443,9 +443,10 @@ fn a_description_that_describes_nothing_is_refused() {
     let memory = loose();
     count(&open_loose(&memory).0, 0..1);
     let good = image(&memory);
-    let shape =
-        |window: u8, tenant: u8, meter: u8| u64::from_le_bytes([window, tenant, meter, 0, 0, 0, 0, 0]);
-    let impossible: [(usize, u64); 10] = [
+    let shape = |window: u8, tenant: u8, meter: u8| {
+        u64::from_le_bytes([window, tenant, meter, COUNTED.bits(), 0, 0, 0, 0])
+    };
+    let impossible: [(usize, u64); 11] = [
         (88, shape(4, 8, 8)),
         (88, shape(0, 0, 8)),
         (88, shape(0, 7, 8)),
@@ -453,6 +454,7 @@ fn a_description_that_describes_nothing_is_refused() {
         (88, shape(0, 65, 8)),
         (88, shape(0, 8, 255)),
         (88, shape(0, 8, 8) | (1 << 63)),
+        (88, shape(0, 8, 8) | (16 << 24)),
         (72, (-1_000_000_i64).cast_unsigned()),
         (96, u64::from_ne_bytes(*b"Tenant-0")),
         (248, 1),

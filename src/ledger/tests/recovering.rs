@@ -1,21 +1,32 @@
 //! After a crash: the file's words are recorded and returned, and a file that is behind the database credits nobody.
 
-use std::{path::Path, sync::atomic::Ordering};
+use std::{fs::File, sync::atomic::Ordering};
+
+use rustix::fs::{MemfdFlags, memfd_create};
 
 use super::world::*;
 use crate::{
     domain::{period::Window, plan::Quota, units::Allowance},
     ledger::{
         RecoverError, Recovered,
-        file::{Found, Identity, LedgerFile, Leftover, SetAsideReason},
+        file::{Found, Identity, LedgerFile, Leftover, LockedFile, SetAsideReason},
         recover,
     },
     ports::{LedgerStore, SlotTotals},
 };
 
-fn open(folder: &Path) -> (LedgerFile, Vec<Leftover>) {
-    let identity = Identity { node: "a".into(), database: "d".into(), boot: Some([1; 16]) };
-    let (file, found) = LedgerFile::lock(folder).unwrap().open(&identity, 0).unwrap();
+/// A file that outlives every process of the test.
+fn memory() -> File {
+    File::from(memfd_create("ledger", MemfdFlags::empty()).unwrap())
+}
+
+fn found(memory: &File, boot: u8) -> (LedgerFile, Found) {
+    let identity = Identity { node: "a".into(), database: "d".into(), boot: Some([boot; 16]) };
+    LockedFile::over(memory.try_clone().unwrap()).unwrap().open(&identity, 0).unwrap()
+}
+
+fn open(memory: &File) -> (LedgerFile, Vec<Leftover>) {
+    let (file, found) = found(memory, 1);
     let leftovers = match found {
         Found::Leftovers(leftovers) => leftovers,
         Found::New | Found::Clean => Vec::new(),
@@ -25,9 +36,9 @@ fn open(folder: &Path) -> (LedgerFile, Vec<Leftover>) {
 }
 
 /// A node on the file that was used and then killed; nothing of it was flushed since its grants.
-async fn killed(folder: &Path) -> World {
+async fn killed(memory: &File) -> World {
     let mut world = World::new();
-    world.ledger = World::on_file(&world.store, &world.clock, &world.freshness, 7, open(folder).0);
+    world.ledger = World::on_file(&world.store, &world.clock, &world.freshness, 7, open(memory).0);
     let quota = Quota { day: Some(Allowance::Limited(units(500))), ..monthly(10_000) };
     let rights = requests(quota);
     for _ in 0..9 {
@@ -45,13 +56,13 @@ async fn killed(folder: &Path) -> World {
 
 #[tokio::test]
 async fn recorded_is_what_was_admitted_and_the_rest_comes_back() {
-    let folder = tempfile::tempdir().unwrap();
-    let world = killed(folder.path()).await;
+    let memory = memory();
+    let world = killed(&memory).await;
     let rights = requests(Quota { day: Some(Allowance::Limited(units(500))), ..monthly(10_000) });
     let keys =
         [("requests", Window::Day, 12), ("requests", Window::Month, 12), ("ai_tokens", Window::Month, 18)];
     let keys = keys.map(|(meter, window, used)| (bucket(&rights, meter, window, START), used));
-    let (file, leftovers) = open(folder.path());
+    let (file, leftovers) = open(&memory);
     assert_eq!(leftovers.len(), 3);
     world.store.away.store(true, Ordering::SeqCst);
     let failed = recover(&*world.store, &file, &leftovers, START).await;
@@ -59,7 +70,7 @@ async fn recorded_is_what_was_admitted_and_the_rest_comes_back() {
     world.store.away.store(false, Ordering::SeqCst);
     // The process may die in between as often as it likes.
     drop(file);
-    let (file, leftovers) = open(folder.path());
+    let (file, leftovers) = open(&memory);
     let done = recover(&*world.store, &file, &leftovers, START).await.unwrap();
     assert_eq!(done, Recovered::Returned { slots: 3 });
     for (key, used) in &keys {
@@ -67,16 +78,16 @@ async fn recorded_is_what_was_admitted_and_the_rest_comes_back() {
     }
     assert_eq!(file.figures().in_use, 0);
     drop(file);
-    assert!(open(folder.path()).1.is_empty(), "each word is told of once");
+    assert!(open(&memory).1.is_empty(), "each word is told of once");
 }
 
 #[tokio::test]
 async fn a_file_behind_the_database_returns_nothing() {
-    let folder = tempfile::tempdir().unwrap();
-    let world = killed(folder.path()).await;
+    let memory = memory();
+    let world = killed(&memory).await;
     let rights = requests(monthly(10_000));
     let key = bucket(&rights, "requests", Window::Month, START);
-    let (file, leftovers) = open(folder.path());
+    let (file, leftovers) = open(&memory);
     let ahead = leftovers.iter().find(|leftover| leftover.slot.bucket == key).unwrap();
     let totals = SlotTotals {
         slot: ahead.slot.clone(),
@@ -94,23 +105,18 @@ async fn a_file_behind_the_database_returns_nothing() {
     assert_eq!(done, Recovered::SetAside(SetAsideReason::BehindDatabase));
     assert_eq!(world.store.allocated(&key), debited, "nothing came back");
     assert!(world.store.allocated(&key) > world.store.net(&key));
-    assert_eq!(
-        std::fs::read_dir(folder.path()).unwrap().count(),
-        2,
-        "the old one is kept beside the new one"
-    );
+    drop(file);
+    assert!(open(&memory).1.is_empty(), "and is not told of again");
 }
 
 #[tokio::test]
 async fn a_clean_stop_leaves_nothing_to_recover() {
-    let folder = tempfile::tempdir().unwrap();
+    let memory = memory();
     let mut world = World::new();
-    world.ledger = World::on_file(&world.store, &world.clock, &world.freshness, 7, open(folder.path()).0);
+    world.ledger = World::on_file(&world.store, &world.clock, &world.freshness, 7, open(&memory).0);
     world.charge(&requests(monthly(10)), &[charge(REQUESTS, 4)]).await.unwrap().keep();
     world.ledger.drain().await;
     let other = World::node(&world.store, &world.clock, &world.freshness, 8);
     drop(std::mem::replace(&mut world.ledger, other));
-    let identity = Identity { node: "a".into(), database: "d".into(), boot: Some([2; 16]) };
-    let (_, found) = LedgerFile::lock(folder.path()).unwrap().open(&identity, 0).unwrap();
-    assert_eq!(found, Found::Clean, "whatever happened to the machine since");
+    assert_eq!(found(&memory, 2).1, Found::Clean, "whatever happened to the machine since");
 }

@@ -39,7 +39,8 @@ fn ask(node: u128, granted: u64, used: u64, need: u64, want: u64) -> GrantReques
     }
 }
 
-const NOW: Setting = Setting { tenant: Some(Version(7)), live: 2, now: UnixMillis(50) };
+const NOW: Setting =
+    Setting { tenant: Some(Version(7)), live: 2, applied: None, withheld: false, now: UnixMillis(50) };
 
 #[test]
 fn grants_shrink_toward_the_tail_and_meet_the_need() {
@@ -51,7 +52,6 @@ fn grants_shrink_toward_the_tail_and_meet_the_need() {
         book.grant(&ask(1, 25, 25, 1, 9), NOW),
         GrantOutcome::Exhausted { left: 0, used: 25, held: 0 }
     );
-    assert_eq!(book.buckets[&key()].wanted_until, Some(UnixMillis(5_050)));
     assert_eq!(book.buckets[&key()].allocated, 100);
 }
 
@@ -125,7 +125,7 @@ fn absurd_totals_do_not_wrap() {
     let request = GrantRequest { limit: Units::MAX, ..ask(9, 0, u64::MAX, u64::MAX, u64::MAX) };
     assert_eq!(
         book.grant(&request, NOW),
-        GrantOutcome::Exhausted { left: 0, used: Units::MAX.get(), held: 0 }
+        GrantOutcome::Exhausted { left: Units::MAX.get(), used: Units::MAX.get(), held: 0 }
     );
 }
 
@@ -143,4 +143,146 @@ fn huge_reserves_leave_what_they_cost() {
         book.record(&totals(2, n * most, most, n == 3));
     }
     assert_eq!(book.buckets[&key()].used, 5000 + most);
+}
+
+#[test]
+fn an_overrun_is_debited_once() {
+    let mut book = Book::default();
+    let _ = book.grant(&ask(1, 0, 0, 10, 0), NOW);
+    // 25 more than granted were used; 100 - 10 are left to this slot, the 25 that it owes among them.
+    assert_eq!(
+        book.grant(&ask(1, 10, 35, 91, 0), NOW),
+        GrantOutcome::Exhausted { left: 90, used: 35, held: 0 }
+    );
+    assert_eq!(
+        book.grant(&ask(2, 0, 0, 66, 0), NOW),
+        GrantOutcome::Exhausted { left: 65, used: 35, held: 0 }
+    );
+    assert_eq!(book.grant(&ask(1, 10, 35, 26, 0), NOW), GrantOutcome::Granted { granted: 36, used: 35 });
+    assert_eq!(book.grant(&ask(2, 0, 0, 64, 0), NOW), GrantOutcome::Granted { granted: 64, used: 35 });
+    assert_eq!(book.buckets[&key()].allocated, 100);
+}
+
+#[test]
+fn while_somebody_wants_units_nobody_gets_more_than_is_waited_for() {
+    let mut book = Book::default();
+    let _ = book.grant(&ask(1, 0, 0, 1, 0), NOW);
+    book.want(&key(), NOW.now);
+    assert_eq!(book.buckets[&key()].wanted_until, Some(UnixMillis(5_050)));
+    let greedy = |granted, demand| GrantRequest { demand, ..ask(1, granted, 0, 2, 1000) };
+    assert_eq!(book.grant(&greedy(1, 3), NOW), GrantOutcome::Granted { granted: 4, used: 0 });
+    assert_eq!(book.grant(&greedy(4, 0), NOW), GrantOutcome::Granted { granted: 6, used: 0 });
+    assert_eq!(book.grant(&greedy(6, 1000), NOW), GrantOutcome::Granted { granted: 100, used: 0 });
+    let over = Setting { now: UnixMillis(5_050), ..NOW };
+    book.record(&totals(1, 0, 0, true));
+    assert_eq!(book.grant(&ask(2, 0, 0, 1, 1000), over), GrantOutcome::Granted { granted: 25, used: 0 });
+}
+
+#[test]
+fn what_comes_back_of_a_wanted_bucket_is_told() {
+    let mut book = Book::default();
+    let _ = book.grant(&ask(1, 0, 0, 50, 0), NOW);
+    book.record(&totals(1, 5, 0, false));
+    assert_eq!(book.take_freed(), None, "nobody wants any");
+    book.want(&key(), NOW.now);
+    let until = Some(UnixMillis(5_050));
+    book.record(&totals(1, 5, 0, false));
+    assert_eq!(book.take_freed(), None);
+    book.record(&totals(1, 6, 0, false));
+    assert_eq!(book.take_freed(), until, "less is held");
+    book.record(&totals(1, 6, 0, true));
+    assert_eq!(book.take_freed(), until, "44 came back");
+    book.record(&totals(1, 6, 2, true));
+    assert_eq!(book.take_freed(), until, "and 2 more");
+    book.forget_wishes(UnixMillis(5_050));
+    book.record(&totals(1, 6, 3, true));
+    assert_eq!(book.take_freed(), None);
+}
+
+#[test]
+fn the_owner_may_know_of_more_grants_but_not_of_fewer() {
+    let mut book = Book::default();
+    let claim = |granted, sealed| SlotTotals { granted, ..totals(1, 5, 0, sealed) };
+    book.record(&claim(30, false));
+    book.record(&claim(20, false));
+    assert_eq!(book.buckets[&key()].allocated, 30);
+    assert_eq!(book.grant(&ask(1, 30, 5, 70, 0), NOW), GrantOutcome::Granted { granted: 100, used: 5 });
+    book.record(&claim(0, true));
+    book.record(&claim(u64::MAX, false));
+    assert_eq!(book.buckets[&key()].allocated, 5);
+    assert_eq!(book.grant(&ask(1, 100, 5, 1, 0), NOW), GrantOutcome::Refused { granted: 100 });
+}
+
+#[test]
+fn what_a_lost_slot_was_granted_is_spent() {
+    let mut book = Book::default();
+    let _ = book.grant(&ask(1, 0, 0, 50, 0), NOW);
+    book.slots.values_mut().for_each(|slot| slot.lost = true);
+    book.record(&totals(1, 20, 0, true));
+    assert_eq!((book.buckets[&key()].allocated, book.buckets[&key()].used), (50, 20));
+    assert_eq!(book.slots.values().next().map(|slot| (slot.unaccounted(), slot.spare())), Some((30, 0)));
+    assert_eq!(book.grant(&ask(1, 50, 20, 1, 0), NOW), GrantOutcome::Refused { granted: 50 });
+    book.record(&totals(1, 60, 0, true));
+    assert_eq!(book.buckets[&key()].allocated, 60, "what it used beyond its grant, too");
+}
+
+#[test]
+fn after_a_failover_nothing_is_granted_and_totals_are_recorded() {
+    let mut book = Book::default();
+    let over = Setting { withheld: true, ..NOW };
+    assert_eq!(book.grant(&ask(1, 0, 5, 1, 0), over), GrantOutcome::Withheld);
+    assert_eq!((book.buckets[&key()].used, book.buckets[&key()].limit), (5, None));
+}
+
+#[test]
+fn a_shorter_window_waits_for_nodes_that_may_not_know_of_it() {
+    let mut book = Book::default();
+    let day = |request: GrantRequest| {
+        let mut request = request;
+        request.totals.slot.bucket.window = Window::Day;
+        request
+    };
+    let old = Setting { applied: Some(Version(6)), ..NOW };
+    assert_eq!(book.grant(&day(ask(1, 0, 0, 1, 0)), old), GrantOutcome::Withheld);
+    let granted = GrantOutcome::Granted { granted: 1, used: 0 };
+    assert_eq!(book.grant(&ask(1, 0, 0, 1, 0), old), granted, "months are always counted");
+    let mut fresh = day(ask(2, 0, 0, 1, 0));
+    fresh.totals.slot.bucket.epoch = Version(7);
+    assert_eq!(book.grant(&fresh, old), granted, "counting began with this version");
+    let all = Setting { applied: Some(Version(7)), ..NOW };
+    assert_eq!(book.grant(&day(ask(1, 0, 0, 1, 0)), all), granted);
+    assert_eq!(
+        book.grant(&day(ask(3, 0, 0, 1, 0)), old),
+        granted,
+        "what was waited for once is not waited for again"
+    );
+}
+
+#[test]
+fn what_was_not_counted_is_seeded_and_given_back_where_it_was_charged() {
+    const H: i64 = 3_600_000;
+    let mut book = Book::default();
+    let at = |hour: i64, used, refunded| SlotTotals {
+        at: UnixMillis(hour * H + 7),
+        ..totals(1, used, refunded, false)
+    };
+    let day = |from: i64| BucketKey { window: Window::Day, start: UnixMillis(from * H), ..key() };
+    book.record(&at(20, 10, 0));
+    book.record(&at(30, 16, 0));
+    // The slot began on the first day: what it gives back on the second may have been charged on the first.
+    book.record(&at(31, 16, 3));
+    let of = |from: i64, to: i64| book.uncounted(&day(from), UnixMillis(to * H));
+    assert_eq!((of(0, 24), of(24, 48), of(24, 30), of(48, 72), of(48, 24)), (7, 6, 0, 0, 0));
+    assert_eq!(book.uncounted(&key(), UnixMillis(100 * H)), 0, "a month counts everything");
+    let other = BucketKey { epoch: Version(2), ..day(0) };
+    assert_eq!(book.uncounted(&other, UnixMillis(48 * H)), 0, "another epoch of counting");
+
+    book.record(&SlotTotals { counted: Windows::of(|window| window == Window::Day), ..at(32, 20, 3) });
+    assert_eq!(book.uncounted(&day(24), UnixMillis(48 * H)), 6);
+    let week = BucketKey { window: Window::Week, ..day(0) };
+    assert_eq!(book.uncounted(&week, UnixMillis(168 * H)), 17);
+    for seeded in [6, 9, 2] {
+        book.seed(&day(24), UnixMillis(48 * H), seeded);
+        assert_eq!((book.buckets[&day(24)].allocated, book.buckets[&day(24)].used), (seeded, seeded));
+    }
 }

@@ -6,18 +6,16 @@ use crate::{
     domain::{
         catalog::Digest,
         command::{Change, Command},
-        id::{KeyId, TenantId},
+        id::{KeyId, MeterId, TenantId},
         identity::{ApiKey, KeyHash},
         tenant::Tenant,
-        time::{UnixMillis, Version},
-        units::Units,
+        time::{Epoch, UnixMillis, Version},
     },
-    ports::{AuditRow, BucketKey, ChangeRow, Committed, ExecuteError, Incarnation, Origin, OthersUsage},
+    ports::{AuditRow, ChangeRow, Committed, ExecuteError, Incarnation, Lost, Origin},
     store::{
         book::Book,
         change,
         execute::{KEPT_CHANGES, KEPT_MILLIS},
-        nodes::LIVE_MILLIS,
     },
 };
 
@@ -29,10 +27,27 @@ pub(super) struct State {
     pub(super) by_hash: HashMap<KeyHash, KeyId>,
     pub(super) changes: VecDeque<ChangeRow>,
     pub(super) audit: Vec<AuditRow>,
-    pub(super) idempotency: HashMap<String, (String, Committed)>,
+    /// Lines that were ever written to it.
+    audited: u64,
+    /// By key: the fingerprint of what was asked, and what it led to.
+    pub(super) idempotency: HashMap<String, (String, Outcome)>,
     pub(super) nodes: BTreeMap<String, Node>,
+    /// The name of every run, also of those that are over.
+    pub(super) incarnations: HashMap<Incarnation, String>,
+    /// How often each ledger file was opened.
+    pub(super) files: HashMap<uuid::Uuid, u64>,
+    /// Usage by days, once it is old.
+    pub(super) days: BTreeMap<(TenantId, MeterId, UnixMillis), i64>,
+    pub(super) epoch: Epoch,
+    pub(super) epoch_since: UnixMillis,
     pub(super) book: Book,
     pub(super) closed: bool,
+}
+
+#[derive(Clone)]
+pub(super) enum Outcome {
+    Change(Committed),
+    Lost(Lost),
 }
 
 pub(super) struct Node {
@@ -40,6 +55,10 @@ pub(super) struct Node {
     pub(super) applied: Version,
     pub(super) digest: Digest,
     pub(super) beat: UnixMillis,
+    pub(super) file: uuid::Uuid,
+    pub(super) reasserted: Epoch,
+    /// A run with another ledger file was replaced before it had recorded its slots again.
+    pub(super) owed: bool,
 }
 
 impl State {
@@ -51,10 +70,12 @@ impl State {
         if let Some(idempotency) = &origin.idempotency
             && let Some((fingerprint, earlier)) = self.idempotency.get(&idempotency.key)
         {
-            if *fingerprint != idempotency.fingerprint {
-                return Err(ExecuteError::IdempotencyConflict);
-            }
-            return Ok(Committed { replayed: true, ..earlier.clone() });
+            return match earlier {
+                Outcome::Change(done) if *fingerprint == idempotency.fingerprint => {
+                    Ok(Committed { replayed: true, ..done.clone() })
+                }
+                _ => Err(ExecuteError::IdempotencyConflict),
+            };
         }
         let known = self.tenants.get(&command.tenant).cloned();
         let created = known.is_none();
@@ -127,37 +148,31 @@ impl State {
         while self.changes.front().is_some_and(|row| row.version.0 <= last || row.at.0 < oldest) {
             self.changes.pop_front();
         }
+        let cursor = self.next_cursor();
         self.audit.push(AuditRow {
-            cursor: self.audit.len() as u64 + 1,
+            cursor,
             version: done.version,
             at: origin.at,
             actor: origin.actor.clone(),
             source: origin.source.clone(),
-            tenant,
+            tenant: Some(tenant),
             kind,
             detail: change::detail(&command.change),
         });
         if let Some(idempotency) = &origin.idempotency {
-            let entry = (idempotency.fingerprint.clone(), done.clone());
+            let entry = (idempotency.fingerprint.clone(), Outcome::Change(done.clone()));
             self.idempotency.insert(idempotency.key.clone(), entry);
         }
     }
 
-    pub(super) fn live(&self, now: UnixMillis) -> u32 {
-        let live = self.nodes.values().filter(|node| now.0.saturating_sub(node.beat.0) < LIVE_MILLIS).count();
-        u32::try_from(live).unwrap_or(u32::MAX)
+    /// The place of the next line in the audit log.
+    pub(super) fn next_cursor(&mut self) -> u64 {
+        self.audited += 1;
+        self.audited
     }
 
-    pub(super) fn others_of(&self, incarnation: Incarnation, bucket: &BucketKey) -> OthersUsage {
-        let (mut used, mut uncertain) = (0u64, 0u64);
-        for (key, slot) in &self.book.slots {
-            if key.bucket == *bucket && key.incarnation != incarnation {
-                used = used.saturating_add(slot.net());
-                if !self.nodes.values().any(|node| node.incarnation == key.incarnation) {
-                    uncertain = uncertain.saturating_add(slot.open());
-                }
-            }
-        }
-        OthersUsage { used: Units::saturating(used), uncertain: Units::saturating(uncertain) }
+    pub(super) fn live(&self, now: UnixMillis) -> u32 {
+        let live = self.nodes.values().filter(|node| node.alive(now)).count();
+        u32::try_from(live).unwrap_or(u32::MAX)
     }
 }

@@ -1,0 +1,52 @@
+//! Housekeeping in memory.
+
+use super::state::State;
+use crate::{
+    domain::period::Zone,
+    store::tidy::{AT_ONCE, Cutoffs, Tidied, day_of},
+};
+
+impl State {
+    /// See [`crate::store::Store::tidy`].
+    pub(super) fn tidy(&mut self, old: Cutoffs) -> Tidied {
+        let (hours, buckets) = (self.roll_up(old), self.delete_buckets(old));
+        let days = self.days.len();
+        self.days.retain(|(_, _, day), _| *day >= old.days);
+        let audit = self.audit.len();
+        self.audit.retain(|row| row.at >= old.audit);
+        Tidied {
+            hours,
+            days: (days - self.days.len()) as u64,
+            buckets,
+            audit: (audit - self.audit.len()) as u64,
+            more: hours == AT_ONCE,
+        }
+    }
+
+    fn roll_up(&mut self, old: Cutoffs) -> u64 {
+        let mut gone: Vec<_> =
+            self.book.usage.keys().filter(|(_, _, hour, _)| *hour < old.hours).cloned().collect();
+        gone.sort_by_key(|(_, _, hour, _)| *hour);
+        gone.truncate(usize::try_from(AT_ONCE).unwrap_or(usize::MAX));
+        for key in &gone {
+            let used = self.book.usage.remove(key).unwrap_or_default();
+            let (tenant, meter, hour, _) = key;
+            let zone = self.tenants.get(tenant).map_or(Zone::UTC, |tenant| tenant.zone.clone());
+            let day = (tenant.clone(), meter.clone(), day_of(&zone, *hour));
+            *self.days.entry(day).or_default() += used.units;
+        }
+        gone.len() as u64
+    }
+
+    fn delete_buckets(&mut self, old: Cutoffs) -> u64 {
+        let before = self.book.buckets.len();
+        let slots = &self.book.slots;
+        self.book.buckets.retain(|key, bucket| {
+            bucket.end >= old.buckets
+                || slots.iter().any(|(slot, facts)| slot.bucket == *key && !facts.sealed && !facts.lost)
+        });
+        let buckets = &self.book.buckets;
+        self.book.slots.retain(|slot, _| buckets.contains_key(&slot.bucket));
+        (before - self.book.buckets.len()) as u64
+    }
+}

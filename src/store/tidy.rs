@@ -1,0 +1,181 @@
+//! Housekeeping: old hours of usage become days, and what nobody needs any more goes. A little at a time, so that no lock is
+//! held for long; several nodes may do it at once.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use serde_json::json;
+
+use super::{
+    classify::unreadable,
+    engine::Lane,
+    locked::text,
+    rows,
+    session::{Arg, Session, Sql, bulk, timed},
+    sql::SqlStore,
+};
+use crate::{
+    domain::{
+        id::{MeterId, TenantId},
+        period::{AnchorDay, BillingCalendar, Window, Zone},
+        time::UnixMillis,
+    },
+    ports::StoreError,
+};
+
+/// How long things are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retention {
+    /// Usage by the hour; then by the day. Not less than 10 days, as a week's window may yet ask for its hours.
+    pub usage_hours: Duration,
+    /// Usage by the day.
+    pub usage_days: Duration,
+    /// The audit log.
+    pub audit: Duration,
+}
+
+/// What one call has done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Tidied {
+    /// Rows of hours that became days.
+    pub hours: u64,
+    /// Rows of days that were deleted.
+    pub days: u64,
+    /// Buckets that were deleted with their slots.
+    pub buckets: u64,
+    /// Lines of the audit log that were deleted.
+    pub audit: u64,
+    /// There is more to do at once.
+    pub more: bool,
+}
+
+/// Rows of each kind in one call.
+pub(super) const AT_ONCE: u64 = 5_000;
+/// How long a bucket is kept after its end, for a late report.
+const BUCKETS_KEPT: i64 = 62 * DAY;
+const LEAST_HOURS: i64 = 10 * DAY;
+const DAY: i64 = 86_400_000;
+
+/// What is older than these goes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Cutoffs {
+    pub(super) hours: UnixMillis,
+    pub(super) days: UnixMillis,
+    pub(super) buckets: UnixMillis,
+    pub(super) audit: UnixMillis,
+}
+
+impl Cutoffs {
+    pub(super) fn at(now: UnixMillis, keep: &Retention) -> Self {
+        let before = |millis: i64| UnixMillis(now.0.saturating_sub(millis));
+        let millis = |kept: Duration| i64::try_from(kept.as_millis()).unwrap_or(i64::MAX);
+        Self {
+            hours: before(millis(keep.usage_hours).max(LEAST_HOURS)),
+            days: before(millis(keep.usage_days)),
+            buckets: before(BUCKETS_KEPT),
+            audit: before(millis(keep.audit)),
+        }
+    }
+}
+
+/// The start of the local day in which an hour begins.
+pub(super) fn day_of(zone: &Zone, hour: UnixMillis) -> UnixMillis {
+    let calendar = BillingCalendar { zone: zone.clone(), anchor: AnchorDay::of(hour, zone) };
+    calendar.period(Window::Day, hour).start
+}
+
+const NOW: Sql = timed!("SELECT ", "");
+// Who rolls up at the same time takes other rows; who counts waits, and then begins the row anew.
+const OLD_HOURS: Sql = Sql {
+    postgres: "SELECT u.tenant, u.meter, u.hour_ms, u.epoch, u.units, t.zone FROM usage_hours u \
+               LEFT JOIN tenants t ON t.id = u.tenant WHERE u.hour_ms < $1 \
+               ORDER BY u.hour_ms LIMIT $2 FOR UPDATE OF u SKIP LOCKED",
+    sqlite: "SELECT u.tenant, u.meter, u.hour_ms, u.epoch, u.units, t.zone FROM usage_hours u \
+             LEFT JOIN tenants t ON t.id = u.tenant WHERE u.hour_ms < $1 ORDER BY u.hour_ms LIMIT $2",
+};
+const DELETE_HOURS: Sql = bulk!(
+    "DELETE FROM usage_hours WHERE (tenant, meter, hour_ms, epoch) IN (\
+     SELECT v->>0, v->>1, CAST(v->>2 AS BIGINT), CAST(v->>3 AS BIGINT) FROM",
+    ")"
+);
+const ADD_DAYS: Sql = bulk!(
+    "INSERT INTO usage_days (tenant, meter, day_ms, units) \
+     SELECT v->>0, v->>1, CAST(v->>2 AS BIGINT), CAST(v->>3 AS BIGINT) FROM",
+    "WHERE true ON CONFLICT (tenant, meter, day_ms) DO UPDATE SET units = usage_days.units + excluded.units"
+);
+const DELETE_DAYS: Sql = Sql::same(
+    "DELETE FROM usage_days WHERE (tenant, meter, day_ms) IN (\
+     SELECT tenant, meter, day_ms FROM usage_days WHERE day_ms < $1 ORDER BY day_ms LIMIT $2)",
+);
+const DELETE_AUDIT: Sql = Sql::same(
+    "DELETE FROM audit WHERE place IN (SELECT place FROM audit WHERE at_ms < $1 ORDER BY at_ms LIMIT $2)",
+);
+// What an open slot was granted may still be used, or have been: its bucket stays until it is returned or declared lost.
+const OLD_BUCKETS: Sql = Sql {
+    postgres: "SELECT b.id FROM buckets b WHERE b.end_ms < $1 AND NOT EXISTS (SELECT 1 FROM slots s \
+                 WHERE s.bucket_id = b.id AND s.sealed = 0 AND s.lost = 0) \
+               ORDER BY b.end_ms LIMIT $2 FOR UPDATE OF b SKIP LOCKED",
+    sqlite: "SELECT b.id FROM buckets b WHERE b.end_ms < $1 AND NOT EXISTS (SELECT 1 FROM slots s \
+               WHERE s.bucket_id = b.id AND s.sealed = 0 AND s.lost = 0) ORDER BY b.end_ms LIMIT $2",
+};
+const DELETE_SLOTS: Sql =
+    bulk!("DELETE FROM slots WHERE bucket_id IN (SELECT CAST(v->>0 AS BIGINT) FROM", ")");
+const DELETE_BUCKETS: Sql = bulk!("DELETE FROM buckets WHERE id IN (SELECT CAST(v->>0 AS BIGINT) FROM", ")");
+
+impl SqlStore {
+    /// See [`super::Store::tidy`].
+    pub(super) async fn tidy_once(&self, keep: &Retention) -> Result<Tidied, StoreError> {
+        let clock = self.engine.read(Lane::Data, NOW, &[]).await?;
+        let now = rows::instant(clock.first().ok_or_else(|| unreadable("the clock", "no row"))?, 0)?;
+        let old = Cutoffs::at(now, keep);
+        let most = super::session::signed(AT_ONCE);
+        let hours = self.roll_up(old.hours, most).await?;
+        let buckets = self.delete_buckets(old.buckets, most).await?;
+        let mut session = self.engine.begin(Lane::Data).await?;
+        let days = session.run(DELETE_DAYS, &[Arg::Int(old.days.0), Arg::Int(most)]).await?;
+        let audit = session.run(DELETE_AUDIT, &[Arg::Int(old.audit.0), Arg::Int(most)]).await?;
+        session.commit().await?;
+        let more = [hours, buckets, days, audit].contains(&AT_ONCE);
+        Ok(Tidied { hours, days, buckets, audit, more })
+    }
+
+    async fn roll_up(&self, before: UnixMillis, most: i64) -> Result<u64, StoreError> {
+        let mut session = self.engine.begin(Lane::Data).await?;
+        let mut gone = Vec::new();
+        let mut days: BTreeMap<(TenantId, MeterId, UnixMillis), i64> = BTreeMap::new();
+        for row in session.rows(OLD_HOURS, &[Arg::Int(before.0), Arg::Int(most)]).await? {
+            let tenant = rows::tenant_id(&row, 0)?;
+            let meter = MeterId::parse(&row.text(1)?).map_err(|error| unreadable("a meter's id", error))?;
+            let hour = rows::instant(&row, 2)?;
+            gone.push(json!([tenant.as_str(), meter.as_str(), hour.0, row.int(3)?]));
+            // A tenant that is gone has no zone any more, nor has one that this machine does not know.
+            let zone = row.maybe_text(5)?.and_then(|zone| Zone::named(&zone).ok()).unwrap_or(Zone::UTC);
+            *days.entry((tenant, meter, day_of(&zone, hour))).or_default() += row.int(4)?;
+        }
+        let rolled = gone.len() as u64;
+        if rolled > 0 {
+            let days = days
+                .into_iter()
+                .map(|((tenant, meter, day), units)| json!([tenant.as_str(), meter.as_str(), day.0, units]));
+            session.run(DELETE_HOURS, &[Arg::Text(&text(gone))]).await?;
+            session.run(ADD_DAYS, &[Arg::Text(&text(days.collect()))]).await?;
+        }
+        session.commit().await?;
+        Ok(rolled)
+    }
+
+    async fn delete_buckets(&self, before: UnixMillis, most: i64) -> Result<u64, StoreError> {
+        let mut session: Session = self.engine.begin(Lane::Data).await?;
+        let mut ids = Vec::new();
+        for row in session.rows(OLD_BUCKETS, &[Arg::Int(before.0), Arg::Int(most)]).await? {
+            ids.push(json!([row.int(0)?]));
+        }
+        let deleted = ids.len() as u64;
+        if deleted > 0 {
+            let ids = text(ids);
+            session.run(DELETE_SLOTS, &[Arg::Text(&ids)]).await?;
+            session.run(DELETE_BUCKETS, &[Arg::Text(&ids)]).await?;
+        }
+        session.commit().await?;
+        Ok(deleted)
+    }
+}
