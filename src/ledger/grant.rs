@@ -205,7 +205,6 @@ pub(super) async fn grant(shared: &Arc<Shared>, jobs: Vec<Job>) {
             shared.metrics.failures.fetch_add(1, Ordering::Relaxed);
             tracing::warn!(%error, slots = jobs.len(), "no units granted");
             for job in jobs {
-                job.slot.blur();
                 let last = lock(&job.slot.refill).last;
                 job.slot.low_water.store(last / 4, Ordering::Relaxed);
                 job.conclude(Verdict::Unavailable);

@@ -45,8 +45,6 @@ pub(super) struct Slot {
     unheard: AtomicBool,
     dirty: AtomicBool,
     waiting: AtomicU64,
-    /// A grant was asked for and not answered: the database may have granted more than is known here.
-    blurred: AtomicBool,
     acked: Acked,
     seen_used: AtomicU64,
     seen_at: AtomicU64,
@@ -87,7 +85,6 @@ impl Slot {
             unheard: AtomicBool::new(false),
             dirty: AtomicBool::new(false),
             waiting: AtomicU64::new(0),
-            blurred: AtomicBool::new(false),
             acked: Acked::default(),
             seen_used: AtomicU64::new(0),
             seen_at: AtomicU64::new(terms.opened.0),
@@ -119,15 +116,10 @@ impl Slot {
         self.unheard.store(unheard, Ordering::SeqCst);
     }
 
-    /// A grant was asked for, and no answer came.
-    pub fn blur(&self) {
-        self.blurred.store(true, Ordering::SeqCst);
-    }
-
     /// Whether sealing it gives something back to the database, as far as can be told here.
     pub fn has_rest(&self) -> bool {
-        let net = self.word.totals().net();
-        self.is_bounded() && (self.blurred.load(Ordering::SeqCst) || self.word.granted() > net)
+        let more = || lock(&self.refill).believed.max(self.word.granted()) > self.word.totals().net();
+        self.is_bounded() && (self.unheard.load(Ordering::SeqCst) || more())
     }
 
     /// Units used of the bucket, this slot to the unit.

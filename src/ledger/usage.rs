@@ -10,7 +10,7 @@ use crate::{
         time::UnixMillis,
         units::Units,
     },
-    ports::{BucketKey, Incarnation, MeterUsage, StoreError, WindowUsage},
+    ports::{BucketKey, Incarnation, MeterUsage, OthersUsage, StoreError, WindowUsage},
 };
 
 /// The pauses before looking again when something was being recorded between the database's answer and this node's own:
@@ -36,8 +36,7 @@ pub(super) async fn usage(
     if keys.is_empty() {
         return Ok(answer);
     }
-    let mut used = Vec::new();
-    let mut uncertain = Vec::new();
+    let mut used: Vec<(i128, Units)> = Vec::new();
     for pause in PAUSES {
         if pause > 0 {
             tokio::time::sleep(Duration::from_millis(pause)).await;
@@ -48,15 +47,16 @@ pub(super) async fn usage(
         // everybody, and what it does not have yet of this run is added.
         let all = shared.world.store.others(NOBODY, &keys).await?;
         let after = own(&shared, &keys);
-        uncertain = all.iter().map(|all| all.uncertain).collect();
-        used = all.iter().zip(&after).map(|(all, own)| i128::from(all.used.get()) + own.net).collect();
+        // Uncertain is also what this run itself was granted before it was declared lost.
+        let sum =
+            |(all, own): (&OthersUsage, &Unrecorded)| (i128::from(all.used.get()) + own.net, all.uncertain);
+        used = all.iter().zip(&after).map(sum).collect();
         let quiet = |(a, b): (&Unrecorded, &Unrecorded)| a.mark == b.mark && a.mark.is_quiet();
         if before.iter().zip(&after).all(quiet) {
             break;
         }
     }
-    let totals = rows.iter().zip(keys).zip(used).zip(uncertain);
-    for (((row, key), used), uncertain) in totals {
+    for ((row, key), (used, uncertain)) in rows.iter().zip(keys).zip(used) {
         answer[row.meter].windows.push(WindowUsage {
             window: key.window,
             period: row.period,
