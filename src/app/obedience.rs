@@ -2,16 +2,21 @@
 
 use async_trait::async_trait;
 
-use crate::{domain::id::TenantId, ledger::EscrowLedger, ports::Wanted, sync::Subscriber};
+use crate::{
+    domain::{id::TenantId, time::Version},
+    ledger::EscrowLedger,
+    ports::Wanted,
+    sync::Subscriber,
+};
 
 /// Seals and returns a changed tenant's leases.
 pub struct LedgerObeys(pub EscrowLedger);
 
 #[async_trait]
 impl Subscriber for LedgerObeys {
-    async fn changed(&self, tenant: &TenantId) {
+    async fn changed(&self, tenant: &TenantId, version: Version) {
         // Sealing is done at once; what could not be recorded is recorded by the next flush.
-        if let Err(error) = self.0.apply(tenant).await {
+        if let Err(error) = self.0.apply(tenant, version).await {
             tracing::warn!(tenant = tenant.as_str(), "leases are returned later: {error}");
         }
     }

@@ -21,7 +21,7 @@ use crate::domain::{
     period::Window,
     plan::MeterIx,
     rights::Rights,
-    time::{Monotonic, UnixMillis},
+    time::{Monotonic, UnixMillis, Version},
 };
 
 const SHARDS: usize = 64;
@@ -88,11 +88,11 @@ impl Account {
         made
     }
 
-    /// Seals every open slot. Those that are to be recorded.
-    pub fn seal(&self, shared: &Shared) -> Vec<Arc<Slot>> {
+    /// Seals every open slot of an older version. Those that are to be recorded.
+    pub fn seal(&self, shared: &Shared, below: Version) -> Vec<Arc<Slot>> {
         let mut out = Vec::new();
         for meter in self.meters.read().unwrap_or_else(PoisonError::into_inner).iter() {
-            meter.cells.iter().for_each(|cell| cell.seal(shared, &mut out));
+            meter.cells.iter().for_each(|cell| cell.seal(shared, below, &mut out));
         }
         out
     }

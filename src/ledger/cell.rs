@@ -18,7 +18,7 @@ use crate::{
         id::{MeterId, TenantId},
         period::{Window, Windows},
         rights::{Entitlement, Rights},
-        time::{Monotonic, UnixMillis},
+        time::{Monotonic, UnixMillis, Version},
         units::Units,
     },
     ports::{BucketKey, ChargeError, SlotKey},
@@ -222,13 +222,18 @@ impl Cell {
         refill::ask_ahead(shared, &slot, expected);
     }
 
-    /// Seals every open slot; the next charge opens new ones. Adds those to `out` that are to be recorded.
-    pub fn seal(&self, shared: &Shared, out: &mut Vec<Arc<Slot>>) {
+    /// Seals every open slot of an older version; the next charge opens new ones. Adds those to `out` that are to be
+    /// recorded.
+    pub fn seal(&self, shared: &Shared, below: Version, out: &mut Vec<Arc<Slot>>) {
         let mut rest = lock(&self.rest);
-        let open = self.current.swap(None).into_iter().chain(rest.previous.take()).chain(rest.next.take());
-        for slot in open {
-            retire(shared, &slot);
+        let older = |slot: &Arc<Slot>| slot.version < below;
+        let current = self.current.load_full().filter(older);
+        if current.is_some() {
+            self.current.store(None);
         }
+        let given =
+            [current, rest.previous.take_if(|slot| older(slot)), rest.next.take_if(|slot| older(slot))];
+        given.iter().flatten().for_each(|slot| retire(shared, slot));
         for bucket in &rest.buckets {
             out.extend(bucket.sealed().into_iter().filter(|slot| !slot.is_settled()));
         }

@@ -13,7 +13,10 @@ use super::{
     shared::{Shared, lock},
     slot::Slot,
 };
-use crate::ports::{SlotTotals, StoreError};
+use crate::{
+    domain::time::Version,
+    ports::{SlotTotals, StoreError},
+};
 
 /// How often totals are recorded.
 pub(super) const EVERY: Duration = Duration::from_secs(1);
@@ -119,7 +122,7 @@ pub(super) async fn ship(shared: &Shared, slots: Vec<Arc<Slot>>) -> Result<(), S
 pub(super) async fn reassert(shared: &Shared) -> Result<(), StoreError> {
     let mut slots = Vec::new();
     for account in shared.accounts.all() {
-        account.seal(shared);
+        account.seal(shared, Version(u64::MAX));
         slots.extend(account.sealed());
         while slots.len() >= BATCH {
             let batch = slots.split_off(slots.len() - BATCH);
@@ -207,7 +210,7 @@ pub(super) async fn run(shared: &Arc<Shared>, stop: CancellationToken, every: Du
 pub(super) async fn drain(shared: &Shared) {
     shared.closed.store(true, Ordering::SeqCst);
     for account in shared.accounts.all() {
-        account.seal(shared);
+        account.seal(shared, Version(u64::MAX));
     }
     let mut pause = Duration::from_millis(50);
     loop {

@@ -38,7 +38,13 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    domain::{catalog::Catalog, id::TenantId, rights::Rights, route::Charge, time::UnixMillis},
+    domain::{
+        catalog::Catalog,
+        id::TenantId,
+        rights::Rights,
+        route::Charge,
+        time::{UnixMillis, Version},
+    },
     ports::{Answer, BoxFuture, ChargeError, Hold, Ledger, MeterUsage, StoreError, Wanted},
 };
 
@@ -59,13 +65,14 @@ impl EscrowLedger {
         Self(Shared::new(parts))
     }
 
-    /// Puts a change of a tenant in force: seals what is held under the old limits and returns it. The sealing is done
+    /// Puts the change of this version of a tenant in force: seals what is held under older limits and returns it. The
+    /// sealing is done
     /// when this returns, the recording when the future ends; where that fails it is repeated with the next flush, and
     /// nothing is lost.
-    pub fn apply(&self, tenant: &TenantId) -> BoxFuture<Result<(), StoreError>> {
+    pub fn apply(&self, tenant: &TenantId, version: Version) -> BoxFuture<Result<(), StoreError>> {
         let shared = Arc::clone(&self.0);
         let Some(account) = shared.accounts.get(tenant) else { return Box::pin(async { Ok(()) }) };
-        let sealed = account.seal(&shared);
+        let sealed = account.seal(&shared, version);
         account.changed.notify_waiters();
         Box::pin(async move { flush::ship(&shared, sealed).await })
     }
@@ -83,7 +90,7 @@ impl EscrowLedger {
         let shared = Arc::clone(&self.0);
         for account in shared.accounts.all() {
             // They are queued, oldest first; the flush takes them in batches.
-            account.seal(&shared);
+            account.seal(&shared, Version(u64::MAX));
             account.changed.notify_waiters();
         }
         Box::pin(async move { flush::flush(&shared).await })

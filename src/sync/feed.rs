@@ -35,8 +35,8 @@ const CLOCK_TOLERANCE_MILLIS: i64 = 2_000;
 /// Something that must obey a change before it counts as in force on this node.
 #[async_trait]
 pub trait Subscriber: Send + Sync + 'static {
-    /// A tenant was changed.
-    async fn changed(&self, tenant: &TenantId);
+    /// A tenant was changed, last by the change of this version.
+    async fn changed(&self, tenant: &TenantId, version: Version);
     /// Anything may have changed: what is held from before must go.
     async fn all_changed(&self);
     /// Other nodes are refused units of these buckets: what is held of them is to be given back.
@@ -240,11 +240,11 @@ impl Feed {
         for row in &tenants {
             parts.freshness.outdate(&row.tenant, row.version);
         }
-        tenants.sort_by(|a, b| a.tenant.cmp(&b.tenant));
+        tenants.sort_by(|a, b| (&a.tenant, b.version).cmp(&(&b.tenant, a.version)));
         tenants.dedup_by(|a, b| a.tenant == b.tenant);
         for row in tenants {
             for subscriber in &parts.subscribers {
-                subscriber.changed(&row.tenant).await;
+                subscriber.changed(&row.tenant, row.version).await;
             }
         }
         let news = answer.upto > parts.freshness.applied();

@@ -120,7 +120,7 @@ struct Heard(Mutex<Vec<String>>);
 
 #[async_trait]
 impl Subscriber for Heard {
-    async fn changed(&self, tenant: &TenantId) {
+    async fn changed(&self, tenant: &TenantId, _: Version) {
         self.0.lock().unwrap().push(tenant.to_string());
     }
     async fn all_changed(&self) {

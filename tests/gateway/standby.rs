@@ -126,7 +126,13 @@ impl Scene {
         for node in self.cluster.alive() {
             eventually("every node says what was used", async || {
                 let standing = standing(node.admin, "hard").await;
-                standing.used == served && usage(node.admin, "hard").await == served
+                // What a lost node used last may never have been recorded.
+                let recorded = if uncertain {
+                    standing.used..=standing.used + standing.uncertain
+                } else {
+                    standing.used..=standing.used
+                };
+                recorded.contains(&served) && usage(node.admin, "hard").await == standing.used
             })
             .await;
             let standing = standing(node.admin, "hard").await;

@@ -201,7 +201,7 @@ impl Node {
         for tenant in answer.changes.iter().map(|change| &change.tenant).chain(all) {
             let rights = tenants::rights(&self.store, tenant, &self.catalog);
             process.rights.insert(tenant.clone(), rights);
-            let applying = process.ledger.apply(tenant);
+            let applying = process.ledger.apply(tenant, Version(u64::MAX));
             process.runtime.spawn(applying);
         }
         process.applied = answer.upto;

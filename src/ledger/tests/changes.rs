@@ -34,10 +34,10 @@ async fn an_upgrade_is_usable_at_once_and_a_downgrade_in_force() {
     let old = change(&world, 1, monthly(100));
     assert_eq!(world.exhaust(&old).await.0, 100);
     let more = change(&world, 2, monthly(150));
-    world.ledger.apply(&acme()).await.unwrap();
+    world.ledger.apply(&acme(), Version(u64::MAX)).await.unwrap();
     assert_eq!(world.exhaust(&more).await.0, 50, "the refusal is forgotten");
     let less = change(&world, 3, monthly(120));
-    world.ledger.apply(&acme()).await.unwrap();
+    world.ledger.apply(&acme(), Version(u64::MAX)).await.unwrap();
     assert_eq!(world.exhaust(&less).await.0, 0);
     let key = bucket(&less, "requests", Window::Month, START);
     assert_eq!(world.store.net(&key), 150);
@@ -52,7 +52,7 @@ async fn applying_returns_what_is_held() {
     let key = bucket(&old, "requests", Window::Month, START);
     assert_eq!(world.store.allocated(&key), 100);
     let new = change(&world, 2, monthly(10));
-    world.ledger.apply(&acme()).await.unwrap();
+    world.ledger.apply(&acme(), Version(u64::MAX)).await.unwrap();
     assert_eq!(world.store.allocated(&key), 7);
     assert_eq!(world.exhaust(&new).await.0, 3);
 }
@@ -79,7 +79,7 @@ async fn an_answer_that_arrives_after_a_change_is_not_opened() {
             tokio::task::yield_now().await;
         }
         let new = change(&world, 2, monthly(5));
-        world.ledger.apply(&acme()).await.unwrap();
+        world.ledger.apply(&acme(), Version(u64::MAX)).await.unwrap();
         gate.add_permits(1000);
         new
     };
@@ -103,7 +103,7 @@ async fn outdated_rights_are_told_so_when_the_news_arrive() {
         while world.store.grants.load(Ordering::SeqCst) == asked {
             tokio::task::yield_now().await;
         }
-        world.ledger.apply(&acme()).await.unwrap();
+        world.ledger.apply(&acme(), Version(u64::MAX)).await.unwrap();
     };
     let begun = tokio::time::Instant::now();
     let one = [charge(REQUESTS, 1)];
@@ -182,7 +182,7 @@ async fn a_reset_counts_anew() {
     let old = rights(1, &catalog);
     assert_eq!(world.exhaust(&old).await.0, 10);
     let reset = Arc::new(Rights::compile(&tenant("acme", 2, 2), &catalog).unwrap());
-    world.ledger.apply(&acme()).await.unwrap();
+    world.ledger.apply(&acme(), Version(u64::MAX)).await.unwrap();
     assert_eq!(world.exhaust(&reset).await.0, 10);
     assert_eq!(world.used(&reset, "requests", Window::Month).await.used, units(10));
 }
@@ -194,7 +194,7 @@ async fn a_refund_goes_to_the_word_that_was_charged() {
     let hold = world.charge(&old, &[charge(REQUESTS, 4)]).await.unwrap();
     assert_eq!(world.exhaust(&old).await.0, 6);
     let new = change(&world, 2, monthly(10));
-    world.ledger.apply(&acme()).await.unwrap();
+    world.ledger.apply(&acme(), Version(u64::MAX)).await.unwrap();
     assert_eq!(world.exhaust(&new).await.0, 0);
     hold.refund();
     // The open word of the bucket has nothing; the sealed one's refund is recorded before it asks again.
@@ -303,4 +303,19 @@ async fn a_window_that_begins_to_count_opens_a_new_month_word() {
         .collect();
     assert_eq!(of_month.len(), 2, "each says in which windows it was counted: {of_month:?}");
     assert_eq!(of_month.iter().sum::<u64>(), 7);
+}
+
+#[tokio::test]
+async fn a_lease_under_the_very_change_is_kept() {
+    let world = World::new();
+    let catalog = catalog(terms(monthly(100_000)), terms(unlimited()));
+    world.charge(&rights(7, &catalog), &[charge(REQUESTS, 1)]).await.unwrap().keep();
+    let asked = world.store.grants.load(Ordering::SeqCst);
+    // The news of what these rights were compiled from comes late.
+    world.ledger.apply(&acme(), Version(7)).await.unwrap();
+    at_once(&world, &rights(7, &catalog), &[charge(REQUESTS, 1)]).unwrap().keep();
+    assert_eq!(world.store.grants.load(Ordering::SeqCst), asked);
+    world.ledger.apply(&acme(), Version(8)).await.unwrap();
+    let key = bucket(&rights(7, &catalog), "requests", Window::Month, START);
+    assert_eq!(world.store.allocated(&key), 2, "all that was not used is returned");
 }

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::world::*;
 use crate::{
-    domain::{id::TenantId, period::Window, plan::Quota, units::Allowance},
+    domain::{id::TenantId, period::Window, plan::Quota, time::Version, units::Allowance},
     ports::{ChargeError, Ledger},
 };
 
@@ -148,7 +148,7 @@ async fn usage_is_exact_through_changes_others_and_forgotten_memory() {
             expected += 1;
             assert_eq!(world.used(&rights, "requests", Window::Month).await.used.get(), expected);
         }
-        world.ledger.apply(&acme).await.unwrap();
+        world.ledger.apply(&acme, Version(u64::MAX)).await.unwrap();
         assert_eq!(world.used(&rights, "requests", Window::Month).await.used.get(), expected);
     }
     let other = world.other();
@@ -241,7 +241,7 @@ async fn a_dropped_apply_loses_nothing() {
     let world = World::new();
     let rights = requests(monthly(100));
     world.charge(&rights, &[charge(REQUESTS, 1)]).await.unwrap().keep();
-    drop(world.ledger.apply(&rights.tenant));
+    drop(world.ledger.apply(&rights.tenant, Version(u64::MAX)));
     world.ledger.flush().await.unwrap();
     let key = bucket(&rights, "requests", Window::Month, START);
     assert_eq!(world.store.allocated(&key), 1);

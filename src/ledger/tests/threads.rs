@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::world::*;
 use crate::{
-    domain::{period::Window, plan::Quota, units::Allowance},
+    domain::{period::Window, plan::Quota, time::Version, units::Allowance},
     ports::ChargeError,
 };
 
@@ -42,7 +42,7 @@ fn threads_share_a_quota_to_the_unit() {
                             Err(error) => panic!("{error}"),
                         }
                         if round % 500 == 499 {
-                            world.ledger.apply(&rights.tenant).await.unwrap();
+                            world.ledger.apply(&rights.tenant, Version(u64::MAX)).await.unwrap();
                         }
                     }
                 });
