@@ -72,62 +72,56 @@ fn failovers() -> Protocol {
     Protocol { words: [1, 1], faults, ..everyday() }
 }
 
+/// Visits every state that the world can come to; so many at least, or something has become impossible.
 fn search(name: &str, world: Protocol, at_least: usize) {
-    #[allow(clippy::disallowed_methods)]
-    let begun = std::time::Instant::now();
     let checker = world.checker().threads(2).spawn_bfs().join();
     let (states, depth) = (checker.unique_state_count(), checker.max_depth());
-    println!("{name}: {states} states, {depth} steps deep, {:?}", begun.elapsed());
+    println!("{name}: {states} states, {depth} steps deep");
     checker.assert_properties();
-    assert!(states > at_least, "only {states} states");
+    assert!(states >= at_least, "only {states} states");
 }
 
 #[test]
 fn spends_returns_and_recalls() {
-    search("everyday", everyday(), 1);
+    search("everyday", everyday(), 400_000);
 }
 
 #[test]
 fn outlives_repeats_and_losses() {
-    search("repeats", repeats(), 1);
-    search("losses", losses(), 1);
+    search("repeats", repeats(), 270_000);
+    search("losses", losses(), 170_000);
 }
 
 #[test]
 fn survives_crashes() {
-    search("crashes", crashes(), 1);
+    search("crashes", crashes(), 270_000);
 }
 
 #[test]
 fn credits_nothing_after_a_loss_of_power() {
-    search("power losses", power_losses(), 1);
+    search("power losses", power_losses(), 180_000);
 }
 
 #[test]
 fn counts_a_lost_node_as_spent() {
-    search("declared lost", declared_lost(), 1);
+    search("declared lost", declared_lost(), 125_000);
 }
 
 #[test]
 fn obeys_changes_of_the_limit() {
-    search("downgrades", downgrades(), 1);
-    search("upgrades", upgrades(), 1);
+    search("downgrades", downgrades(), 470_000);
+    search("upgrades", upgrades(), 220_000);
 }
 
 #[test]
 fn re_asserts_after_a_failover() {
-    search("failovers", failovers(), 1);
+    search("failovers", failovers(), 100_000);
 }
 
 /// Whether the checker finds that the mutant breaks a promise.
 fn broken_by(mutant: Mutant, world: Protocol) -> Vec<&'static str> {
     let world = Protocol { mutant: Some(mutant), ..world };
-    let checker = world
-        .checker()
-        .finish_when(HasDiscoveries::AnyFailures)
-        .timeout(std::time::Duration::from_secs(60))
-        .spawn_bfs()
-        .join();
+    let checker = world.checker().finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
     let found = checker.discoveries();
     let names = found.into_iter().filter(|(name, _)| {
         !matches!(checker.discovery_classification(name), stateright::DiscoveryClassification::Example)

@@ -6,6 +6,10 @@
 
 #[path = "simulation/disk.rs"]
 mod disk;
+#[path = "simulation/ending.rs"]
+mod ending;
+#[path = "simulation/faults.rs"]
+mod faults;
 #[path = "simulation/network.rs"]
 mod network;
 #[path = "simulation/node.rs"]
@@ -26,6 +30,7 @@ use std::{
 
 use world::World;
 
+/// Unless `PLANGATE_SEEDS` says otherwise, as a nightly run does.
 const SEEDS: u64 = 10_000;
 const STEPS: usize = 40;
 const THREADS: u64 = 2;
@@ -35,6 +40,10 @@ struct Ran {
     admitted: u64,
     kills: u64,
     uncertain: bool,
+}
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok().map(|text| text.parse().expect("a whole number"))
 }
 
 /// One history.
@@ -61,6 +70,7 @@ fn run_or_tell(seed: u64) -> Ran {
 
 #[test]
 fn ten_thousand_histories() {
+    let seeds = number("PLANGATE_SEEDS").unwrap_or(SEEDS);
     let next = AtomicU64::new(1);
     let [admitted, kills, uncertain] = [const { AtomicU64::new(0) }; 3];
     std::thread::scope(|scope| {
@@ -68,7 +78,7 @@ fn ten_thousand_histories() {
             scope.spawn(|| {
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed > SEEDS {
+                    if seed > seeds {
                         return;
                     }
                     let ran = run_or_tell(seed);
@@ -81,11 +91,11 @@ fn ten_thousand_histories() {
     });
     let [admitted, kills, uncertain] = [admitted, kills, uncertain].map(AtomicU64::into_inner);
     println!(
-        "{SEEDS} histories of {STEPS} steps: {admitted} units admitted, {kills} kills, {uncertain} histories with files lost"
+        "{seeds} histories of {STEPS} steps: {admitted} units admitted, {kills} kills, {uncertain} histories with files lost"
     );
-    assert!(admitted > SEEDS * 10 && kills > SEEDS / 2, "too little happened");
+    assert!(admitted > seeds * 10 && kills > seeds / 2, "too little happened");
     assert!(
-        uncertain > SEEDS / 20 && uncertain < SEEDS / 2,
+        uncertain > seeds / 20 && uncertain < seeds / 2,
         "too few histories that must be exact, or that cannot be"
     );
 }
@@ -111,8 +121,7 @@ fn taken_leases_are_noticed() {
 /// For replays: the seed is named by the environment.
 #[test]
 fn one_seed() {
-    let seed = std::env::var("PLANGATE_SEED").ok().and_then(|seed| seed.parse().ok());
-    if let Some(seed) = seed {
+    if let Some(seed) = number("PLANGATE_SEED") {
         run(seed, true);
     }
 }

@@ -11,10 +11,7 @@ use std::{
 use async_trait::async_trait;
 use plangate::{
     clock::{Clock, ManualClock},
-    domain::{
-        rights::Rights,
-        time::{UnixMillis, Version},
-    },
+    domain::{rights::Rights, time::UnixMillis},
     ledger::EscrowLedger,
     ports::{
         BucketKey, GrantOutcome, GrantRequest, Incarnation, Ledger, LedgerStore, OthersUsage, Remainder,
@@ -114,9 +111,7 @@ async fn run(traffic: &Traffic, seconds: u64) {
     let flushing = handle.spawn(async move { flushing.run(end).await });
     let mut tenants: Vec<Arc<Rights>> = Vec::new();
     for n in 0..traffic.tenants {
-        let rights = world::rights_of(&format!("t{n}"), traffic.limit, Version(n as u64 + 1));
-        world::enroll(&store, &rights.tenant).await;
-        tenants.push(rights);
+        tenants.push(world::enroll(&store, &format!("t{n}"), traffic.limit).await);
     }
     let mut admitted = 0;
     // Each second in as many parts as each tenant has requests in it.

@@ -66,10 +66,10 @@ impl Node {
         self.runtime.block_on(charge).unwrap().keep();
     }
 
-    /// Makes a tenant known to the store under the version that its rights are of.
-    pub fn enroll(&self, rights: &Rights) {
+    /// Makes a tenant known to the store. Its rights.
+    pub fn enroll(&self, tenant: &str) -> Arc<Rights> {
         let memory = self.memory.as_ref().unwrap();
-        self.runtime.block_on(enroll(memory, &rights.tenant));
+        self.runtime.block_on(enroll(memory, tenant, TENANT_LIMIT))
     }
 }
 
@@ -89,11 +89,14 @@ pub fn parts(
     }
 }
 
-pub async fn enroll(memory: &Memory, tenant: &TenantId) {
+/// Makes a tenant known to the store. Its rights, of the version that the store calls current.
+pub async fn enroll(memory: &Memory, tenant: &str, limit: u64) -> Arc<Rights> {
     let origin =
         Origin { at: UnixMillis(0), actor: "bench".into(), source: "bench".into(), idempotency: None };
     let change = Change::Enroll { plan: PlanId::parse("pro").unwrap() };
-    memory.execute(&Command { tenant: tenant.clone(), change }, &origin).await.unwrap();
+    let command = Command { tenant: TenantId::parse(tenant).unwrap(), change };
+    let done = memory.execute(&command, &origin).await.unwrap();
+    rights_of(tenant, limit, done.version)
 }
 
 fn catalog(limit: u64) -> Arc<Catalog> {
@@ -119,12 +122,12 @@ fn catalog(limit: u64) -> Arc<Catalog> {
     })
 }
 
-/// A tenant's rights, of the version that the store says is current.
+/// A tenant's rights, for a store that asks for no version.
 pub fn rights(tenant: &str, limit: u64) -> Arc<Rights> {
     rights_of(tenant, limit, Version(1))
 }
 
-pub fn rights_of(tenant: &str, limit: u64, version: Version) -> Arc<Rights> {
+fn rights_of(tenant: &str, limit: u64, version: Version) -> Arc<Rights> {
     thread_local! {
         static CATALOG: Arc<Catalog> = catalog(TENANT_LIMIT);
     }

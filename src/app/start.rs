@@ -161,7 +161,7 @@ impl Ground {
             digest: self.watched.catalog().digest.clone(),
         };
         let Registered { epoch, .. } = self.register(&store, &registration).await?;
-        let file = self.ledger_file(&store, lock).await?;
+        let file = self.ledger_file(&store, lock, incarnation).await?;
         let engine = self.engine(&store, (registration, epoch), file, prepared, directory).await?;
         self.figures.add_ledger(engine.ledger.metrics());
         self.until_fresh(&engine.feed).await?;

@@ -9,7 +9,7 @@ use crate::{
         self, RecoverError, Recovered,
         file::{Found, Identity, LedgerFile, LockedFile, SetAsideReason, boot_id},
     },
-    ports::StoreError,
+    ports::{Incarnation, StoreError},
     store::Store,
 };
 
@@ -20,6 +20,7 @@ impl Ground {
         &self,
         store: &Arc<dyn Store>,
         lock: LockedFile,
+        run: Incarnation,
     ) -> Result<LedgerFile, StartError> {
         let id = lock.id();
         let known = self.patiently(|| async { store.open_file(id, 0).await.map(Ok) }).await?;
@@ -52,7 +53,23 @@ impl Ground {
                 }
             }
         }
+        self.tell_of_losses(store, run).await?;
         Ok(file)
+    }
+
+    /// What earlier runs held and will not be returned, whatever became of their files.
+    async fn tell_of_losses(&self, store: &Arc<dyn Store>, run: Incarnation) -> Result<(), StartError> {
+        let name = self.config.node_name();
+        let behind = self.patiently(|| async { store.left_behind(&name, run).await.map(Ok) }).await?;
+        if behind.slots > 0 {
+            tracing::warn!(
+                leases = behind.slots,
+                units = behind.units,
+                "the ledger has leases of earlier runs of this node that are lost or were never returned: their units \
+                 count as used (`uncertain`)"
+            );
+        }
+        Ok(())
     }
 
     async fn count_opening(&self, store: &Arc<dyn Store>, file: &LedgerFile) -> Result<(), StartError> {

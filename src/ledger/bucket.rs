@@ -42,7 +42,10 @@ pub(super) enum Outlook {
     /// It has too few, but others were asked to give back what they hold.
     Recalling,
     /// It has too few.
-    Exhausted,
+    Exhausted {
+        /// What it has, where no live node holds any more; `None` where some may.
+        left: Option<u64>,
+    },
 }
 
 /// Units of a bucket outside of its open slot.
@@ -145,7 +148,11 @@ impl Bucket {
     pub fn outlook(&self, terms: Terms, need: u64, now: Monotonic) -> Outlook {
         match self.exhausted.load().as_deref() {
             Some(known) if known.terms == terms && known.freed == self.freed() && need > known.left => {
-                if now < known.recall_ends { Outlook::Recalling } else { Outlook::Exhausted }
+                match known.recall_ends {
+                    Monotonic(0) => Outlook::Exhausted { left: Some(known.left) },
+                    ends if now < ends => Outlook::Recalling,
+                    _ => Outlook::Exhausted { left: None },
+                }
             }
             _ => Outlook::Unknown,
         }

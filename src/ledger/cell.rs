@@ -318,7 +318,9 @@ fn retire(shared: &Shared, slot: &Arc<Slot>) {
     slot.bucket.keep_sealed(slot);
     if slot.concerns_database() {
         shared.soil(slot);
-        // Whoever asks now has it returned first.
-        slot.bucket.free();
+        if slot.has_rest() {
+            // Whoever asks now has it returned first.
+            slot.bucket.free();
+        }
     }
 }

@@ -204,7 +204,7 @@ fn ask_or_refuse(
 ) -> Result<bool, ChargeError> {
     let Some(limit) = slot.limit else { return Ok(false) };
     if units > limit {
-        return Err(exhausted(slot, limit).into());
+        return Err(exhausted(slot, limit, None).into());
     }
     let now = shared.monotonic();
     let Some(terms) = slot.terms() else { return Ok(false) };
@@ -212,11 +212,12 @@ fn ask_or_refuse(
         Outlook::Recalling if !waited && slot.bucket.waiting.load(Ordering::Relaxed) < RECALL_WAITERS => {
             return Ok(true);
         }
-        Outlook::Recalling | Outlook::Exhausted => {
+        known @ (Outlook::Recalling | Outlook::Exhausted { .. }) => {
             if slot.bucket.watch() {
                 lock(&shared.watched).push(Arc::clone(&slot.bucket));
             }
-            return Err(exhausted(slot, limit).into());
+            let left = if let Outlook::Exhausted { left } = known { left } else { None };
+            return Err(exhausted(slot, limit, left).into());
         }
         Outlook::Unknown => {}
     }
@@ -226,12 +227,15 @@ fn ask_or_refuse(
     Ok(false)
 }
 
-fn exhausted(slot: &Slot, limit: Units) -> Denial {
+/// `left`: what the database has left, where nobody holds any: then all others count as used, recorded or not.
+fn exhausted(slot: &Slot, limit: Units, left: Option<u64>) -> Denial {
+    let counted = left.map_or(0, |left| limit.get().saturating_sub(left));
+
     Denial::QuotaExhausted {
         meter: slot.key.bucket.meter.clone(),
         window: slot.key.bucket.window,
         limit,
-        used: Units::saturating(slot.used()),
+        used: Units::saturating(slot.used().max(counted)),
         period: slot.period,
     }
 }

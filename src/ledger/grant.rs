@@ -79,12 +79,14 @@ impl Job {
     fn apply(&self, asked: &Asked, outcome: GrantOutcome) -> Verdict {
         match outcome {
             GrantOutcome::Granted { granted, used } => {
+                self.slot.unheard(false);
                 self.learn(asked, used);
                 self.open(granted);
                 self.shared.metrics.grants.fetch_add(1, Ordering::Relaxed);
                 Verdict::Again
             }
             GrantOutcome::Exhausted { left, used, held } => {
+                self.slot.unheard(false);
                 self.learn(asked, used);
                 // It compared what it has granted with what was asked: all of that may be spent.
                 self.open(asked.request.granted);
@@ -111,6 +113,7 @@ impl Job {
     /// The compare-and-set failed. Either an earlier grant's answer was lost: then the next request compares with the
     /// right total, which also tells whether the slot is still open there. Or the slot was sealed by somebody else.
     fn refused(&self, granted: u64) -> Verdict {
+        self.slot.unheard(false);
         let mut refill = lock(&self.slot.refill);
         if granted > refill.believed {
             refill.believed = granted;
@@ -173,6 +176,7 @@ impl Drop for Reported<'_> {
         for (job, asked) in self.jobs.iter().zip(self.asked) {
             job.slot.acknowledge(&asked.request.totals, self.recorded);
             if !self.recorded {
+                job.slot.unheard(true);
                 job.shared.soil(&job.slot);
             }
         }

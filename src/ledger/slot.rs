@@ -9,6 +9,7 @@ use super::{
     bucket::{Bucket, Terms},
     file::Record,
     refill::Refill,
+    shared::lock,
     word::{Spend, Totals},
 };
 use crate::{
@@ -40,6 +41,8 @@ pub(super) struct Slot {
     /// With fewer granted units left, more are asked for in the background; 0: they are not.
     pub low_water: AtomicU64,
     asked: AtomicBool,
+    /// Units may have been granted that nobody here has heard of.
+    unheard: AtomicBool,
     dirty: AtomicBool,
     waiting: AtomicU64,
     acked: Acked,
@@ -79,6 +82,7 @@ impl Slot {
             refill: Mutex::new(Refill::since(terms.opened)),
             low_water: AtomicU64::new(0),
             asked: AtomicBool::new(false),
+            unheard: AtomicBool::new(false),
             dirty: AtomicBool::new(false),
             waiting: AtomicU64::new(0),
             acked: Acked::default(),
@@ -97,9 +101,25 @@ impl Slot {
         self.limit.map(|limit| Terms { version: self.version, limit })
     }
 
-    /// Whether granted units are left that somebody else could use.
+    /// Whether granted units are left that somebody else could use, or may be: a grant whose answer was lost is held by
+    /// the slot all the same.
     pub fn has_unspent(&self) -> bool {
-        self.is_bounded() && matches!(self.word.peek(1, true), Spend::Taken { .. })
+        let unopened = || lock(&self.refill).believed > self.word.granted();
+        self.is_bounded()
+            && (matches!(self.word.peek(1, true), Spend::Taken { .. })
+                || self.unheard.load(Ordering::SeqCst)
+                || unopened())
+    }
+
+    /// Notes that a request for units has ended without an answer, or that an answer says what was granted in all.
+    pub fn unheard(&self, unheard: bool) {
+        self.unheard.store(unheard, Ordering::SeqCst);
+    }
+
+    /// Whether sealing it gives something back to the database, as far as can be told here.
+    pub fn has_rest(&self) -> bool {
+        let more = || lock(&self.refill).believed.max(self.word.granted()) > self.word.totals().net();
+        self.is_bounded() && (self.unheard.load(Ordering::SeqCst) || more())
     }
 
     /// Units used of the bucket, this slot to the unit.
@@ -158,8 +178,7 @@ impl Slot {
             self.acked.used.fetch_max(report.used, Ordering::SeqCst);
             self.acked.refunded.fetch_max(report.refunded, Ordering::SeqCst);
             let returned = report.sealed && !self.acked.sealed.swap(true, Ordering::SeqCst);
-            if returned && self.is_bounded() {
-                // The database has what was not spent, and what it had granted without this node's knowing.
+            if returned && self.has_rest() {
                 self.bucket.free();
                 self.bucket.forget_exhaustion();
             }

@@ -36,8 +36,7 @@ pub(super) async fn usage(
     if keys.is_empty() {
         return Ok(answer);
     }
-    let mut used = Vec::new();
-    let mut others = Vec::new();
+    let mut used: Vec<(i128, Units)> = Vec::new();
     for pause in PAUSES {
         if pause > 0 {
             tokio::time::sleep(Duration::from_millis(pause)).await;
@@ -47,16 +46,17 @@ pub(super) async fn usage(
         // Slots of this run that are settled and forgotten are not in memory any more: so the database is asked for
         // everybody, and what it does not have yet of this run is added.
         let all = shared.world.store.others(NOBODY, &keys).await?;
-        others = shared.world.store.others(shared.world.incarnation, &keys).await?;
         let after = own(&shared, &keys);
-        used = all.iter().zip(&after).map(|(all, own)| i128::from(all.used.get()) + own.net).collect();
+        // Uncertain is also what this run itself was granted before it was declared lost.
+        let sum =
+            |(all, own): (&OthersUsage, &Unrecorded)| (i128::from(all.used.get()) + own.net, all.uncertain);
+        used = all.iter().zip(&after).map(sum).collect();
         let quiet = |(a, b): (&Unrecorded, &Unrecorded)| a.mark == b.mark && a.mark.is_quiet();
         if before.iter().zip(&after).all(quiet) {
             break;
         }
     }
-    let totals = rows.iter().zip(keys).zip(used).zip(others);
-    for (((row, key), used), OthersUsage { uncertain, .. }) in totals {
+    for ((row, key), (used, uncertain)) in rows.iter().zip(keys).zip(used) {
         answer[row.meter].windows.push(WindowUsage {
             window: key.window,
             period: row.period,

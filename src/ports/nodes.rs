@@ -29,6 +29,10 @@ pub trait NodeStore: Send + Sync + 'static {
     /// spent for good, whether they come back or not.
     async fn declare_lost(&self, name: &str, origin: &Origin) -> Result<Lost, LostError>;
 
+    /// What earlier runs of a name were granted in periods that still go on and did not return, or lost: it counts as
+    /// spent.
+    async fn left_behind(&self, name: &str, but: Incarnation) -> Result<Lost, StoreError>;
+
     /// Records that a ledger file is opened for the `opens`th time. The highest count recorded before: 0 for an unknown
     /// file.
     async fn open_file(&self, file: Uuid, opens: u64) -> Result<u64, StoreError>;

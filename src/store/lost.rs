@@ -8,10 +8,10 @@ use super::{
     execute::{INSERT_AUDIT, KEEP_OUTCOME, claim_key},
     locked::text,
     rows,
-    session::{Arg, Session, Sql},
+    session::{Arg, Session, Sql, timed},
     sql::SqlStore,
 };
-use crate::ports::{Lost, LostError, Origin, StoreError};
+use crate::ports::{Incarnation, Lost, LostError, Origin, StoreError};
 
 /// The audit log's word for it.
 pub(super) const KIND: &str = "node.lost";
@@ -37,6 +37,13 @@ const LOSE: Sql = Sql {
 const REMOVE: Sql = Sql::same("DELETE FROM nodes WHERE name = $1");
 const VERSION: Sql = Sql::same("SELECT version FROM head");
 
+const LEFT_BEHIND: Sql = timed!(
+    "SELECT CAST(count(*) AS BIGINT), CAST(coalesce(sum(s.granted - s.used + s.refunded), 0) AS BIGINT) \
+     FROM incarnations i JOIN slots s ON s.incarnation = i.incarnation AND s.sealed = 0 \
+     JOIN buckets b ON b.id = s.bucket_id AND b.end_ms > ",
+    " WHERE i.name = $1 AND i.incarnation <> $2 AND s.granted > s.used - s.refunded"
+);
+
 fn encode(lost: Lost) -> String {
     format!("lost:{}:{}", lost.slots, lost.units)
 }
@@ -47,6 +54,14 @@ fn decode(text: &str) -> Option<Lost> {
 }
 
 impl SqlStore {
+    /// See [`crate::ports::NodeStore::left_behind`].
+    pub(super) async fn behind(&self, name: &str, but: Incarnation) -> Result<Lost, StoreError> {
+        let but = but.0.to_string();
+        let rows = self.engine.read(Lane::Data, LEFT_BEHIND, &[Arg::Text(name), Arg::Text(&but)]).await?;
+        let row = rows.first().ok_or_else(|| unreadable("what was left behind", "no row"))?;
+        Ok(Lost { slots: row.count(0)?, units: row.count(1)? })
+    }
+
     /// See [`crate::ports::NodeStore::declare_lost`].
     pub(super) async fn lose(&self, name: &str, origin: &Origin) -> Result<Lost, LostError> {
         let mut session = self.engine.begin(Lane::Data).await?;

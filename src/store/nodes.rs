@@ -142,6 +142,10 @@ impl NodeStore for SqlStore {
         self.call(self.lose(name, origin)).await
     }
 
+    async fn left_behind(&self, name: &str, but: Incarnation) -> Result<Lost, StoreError> {
+        self.call(self.behind(name, but)).await
+    }
+
     async fn open_file(&self, file: Uuid, opens: u64) -> Result<u64, StoreError> {
         let file = file.to_string();
         self.call(async {

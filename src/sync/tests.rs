@@ -77,6 +77,9 @@ impl NodeStore for Registry {
     async fn declare_lost(&self, name: &str, _: &Origin) -> Result<Lost, LostError> {
         Err(LostError::Unknown(name.to_owned()))
     }
+    async fn left_behind(&self, _: &str, _: Incarnation) -> Result<Lost, StoreError> {
+        Ok(Lost { slots: 0, units: 0 })
+    }
     async fn open_file(&self, _: uuid::Uuid, _: u64) -> Result<u64, StoreError> {
         Ok(0)
     }

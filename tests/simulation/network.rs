@@ -165,6 +165,19 @@ impl Network {
         node
     }
 
+    /// Reports are acknowledged by a primary that loses them with all that it did last. (Only of open words: that an
+    /// acknowledged return lasts is what the promises take for granted.)
+    pub fn forget_reports(&mut self) {
+        let open = |call: &mut Call| match &call.request {
+            Request::Flush(totals) => totals.iter().all(|totals| !totals.sealed),
+            _ => false,
+        };
+        for call in self.calls.extract_if(.., open) {
+            let _ = call.tell.send(Ok(Reply::Flush));
+        }
+        self.copies.clear();
+    }
+
     fn break_off(&mut self, tell: oneshot::Sender<Answer>, silently: bool) {
         if silently {
             self.silent.push(tell);

@@ -24,7 +24,8 @@ use plangate::{
         recover,
     },
     ports::{
-        Answer, ChargeError, Heartbeat, Hold, Incarnation, Ledger, NodeStore, RegisterError, Registration,
+        Answer, ChargeError, Heartbeat, Hold, Incarnation, Ledger, NodeStore, PollAnswer, RegisterError,
+        Registration,
     },
     store::memory::Memory,
 };
@@ -62,15 +63,23 @@ type Outcome = Result<Hold, ChargeError>;
 pub struct Process {
     runtime: Runtime,
     pub ledger: EscrowLedger,
-    incarnation: Incarnation,
+    registration: Registration,
     rights: BTreeMap<TenantId, Arc<Rights>>,
     pub applied: Version,
-    epoch: Epoch,
+    /// The epoch in which everything is recorded.
+    reasserted: Epoch,
+    returning: Option<Returning>,
     pub holds: Vec<(Hold, Charged)>,
     waiting: Vec<(Arc<Mutex<Option<Outcome>>>, Charged)>,
     /// Time that has passed and that the process has not noticed.
     behind: Duration,
     pub paused: bool,
+}
+
+/// After a failover, or where the database does not know this run any more, everything is recorded again.
+struct Returning {
+    epoch: Epoch,
+    done: Arc<Mutex<Option<bool>>>,
 }
 
 /// What is there whether the process runs or not.
@@ -127,10 +136,11 @@ impl Node {
         self.process = Some(Process {
             runtime,
             ledger,
-            incarnation,
+            registration,
             rights: self.tenants.iter().map(compile).collect(),
             applied: registered.version,
-            epoch: registered.epoch,
+            reasserted: registered.epoch,
+            returning: None,
             holds: Vec::new(),
             waiting: Vec::new(),
             behind: Duration::ZERO,
@@ -176,28 +186,65 @@ impl Node {
         self.process.as_mut().filter(|process| !process.paused)
     }
 
-    /// Hears of changes and of what others want.
+    /// Hears of changes, of failovers, and of what others want.
     pub fn poll(&mut self) {
         let Some(process) = self.process.as_mut().filter(|process| !process.paused) else { return };
         let beat = Heartbeat {
-            incarnation: process.incarnation,
+            incarnation: process.registration.incarnation,
             applied: process.applied,
             digest: self.catalog.digest.clone(),
-            reasserted: process.epoch,
+            reasserted: process.reasserted,
         };
         let answer = self.store.poll(&beat).now_or_never().unwrap().unwrap();
-        for change in &answer.changes {
-            let rights = tenants::rights(&self.store, &change.tenant, &self.catalog);
-            process.rights.insert(change.tenant.clone(), rights);
-            let applying = process.ledger.apply(&change.tenant);
+        assert!(!answer.superseded, "there is one process of each name");
+        let all = if answer.gap { self.tenants.as_slice() } else { &[] };
+        for tenant in answer.changes.iter().map(|change| &change.tenant).chain(all) {
+            let rights = tenants::rights(&self.store, tenant, &self.catalog);
+            process.rights.insert(tenant.clone(), rights);
+            let applying = process.ledger.apply(tenant);
             process.runtime.spawn(applying);
         }
-        process.ledger.recall(&answer.wanted);
         process.applied = answer.upto;
+        process.return_all(&answer, &self.store);
+        process.ledger.recall(&answer.wanted);
+    }
+
+    /// After a clean stop.
+    pub fn leave(&mut self) {
+        if let Some(process) = self.process.take() {
+            self.store.deregister(process.registration.incarnation).now_or_never().unwrap().unwrap();
+        }
     }
 }
 
 impl Process {
+    fn return_all(&mut self, answer: &PollAnswer, store: &Memory) {
+        if answer.epoch <= self.reasserted && !answer.forgotten {
+            return;
+        }
+        let done = self.returning.as_ref().and_then(|returning| *returning.done.lock().unwrap());
+        let begin = match (&self.returning, done) {
+            (Some(_), None) => false,
+            (Some(returning), Some(true)) if returning.epoch == answer.epoch => {
+                if answer.forgotten {
+                    store.register(&self.registration).now_or_never().unwrap().unwrap();
+                }
+                self.reasserted = answer.epoch;
+                self.returning = None;
+                false
+            }
+            _ => true,
+        };
+        if begin {
+            let (ledger, done) = (self.ledger.clone(), Arc::new(Mutex::new(None)));
+            self.returning = Some(Returning { epoch: answer.epoch, done: Arc::clone(&done) });
+            self.runtime.spawn(async move {
+                let returned = ledger.reassert().await.is_ok();
+                *done.lock().unwrap() = Some(returned);
+            });
+        }
+    }
+
     /// A request. What became of it is there after the next [`Process::drive`].
     pub fn charge(&mut self, tenant: &TenantId, charges: Vec<Charge>, clock: &ManualClock) {
         let (rights, now) = (Arc::clone(&self.rights[tenant]), clock.now());

@@ -39,6 +39,8 @@ struct Seen {
     used: u64,
     refunded: u64,
     sealed: bool,
+    /// Its node was declared lost before it was returned.
+    lost: bool,
 }
 
 impl Seen {
@@ -47,7 +49,7 @@ impl Seen {
     }
 
     fn held(&self) -> u64 {
-        if self.sealed { self.net() } else { self.granted.max(self.net()) }
+        if self.sealed && !self.lost { self.net() } else { self.granted.max(self.net()) }
     }
 }
 
@@ -83,10 +85,16 @@ impl Shadow {
         self.slots.get(bucket).into_iter().flat_map(BTreeMap::values)
     }
 
+    /// What the runs of these incarnations have not returned counts as spent for good.
+    pub fn declare_lost(&mut self, whose: impl Fn(Incarnation) -> bool) {
+        let slots = self.slots.values_mut().flatten().filter(|((incarnation, _), _)| whose(*incarnation));
+        slots.for_each(|(_, seen)| seen.lost |= !seen.sealed);
+    }
+
     /// The last totals of each open slot, with a seal that its owner has not set.
     pub fn open(&self) -> Vec<SlotTotals> {
         let all = self.slots.iter().flat_map(|(bucket, slots)| slots.iter().map(move |slot| (bucket, slot)));
-        let open = all.filter(|(_, (_, seen))| !seen.sealed && seen.granted > seen.used);
+        let open = all.filter(|(_, (_, seen))| !seen.sealed && !seen.lost && seen.granted > seen.used);
         open.map(|(bucket, ((incarnation, seq), seen))| SlotTotals {
             slot: SlotKey { bucket: bucket.clone(), incarnation: *incarnation, seq: *seq },
             end: UnixMillis(i64::MAX),

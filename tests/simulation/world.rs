@@ -11,17 +11,16 @@ use plangate::{
     domain::{
         denial::Denial,
         id::TenantId,
-        period::{AnchorDay, BillingCalendar, Window, Zone},
         time::{UnixMillis, Version},
     },
-    ports::{ChargeError, LedgerStore, RegisterError},
+    ports::{ChargeError, Hold, LedgerStore},
     store::memory::Memory,
 };
 
 use super::{
-    disk::{Disk, Harm},
-    network::{Direct, Network, carry_out},
-    node::{Charged, Node, Start},
+    disk::Disk,
+    network::{Network, carry_out},
+    node::{Charged, Node},
     seed::{Seed, Trace},
     shadow::Shadow,
     tenants::{self, Limits, METERS, REQUESTS, TOKENS},
@@ -31,35 +30,37 @@ use super::{
 const START: UnixMillis = UnixMillis(1_774_914_000_000);
 
 /// 2026-01-31T12:00:00Z.
-const ENROLLED: UnixMillis = UnixMillis(1_769_860_800_000);
+pub const ENROLLED: UnixMillis = UnixMillis(1_769_860_800_000);
 
 /// A tenant as the harness knows it.
-struct Tenant {
-    id: TenantId,
-    limits: Limits,
+pub struct Tenant {
+    pub id: TenantId,
+    pub limits: Limits,
     /// What P1 allows now: while a change is not answered, the greater of the old and the new.
-    allowed: Limits,
-    unanswered: Option<Version>,
+    pub allowed: Limits,
+    pub unanswered: Option<Version>,
 }
 
 pub struct World {
-    seed: Seed,
+    pub seed: Seed,
     pub trace: Trace,
-    store: Arc<Memory>,
+    pub store: Arc<Memory>,
     /// The database's.
-    clock: Arc<ManualClock>,
-    network: Arc<Mutex<Network>>,
-    nodes: Vec<Node>,
-    tenants: Vec<Tenant>,
-    shadow: Arc<Mutex<Shadow>>,
+    pub clock: Arc<ManualClock>,
+    pub network: Arc<Mutex<Network>>,
+    pub nodes: Vec<Node>,
+    pub tenants: Vec<Tenant>,
+    pub shadow: Arc<Mutex<Shadow>>,
     /// How rough the network is, in percent.
-    rough: u64,
+    pub rough: u64,
     pub kills: u64,
     /// A file was lost with what was not recorded yet: its leases stay debited.
     pub uncertain: bool,
+    /// A node was declared lost: what it had not returned is spent.
+    pub written_off: bool,
     pub admitted: u64,
     /// Now and then leases are taken from living nodes, as a time-out would: to see that it is noticed.
-    sabotaged: bool,
+    pub sabotaged: bool,
 }
 
 impl World {
@@ -80,6 +81,7 @@ impl World {
             rough,
             kills: 0,
             uncertain: false,
+            written_off: false,
             admitted: 0,
             sabotaged,
         };
@@ -110,7 +112,7 @@ impl World {
         world
     }
 
-    fn limits(&mut self) -> Limits {
+    pub fn limits(&mut self) -> Limits {
         let mut limit = || if self.seed.chance(15) { 0 } else { self.seed.between(1, 20) };
         Limits { tokens: limit(), requests: limit(), requests_a_day: limit() }
     }
@@ -126,6 +128,8 @@ impl World {
             80..83 => self.change(),
             83..86 => self.pause(),
             93..95 => self.write_back(),
+            95..97 => self.fail_over(),
+            97 => self.declare_lost(),
             86..89 => self.kill_or_start(),
             89..91 => self.stop(),
             91..93 => self.leave_or_return(),
@@ -140,11 +144,11 @@ impl World {
         self.check();
     }
 
-    fn node(&mut self) -> usize {
+    pub fn node(&mut self) -> usize {
         self.seed.below(self.nodes.len())
     }
 
-    fn request(&mut self) {
+    pub fn request(&mut self) {
         // Most of it on one tenant, so that limits are met.
         let (me, whose) = (self.node(), usize::from(self.seed.chance(25)));
         let charges = match self.seed.below(4) {
@@ -160,7 +164,7 @@ impl World {
         process.charge(&tenant, charges, &clock);
     }
 
-    fn end_a_hold(&mut self) {
+    pub fn end_a_hold(&mut self) {
         let (me, how, actual) = (self.node(), self.seed.below(4), self.seed.between(0, 9));
         let pick = self.seed.next();
         let Some(process) = self.nodes[me].active() else { return };
@@ -185,7 +189,7 @@ impl World {
         }
     }
 
-    fn settle(&mut self, charged: &Charged, actual: u64) {
+    pub fn settle(&mut self, charged: &Charged, actual: u64) {
         let Some(reserved) = charged.charges.iter().find(|charge| charge.meter == TOKENS) else { return };
         let reserved = reserved.units.get();
         if actual < reserved {
@@ -197,14 +201,14 @@ impl World {
         }
     }
 
-    fn give_back(&mut self, charged: &Charged, meter: plangate::domain::plan::MeterIx, units: u64) {
+    pub fn give_back(&mut self, charged: &Charged, meter: plangate::domain::plan::MeterIx, units: u64) {
         for bucket in tenants::buckets(&charged.rights, METERS[usize::from(meter.0)].1, charged.now) {
             self.shadow.lock().unwrap().admitted.entry(bucket).or_default().refunded += units;
         }
     }
 
     /// Time passes on all clocks, also on those of processes that do not notice.
-    fn pass(&mut self) {
+    pub fn pass(&mut self) {
         let by = match self.seed.below(10) {
             0 => Duration::from_secs(11),
             1 => Duration::from_secs(self.seed.between(60, 1_300)),
@@ -215,7 +219,7 @@ impl World {
         self.wait(by);
     }
 
-    fn wait(&mut self, by: Duration) {
+    pub fn wait(&mut self, by: Duration) {
         self.clock.advance(by);
         for node in &mut self.nodes {
             node.clock.advance(by);
@@ -225,7 +229,7 @@ impl World {
         }
     }
 
-    fn poll(&mut self) {
+    pub fn poll(&mut self) {
         let me = self.node();
         if !self.network.lock().unwrap().away && !self.seed.chance(self.rough) {
             self.trace.note(format_args!("node {me} polls"));
@@ -233,7 +237,7 @@ impl World {
         }
     }
 
-    fn flush(&mut self) {
+    pub fn flush(&mut self) {
         let me = self.node();
         if let Some(process) = self.nodes[me].active() {
             self.trace.note(format_args!("node {me} flushes"));
@@ -241,7 +245,7 @@ impl World {
         }
     }
 
-    fn change(&mut self) {
+    pub fn change(&mut self) {
         let (whose, limits) = (self.seed.below(self.tenants.len()), self.limits());
         let tenant = &mut self.tenants[whose];
         self.trace.note(format_args!("{}: {limits:?}", tenant.id));
@@ -254,7 +258,7 @@ impl World {
     }
 
     /// Answers changes that all running nodes have applied, or with `pending` all.
-    fn answer_changes(&mut self, pending: bool) {
+    pub fn answer_changes(&mut self, pending: bool) {
         for tenant in &mut self.tenants {
             let Some(version) = tenant.unanswered else { continue };
             let mut running = self.nodes.iter().filter_map(|node| node.process.as_ref());
@@ -275,97 +279,8 @@ impl World {
         }
     }
 
-    fn pause(&mut self) {
-        let me = self.node();
-        if let Some(process) = &mut self.nodes[me].process {
-            process.paused = !process.paused;
-            self.trace.note(format_args!("node {me} paused: {}", process.paused));
-        }
-    }
-
-    fn write_back(&mut self) {
-        let me = self.node();
-        self.nodes[me].disk.write_back();
-    }
-
-    fn kill_or_start(&mut self) {
-        let me = self.node();
-        match self.nodes[me].process.take() {
-            Some(process) => {
-                self.kills += 1;
-                drop(process);
-                let harm = match self.seed.below(20) {
-                    0 | 1 => Harm::PowerLost,
-                    2 => Harm::Torn,
-                    3 => Harm::Flipped,
-                    _ => Harm::None,
-                };
-                self.trace.note(format_args!("node {me} is killed, and its file: {harm:?}"));
-                self.nodes[me].disk.suffer(harm, &mut self.seed);
-                // A page of zeros says that nothing was there: no one can tell, and nothing is credited.
-                self.uncertain |= harm != Harm::None;
-            }
-            None => self.start(me),
-        }
-    }
-
-    fn start(&mut self, me: usize) {
-        loop {
-            let line = Direct {
-                store: Arc::clone(&self.store),
-                shadow: Arc::clone(&self.shadow),
-                lose_an_answer: self.seed.chance(self.rough).into(),
-            };
-            match self.nodes[me].start(line) {
-                Ok(Start { found, set_aside }) => {
-                    self.uncertain |= set_aside;
-                    return self.trace.note(format_args!("node {me} starts and finds {found}"));
-                }
-                // Its former run is not forgotten yet.
-                Err(RegisterError::NameTaken { age, .. }) => {
-                    self.wait(Duration::from_millis(5_001).saturating_sub(age));
-                }
-                Err(error) => panic!("{error}"),
-            }
-        }
-    }
-
-    /// A clean stop and start, where the database is there to take everything.
-    fn stop(&mut self) {
-        let me = self.node();
-        if self.network.lock().unwrap().away || self.nodes[me].active().is_none() {
-            return;
-        }
-        self.trace.note(format_args!("node {me} stops"));
-        self.drain(me);
-        self.nodes[me].process = None;
-        self.wait(Duration::from_secs(6));
-        self.start(me);
-    }
-
-    fn drain(&mut self, me: usize) {
-        let Some(process) = self.nodes[me].active() else { return };
-        process.holds.drain(..).for_each(|(hold, _)| hold.keep());
-        let over = process.drain();
-        for _ in 0..100 {
-            self.drive();
-            if *over.lock().unwrap() {
-                return;
-            }
-            self.deliver_all();
-            self.wait(Duration::from_millis(500));
-        }
-        panic!("node {me} cannot return what it holds");
-    }
-
-    fn leave_or_return(&mut self) {
-        let mut network = self.network.lock().unwrap();
-        network.away = !network.away;
-        self.trace.note(format_args!("the database is away: {}", network.away));
-    }
-
     /// Lets every process do what it can, and notes what became of requests.
-    fn drive(&mut self) {
+    pub fn drive(&mut self) {
         for me in 0..self.nodes.len() {
             let Some(process) = &mut self.nodes[me].process else { continue };
             for (outcome, charged) in process.drive() {
@@ -374,7 +289,7 @@ impl World {
         }
     }
 
-    fn learn(&mut self, me: usize, outcome: Result<plangate::ports::Hold, ChargeError>, charged: Charged) {
+    pub fn learn(&mut self, me: usize, outcome: Result<Hold, ChargeError>, charged: Charged) {
         match outcome {
             Ok(hold) => {
                 self.trace.note(format_args!("node {me}: admitted"));
@@ -397,7 +312,7 @@ impl World {
     }
 
     /// Lets the network do something with what is on its way.
-    fn carry(&mut self) {
+    pub fn carry(&mut self) {
         let calm = self.seed.chance(50);
         for _ in 0..3 {
             if calm && !self.network.lock().unwrap().away {
@@ -410,7 +325,7 @@ impl World {
     }
 
     /// Everything arrives.
-    fn deliver_all(&mut self) {
+    pub fn deliver_all(&mut self) {
         let mut network = self.network.lock().unwrap();
         while !network.calls.is_empty() {
             self.trace.note(format_args!("{} arrives", network.calls[0].request));
@@ -421,7 +336,7 @@ impl World {
         }
     }
 
-    fn carry_some(&mut self) {
+    pub fn carry_some(&mut self) {
         let (store, shadow, random) = (&self.store, &mut *self.shadow.lock().unwrap(), &mut self.seed);
         let mut network = self.network.lock().unwrap();
         if !network.calls.is_empty() {
@@ -456,7 +371,7 @@ impl World {
     }
 
     /// What must hold at any time.
-    fn check(&mut self) {
+    pub fn check(&mut self) {
         let shadow = self.shadow.lock().unwrap();
         for (bucket, admitted) in &shadow.admitted {
             let tenant = self.tenants.iter().find(|tenant| tenant.id == bucket.tenant).unwrap();
@@ -470,85 +385,6 @@ impl World {
             let gross = admitted.charged + admitted.overrun;
             assert!(recorded <= gross, "P3: {recorded} units are recorded, {admitted:?} in {bucket:?}");
             assert!(promised <= held, "{promised} units were admitted and {held} are debited in {bucket:?}");
-        }
-    }
-
-    /// Everything is well again: all that was admitted is recorded, and all that is left can be used.
-    pub fn end(&mut self) {
-        self.trace.note(format_args!("all is well again"));
-        self.network.lock().unwrap().away = false;
-        let nodes = 0..self.nodes.len();
-        for me in nodes.clone() {
-            match &mut self.nodes[me].process {
-                Some(process) => process.paused = false,
-                None => self.start(me),
-            }
-        }
-        for _ in 0..3 {
-            self.drive();
-            self.deliver_all();
-            self.wait(Duration::from_secs(3));
-        }
-        nodes.clone().for_each(|me| self.nodes[me].poll());
-        self.drive();
-        self.answer_changes(false);
-        for me in nodes.clone() {
-            self.drain(me);
-        }
-        self.check();
-        let shadow = self.shadow.lock().unwrap();
-        for bucket in shadow.buckets() {
-            let (recorded, held) = (shadow.net(&bucket), shadow.held(&bucket));
-            let admitted = shadow.admitted.get(&bucket).copied().unwrap_or_default();
-            if self.uncertain {
-                assert!(recorded <= admitted.charged + admitted.overrun, "{admitted:?} {bucket:?}");
-            } else {
-                assert_eq!(recorded, admitted.all(), "P3: {admitted:?} in {bucket:?}");
-                assert_eq!(held, recorded, "all is returned: {bucket:?}");
-            }
-        }
-        drop(shadow);
-        for me in nodes {
-            self.nodes[me].process = None;
-        }
-        self.wait(Duration::from_secs(6));
-        self.start(0);
-        self.use_the_rest();
-        self.trace.note(format_args!("{} units were admitted", self.admitted));
-    }
-
-    /// P2: exactly what the limit leaves above what is debited can be used.
-    fn use_the_rest(&mut self) {
-        let now = self.nodes[0].clock.now();
-        let calendar = BillingCalendar { zone: Zone::UTC, anchor: AnchorDay::of(ENROLLED, &Zone::UTC) };
-        for whose in 0..self.tenants.len() {
-            let (id, limits) = (self.tenants[whose].id.clone(), self.tenants[whose].limits);
-            let left = |window| {
-                let start = calendar.period(window, now).start;
-                let same = |bucket: &&plangate::ports::BucketKey| {
-                    bucket.tenant == id
-                        && bucket.meter.as_str() == "requests"
-                        && (bucket.window, bucket.start) == (window, start)
-                };
-                let shadow = self.shadow.lock().unwrap();
-                let held = shadow.buckets().iter().find(same).map_or(0, |key| shadow.held(key));
-                limits.of("requests", window).unwrap().saturating_sub(held)
-            };
-            let left = left(Window::Month).min(left(Window::Day));
-            let before = self.admitted;
-            for _ in 0..left + 2 {
-                let node = &mut self.nodes[0];
-                let clock = Arc::clone(&node.clock);
-                let process = node.active().unwrap();
-                process.charge(&id, vec![tenants::charge(REQUESTS, 1)], &clock);
-                for _ in 0..4 {
-                    self.drive();
-                    self.deliver_all();
-                }
-                self.check();
-            }
-            // Each counts in the day and in the month.
-            assert_eq!((self.admitted - before) / 2, left, "P2: not all that was left could be used");
         }
     }
 }

@@ -6,9 +6,40 @@ use super::{
     nodes::{beat, registration},
     *,
 };
-use crate::Fixture;
+use crate::{Fixture, Kind};
 
-on_every_store!(what_a_lost_node_held_is_spent, who_is_not_there_is_not_lost, a_node_is_lost_once,);
+on_every_store!(
+    what_a_lost_node_held_is_spent,
+    who_is_not_there_is_not_lost,
+    a_node_is_lost_once,
+    what_earlier_runs_left_behind,
+);
+
+async fn what_earlier_runs_left_behind(on: &Fixture) {
+    let store = &*on.store;
+    let version = done(store, &put("acme")).await.version;
+    let goes_on = |of, epoch| {
+        let end = UnixMillis(i64::from(i32::MAX) * 2_000);
+        SlotTotals { end, ..totals(&bucket("acme", epoch), of, 0, 0) }
+    };
+    for (of, granted) in [(1, 20), (2, 5)] {
+        store.register(&registration("a", of)).await.unwrap();
+        store.grant(&[ask(goes_on(of, 1), version, 0, granted)]).await.unwrap();
+        store.deregister(node(of)).await.unwrap();
+    }
+    // Of a period that is over, of another name, and of one that has returned it.
+    store.grant(&[ask(totals(&bucket("acme", 2), 1, 0, 0), version, 0, 7)]).await.unwrap();
+    store.register(&registration("b", 3)).await.unwrap();
+    store.grant(&[ask(goes_on(3, 1), version, 0, 9)]).await.unwrap();
+    let behind = |slots, units| Lost { slots, units };
+    let over = usize::from(matches!(on.kind, Kind::Memory(..)));
+    assert_eq!(store.left_behind("a", node(2)).await.unwrap(), behind(1 + over as u64, 20 + 7 * over as u64));
+    store.flush(&[sealed(goes_on(1, 1)), sealed(totals(&bucket("acme", 2), 1, 0, 0))]).await.unwrap();
+    assert_eq!(store.left_behind("a", node(2)).await.unwrap(), behind(0, 0));
+    assert_eq!(store.left_behind("a", node(9)).await.unwrap(), behind(1, 5));
+    store.declare_lost("a", &origin()).await.unwrap();
+    assert_eq!(store.left_behind("a", node(9)).await.unwrap(), behind(1, 5), "written off is not returned");
+}
 
 async fn what_a_lost_node_held_is_spent(on: &Fixture) {
     let store = &*on.store;

@@ -296,6 +296,10 @@ impl NodeStore for Fake {
         }
     }
 
+    async fn left_behind(&self, _: &str, _: Incarnation) -> Result<Lost, StoreError> {
+        Ok(Lost { slots: 0, units: 0 })
+    }
+
     async fn open_file(&self, _: uuid::Uuid, _: u64) -> Result<u64, StoreError> {
         Ok(0)
     }

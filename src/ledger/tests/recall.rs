@@ -65,6 +65,16 @@ impl Pair {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_grant_that_was_never_heard_of_is_given_back_too() {
+    let pair = Pair::of(monthly(10));
+    pair.polling(10);
+    pair.world.store.lose_answers.store(1, Ordering::SeqCst);
+    assert_eq!(pair.there(10).await, Err(ChargeError::Unavailable));
+    // The database has granted everything to a node that knows nothing of it.
+    assert_eq!(pair.here(10).await, Ok(()));
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_idle_holder_gives_back_what_another_node_needs() {
     let pair = Pair::of(monthly(5000));
     pair.polling(5000);

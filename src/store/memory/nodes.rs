@@ -12,7 +12,7 @@ use super::{
 use crate::{
     domain::time::UnixMillis,
     ports::{
-        AuditRow, Heartbeat, Incarnation, Lost, LostError, NodeRow, NodeStore, Origin, PollAnswer,
+        AuditRow, BucketKey, Heartbeat, Incarnation, Lost, LostError, NodeRow, NodeStore, Origin, PollAnswer,
         RegisterError, Registered, Registration, Remainder, StoreError, Wanted,
     },
     store::{feed, lost, nodes::LIVE_MILLIS, poll::MOST_WANTED},
@@ -176,6 +176,23 @@ impl NodeStore for Memory {
 
     async fn declare_lost(&self, name: &str, origin: &Origin) -> Result<Lost, LostError> {
         self.state()?.lose(name, origin)
+    }
+
+    async fn left_behind(&self, name: &str, but: Incarnation) -> Result<Lost, StoreError> {
+        let now = self.clock.now();
+        let state = self.state()?;
+        let earlier =
+            |run: &Incarnation| *run != but && state.incarnations.get(run).is_some_and(|of| of == name);
+        let goes_on = |key: &BucketKey| state.book.buckets.get(key).is_some_and(|bucket| bucket.end > now);
+        let mut behind = Lost { slots: 0, units: 0 };
+        for (key, slot) in &state.book.slots {
+            let units = slot.granted.saturating_sub(slot.net());
+            if units > 0 && !slot.sealed && earlier(&key.incarnation) && goes_on(&key.bucket) {
+                behind.slots += 1;
+                behind.units = behind.units.saturating_add(units);
+            }
+        }
+        Ok(behind)
     }
 
     async fn open_file(&self, file: Uuid, opens: u64) -> Result<u64, StoreError> {

@@ -42,7 +42,7 @@ ALTER TABLE slots
     ADD COLUMN lost BIGINT NOT NULL DEFAULT 0,
     ADD COLUMN since_ms BIGINT NOT NULL DEFAULT 0,
     ADD COLUMN counted BIGINT NOT NULL DEFAULT 0;
-CREATE INDEX slots_open ON slots (incarnation) WHERE sealed = 0 AND lost = 0;
+CREATE INDEX slots_open ON slots (incarnation) WHERE sealed = 0;
 
 -- Told apart by the counting's epoch; and how much of it was not counted in a window of each kind.
 ALTER TABLE usage_hours

@@ -35,7 +35,7 @@ CREATE INDEX buckets_by_end ON buckets (end_ms);
 ALTER TABLE slots ADD COLUMN lost INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE slots ADD COLUMN since_ms INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE slots ADD COLUMN counted INTEGER NOT NULL DEFAULT 0;
-CREATE INDEX slots_open ON slots (incarnation) WHERE sealed = 0 AND lost = 0;
+CREATE INDEX slots_open ON slots (incarnation) WHERE sealed = 0;
 
 -- Told apart by the counting's epoch; and how much of it was not counted in a window of each kind.
 CREATE TABLE usage_by_hour (
