@@ -151,9 +151,9 @@ async fn totals_are_recorded_in_their_hour(on: &Fixture) {
     assert_eq!(rows(0, 24).await, [(0, 17), (1, 12)]);
     assert_eq!(rows(1, 2).await, [(1, 12)]);
     assert_eq!(rows(2, 24).await, []);
-    // More given back than charged in an hour shows as none; what is charged then is counted against it.
+    // More given back than charged in an hour: below zero, so that the sum of all hours is what was used.
     on.store.flush(&[at(25, 8, 5)]).await.unwrap();
-    assert_eq!(rows(5, 6).await, [(5, 0)]);
+    assert_eq!(rows(5, 6).await, [(5, -5)]);
     on.store.flush(&[at(35, 8, 5)]).await.unwrap();
     assert_eq!(rows(5, 6).await, [(5, 5)]);
     done(&*on.store, &change("acme", Change::DeleteTenant)).await;

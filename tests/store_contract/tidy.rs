@@ -167,7 +167,7 @@ async fn ledger_files_that_nobody_opens_are_forgotten(on: &Fixture) {
         if let Kind::Memory(clock, _) = &on.kind {
             clock.advance(days(63));
         }
-        on.raw("UPDATE ledger_files SET opened_ms = opened_ms - 63 * 86400000").await;
+        on.raw("UPDATE ledger_files SET opened_ms = opened_ms - 5443200000").await;
     };
     let opens = |of| async move { store.open_file(node(of).0, 0).await.unwrap() };
     for (of, count) in [(1, 3), (2, 4), (3, 5)] {
