@@ -30,7 +30,6 @@ pub(super) enum Code {
     KeyNotFound,
     NodeNotFound,
     MethodNotAllowed,
-    NotAcceptable,
     BodyTimeout,
     IdempotencyConflict,
     KeyTaken,
@@ -64,9 +63,6 @@ impl Code {
             Self::NodeNotFound => (S::NOT_FOUND, "node-not-found", "There is no such node"),
             Self::MethodNotAllowed => {
                 (S::METHOD_NOT_ALLOWED, "method-not-allowed", "This path has no such method")
-            }
-            Self::NotAcceptable => {
-                (S::NOT_ACCEPTABLE, "not-acceptable", "The answer is not available in this form")
             }
             Self::BodyTimeout => (S::REQUEST_TIMEOUT, "body-timeout", "The body did not arrive in time"),
             Self::IdempotencyConflict => {

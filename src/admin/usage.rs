@@ -1,8 +1,12 @@
 //! What a tenant has used, by meter and span of time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use axum::{Json, extract::State};
+use axum::{
+    Json,
+    extract::State,
+    response::{IntoResponse, Response},
+};
 use http::{HeaderMap, header};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -18,7 +22,6 @@ use crate::{
         period::{AnchorDay, BillingCalendar, Period, Window},
         tenant::Tenant,
         time::UnixMillis,
-        units::Units,
     },
     ports::UsageRow,
 };
@@ -98,45 +101,81 @@ fn span(params: &mut Params, calendar: &BillingCalendar, now: UnixMillis) -> Res
     Ok(span)
 }
 
+/// Units by meter and bucket's start, and the bucket's end.
+type Sums = BTreeMap<(String, UnixMillis), (UnixMillis, i64)>;
+
 /// Usage is recorded by hours of UTC: an hour belongs to the bucket in which it begins. Of old usage only the days are
-/// known: asked for hours, the row is the whole day's, as its start and end say.
+/// known: asked for hours, the row is the whole day's, as its start and end say, with those hours of the day in it that are
+/// not rolled up yet or were reported late.
 fn gather(
     rows: Vec<UsageRow>,
     span: Period,
     window: Window,
     calendar: &BillingCalendar,
 ) -> Vec<UsageRowView> {
-    let mut sums: BTreeMap<(String, i64), (i64, Units)> = BTreeMap::new();
+    let day = |row: &UsageRow| calendar.period(Window::Day, row.hour);
+    let rolled_up = rows.iter().filter(|row| row.window == Window::Day);
+    let whole: BTreeSet<_> = rolled_up.map(|row| (row.meter.clone(), day(row).start)).collect();
+    let mut sums = Sums::new();
     for row in rows {
-        let at = row.hour.max(span.start);
         let bucket = match window {
-            Window::Hour if row.window == Window::Day => calendar.period(Window::Day, row.hour),
-            Window::Hour => Period { start: row.hour, end: UnixMillis(row.hour.0.saturating_add(HOUR)) },
-            Window::Day | Window::Week | Window::Month => calendar.period(window, at),
+            Window::Hour => Some(&row)
+                .filter(|_| !whole.is_empty())
+                .map(day)
+                .filter(|day| whole.contains(&(row.meter.clone(), day.start)))
+                .unwrap_or(Period { start: row.hour, end: UnixMillis(row.hour.0.saturating_add(HOUR)) }),
+            Window::Day | Window::Week | Window::Month => calendar.period(window, row.hour.max(span.start)),
         };
-        let sum = sums.entry((row.meter.to_string(), bucket.start.0)).or_insert((bucket.end.0, Units::ZERO));
-        // A late report of an hour whose day is rolled up already stands beside that day for a while.
-        sum.0 = sum.0.max(bucket.end.0);
-        sum.1 = sum.1.saturating_add(row.units);
+        let (_, sum) = sums.entry((row.meter.to_string(), bucket.start)).or_insert((bucket.end, 0));
+        *sum = sum.saturating_add(row.units);
     }
+    net(&mut sums);
     sums.into_iter()
-        .filter(|(_, (_, units))| *units > Units::ZERO)
-        .map(|((meter, start), (end, units))| UsageRowView {
-            meter,
-            start: UnixMillis(start).to_string(),
-            end: UnixMillis(end).to_string(),
-            units: units.get(),
+        .filter_map(|((meter, start), (end, units))| {
+            let units = u64::try_from(units).ok().filter(|units| *units > 0)?;
+            Some(UsageRowView { meter, start: start.to_string(), end: end.to_string(), units })
         })
         .collect()
 }
 
-fn refuse_csv(headers: &HeaderMap) -> Result<(), Problem> {
-    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("*/*");
-    let takes = |types: &[&str]| types.iter().any(|kind| accept.contains(kind));
-    if takes(&["text/csv"]) && !takes(&["application/json", "application/*", "*/*"]) {
-        return Err(Problem::new(Code::NotAcceptable, "CSV is not available yet: ask for application/json"));
+/// What was given back in a later bucket than it was charged in is taken from the buckets before, so that the sum is what
+/// was used.
+fn net(sums: &mut Sums) {
+    let (mut of, mut owed) = (None, 0_i64);
+    for ((meter, _), (_, units)) in sums.iter_mut().rev() {
+        if of.replace(meter) != Some(meter) {
+            owed = 0;
+        }
+        let net = units.saturating_add(owed);
+        (*units, owed) = (net.max(0), net.min(0));
     }
-    Ok(())
+}
+
+/// Whether the client would rather have CSV. Who names both alike, or neither, is given JSON.
+fn wants_csv(headers: &HeaderMap) -> bool {
+    let (mut csv, mut json) = (0.0_f32, 0.0_f32);
+    let ranges = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    for range in ranges.flat_map(|value| value.split(',')) {
+        let mut parts = range.split(';').map(str::trim);
+        let kind = parts.next().unwrap_or_default().to_ascii_lowercase();
+        let weight = parts.find_map(|part| part.strip_prefix("q="));
+        let weight = weight.map_or(1.0, |weight| weight.parse().unwrap_or(0.0));
+        match kind.as_str() {
+            "text/csv" => csv = csv.max(weight),
+            "application/json" | "application/*" => json = json.max(weight),
+            _ => {}
+        }
+    }
+    csv > json
+}
+
+/// As of RFC 4180. No value of a row needs quotes: ids, instants and numbers have neither commas nor quotes.
+fn csv(rows: &[UsageRowView]) -> Response {
+    let mut text = String::from("meter,start,end,units\r\n");
+    for UsageRowView { meter, start, end, units } in rows {
+        text.extend([meter, ",", start, ",", end, ",", &units.to_string(), "\r\n"]);
+    }
+    ([(header::CONTENT_TYPE, "text/csv; charset=utf-8; header=present")], text).into_response()
 }
 
 /// Read what a tenant has used.
@@ -145,16 +184,15 @@ fn refuse_csv(headers: &HeaderMap) -> Result<(), Problem> {
            ("from" = Option<String>, Query, description = "RFC 3339, or a date in the tenant's zone; by default the current billing month's start"),
            ("to" = Option<String>, Query, description = "Likewise, not included; by default the current billing month's end"),
            ("bucket" = Option<String>, Query, description = "hour (UTC), day (the default) or month (the billing month), in the tenant's zone")),
-    responses((status = 200, description = "Its usage", body = UsageView),
-              (status = 406, description = "CSV is not available yet", body = super::problem::ProblemView, content_type = "application/problem+json"),
+    responses((status = 200, description = "Its usage. As CSV (Accept: text/csv) the rows alone, below a line of names",
+               content((UsageView = "application/json"), (String = "text/csv", example = "meter,start,end,units"))),
               ReadErrors))]
 pub(super) async fn get_usage(
     State(shared): State<Shared>,
     TenantPath(id): TenantPath,
     headers: HeaderMap,
     mut params: Params,
-) -> Result<Json<UsageView>, Problem> {
-    refuse_csv(&headers)?;
+) -> Result<Response, Problem> {
     let window = match params.take("bucket").as_deref() {
         Some("hour") => Window::Hour,
         None | Some("day") => Window::Day,
@@ -172,11 +210,16 @@ pub(super) async fn get_usage(
         end: UnixMillis(span.end.0.saturating_add(HOUR - 1).div_euclid(HOUR) * HOUR),
     };
     let rows = shared.tenants.usage(&id, hours).await?;
+    let rows = gather(rows, span, window, &calendar);
+    if wants_csv(&headers) {
+        return Ok(csv(&rows));
+    }
     Ok(Json(UsageView {
         tenant: id.to_string(),
         from: span.start.to_string(),
         to: span.end.to_string(),
         bucket: window.as_str(),
-        rows: gather(rows, span, window, &calendar),
-    }))
+        rows,
+    })
+    .into_response())
 }

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::{
     places::Places,
-    values::{AlgorithmName, ByteSize, Cidr, HeaderText, Origin, Probe, Span, UpstreamUri},
+    values::{AlgorithmName, ByteSize, Cidr, HeaderText, Kept, Origin, Probe, Span, UpstreamUri},
 };
 
 /// Everything that can be configured.
@@ -64,6 +64,9 @@ pub struct Config {
     /// How long a node that hears nothing goes on with what it knows.
     #[serde(default = "defaults::serve_stale")]
     pub serve_stale: Span,
+    /// How long the past is kept.
+    #[serde(default)]
+    pub retention: RetentionConfig,
     /// Where it was read.
     #[serde(skip)]
     pub places: Places,
@@ -240,6 +243,24 @@ pub struct Caps {
 impl Default for Caps {
     fn default() -> Self {
         Self { connections: 10_000, request_head: ByteSize(64 * 1024), tenants_cached: 1_000_000 }
+    }
+}
+
+/// `retention`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default, expecting = "a map of keys")]
+pub struct RetentionConfig {
+    /// Usage by the hour; from then on by the tenant's days.
+    pub usage_hours: Kept,
+    /// Usage by the day.
+    pub usage_days: Kept,
+    /// The audit log.
+    pub audit: Kept,
+}
+
+impl Default for RetentionConfig {
+    fn default() -> Self {
+        Self { usage_hours: Kept::days(92), usage_days: Kept::days(800), audit: Kept::days(400) }
     }
 }
 

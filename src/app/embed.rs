@@ -6,8 +6,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     background::Background,
+    config::RetentionConfig,
     engine::{Engine, EngineParts, NodeGateway},
     issuer::Issuer,
+    settings,
     start::StartError,
 };
 use crate::{
@@ -83,6 +85,7 @@ impl Embedded {
                 unknown: UnknownTenants::Deny,
             },
             catalog: watched.catalog(),
+            retention: settings::retention(&RetentionConfig::default()),
         });
         engine.feed.catch_up().await;
         engine.run(&watched);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::runtime::Handle;
 
-use super::{background::Background, in_force::InForce, obedience::LedgerObeys};
+use super::{background::Background, in_force::InForce, obedience::LedgerObeys, tidying};
 use crate::{
     clock::SystemClock,
     credentials::{Credentials, Prepared},
@@ -15,8 +15,8 @@ use crate::{
     metrics::Metrics,
     pipeline::{Gateway, cors::Cors, observe::Mode},
     policy::Watched,
-    ports::{NodeStore, Registration},
-    store::Store,
+    ports::{Incarnation, NodeStore, Registration},
+    store::{Retention, Store},
     sync::{Feed, FeedParts},
 };
 
@@ -41,6 +41,7 @@ pub(super) struct EngineParts {
     pub(super) key_secret: [u8; 32],
     pub(super) identity: Prepared,
     pub(super) directory: directory::Settings,
+    pub(super) retention: Retention,
 }
 
 /// The adapters behind the stages.
@@ -53,6 +54,9 @@ pub(super) struct Engine {
     background: Background,
     clock: Arc<SystemClock>,
     metrics: Arc<Metrics>,
+    store: Arc<dyn Store>,
+    incarnation: Incarnation,
+    retention: Retention,
 }
 
 impl Engine {
@@ -78,8 +82,9 @@ impl Engine {
             Arc::clone(&metrics),
             parts.directory,
         );
+        let (incarnation, retention) = (registration.incarnation, parts.retention);
         let feed = Feed::new(FeedParts {
-            store: store as Arc<dyn NodeStore>,
+            store: Arc::clone(&store) as Arc<dyn NodeStore>,
             freshness,
             clock: Arc::clone(&clock),
             metrics: Arc::clone(&metrics),
@@ -89,7 +94,19 @@ impl Engine {
             subscribers: vec![Arc::new(LedgerObeys(ledger.clone()))],
         });
         let (credentials, feed) = (Arc::new(credentials), Arc::new(feed));
-        Self { policies, credentials, directory, ledger, feed, background, clock, metrics }
+        Self {
+            policies,
+            credentials,
+            directory,
+            ledger,
+            feed,
+            background,
+            clock,
+            metrics,
+            store,
+            incarnation,
+            retention,
+        }
     }
 
     /// Starts what goes on beside the requests.
@@ -103,6 +120,11 @@ impl Engine {
         background.spawn("token keys", Arc::clone(&self.credentials).run(end()));
         let (ledger, stop) = (self.ledger.clone(), end());
         background.spawn("ledger flush", async move { ledger.run(stop).await });
+        let (store, keep, stop) = (Arc::clone(&self.store), self.retention, end());
+        let pauses = tidying::Pauses::of(self.incarnation);
+        background.spawn("tidying", async move {
+            tidying::run(pauses, || store.tidy(&keep), &stop).await;
+        });
     }
 
     /// The stages over them.

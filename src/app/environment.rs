@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 
 use super::{
-    config::{Config, Issuer},
+    config::{Config, Issuer, RetentionConfig},
     mistake::{self, Mistake},
     places::Places,
+    values::Kept,
 };
-use crate::credentials::Algorithm;
+use crate::{credentials::Algorithm, wire::duration};
 
 /// The file that is read where none is named.
 pub const DEFAULT_FILE: &str = "plangate.yaml";
@@ -67,6 +68,9 @@ const TEXTS: &[&str] = &[
     "timeouts.stream_idle",
     "timeouts.drain",
     "caps.request_head",
+    "retention.usage_hours",
+    "retention.usage_days",
+    "retention.audit",
 ];
 
 /// Keys whose variables hold JSON, and what is expected there.
@@ -84,7 +88,11 @@ const JSON: &[(&str, &str)] = &[
     ("caps", "a map as JSON"),
     ("caps.connections", "a whole number"),
     ("caps.tenants_cached", "a whole number"),
+    ("retention", "a map as JSON"),
 ];
+
+/// Longer than any month.
+const SHORTEST_HOURS: Kept = Kept::days(35);
 
 /// Variables of the same prefix that the shell commands read.
 const OTHERS: &[&str] = &["PLANGATE_ADMIN_URL", "PLANGATE_CONFIG", "PLANGATE_LOG"];
@@ -215,6 +223,7 @@ fn check(config: &Config) -> Result<(), Mistake> {
         return mistake("database", detail);
     }
     check_bounds(config)?;
+    check_retention(&config.retention)?;
     config.identity.jwt.iter().enumerate().try_for_each(|(place, issuer)| check_issuer(place, issuer))
 }
 
@@ -246,6 +255,20 @@ fn check_bounds(config: &Config) -> Result<(), Mistake> {
         return mistake("caps.request_head", format!("`{}`: expected 1KiB to 1MiB", caps.request_head.0));
     }
     Ok(())
+}
+
+fn check_retention(kept: &RetentionConfig) -> Result<(), Mistake> {
+    let RetentionConfig { usage_hours: hours, usage_days: days, audit } = *kept;
+    let at_least = |key: &str, given: Kept, least: Kept, why: &str| {
+        if given.0 >= least.0 {
+            return Ok(());
+        }
+        let (given, least) = (duration::format(given.0), duration::format(least.0));
+        Err((format!("retention.{key}"), format!("`{given}`: expected at least {least}{why}")))
+    };
+    at_least("usage_hours", hours, SHORTEST_HOURS, ", so that a running billing month keeps its hours")?;
+    at_least("usage_days", days, hours, ", as long as retention.usage_hours")?;
+    at_least("audit", audit, Kept::days(1), "")
 }
 
 fn check_issuer(place: usize, issuer: &Issuer) -> Result<(), Mistake> {
@@ -292,6 +315,8 @@ mod tests {
         assert_eq!(config.probe.0, "/.plangate/readyz");
         assert_eq!(config.tenants.unknown, UnknownTenant::Deny);
         assert!(config.admin.token.is_none());
+        let kept = &config.retention;
+        assert_eq!([kept.usage_hours, kept.usage_days, kept.audit], [92, 800, 400].map(Kept::days));
     }
 
     use super::super::config::UnknownTenant;
@@ -305,6 +330,8 @@ mod tests {
                 ("PLANGATE_TENANTS_UNKNOWN", "{\"plan\":\"free\"}"),
                 ("PLANGATE_CAPS_REQUEST_HEAD", "8KiB"),
                 ("PLANGATE_WORKERS", "3"),
+                ("PLANGATE_RETENTION", "{\"audit\":\"3650d\"}"),
+                ("PLANGATE_RETENTION_USAGE_HOURS", "840h"),
                 ("PLANGATE_TRUSTED_PROXIES", "[\"10.0.0.0/8\",\"::1\"]"),
                 ("PLANGATE_NO_SUCH", "x"),
             ],
@@ -314,6 +341,8 @@ mod tests {
         assert_eq!(config.tenants.unknown, UnknownTenant::Plan("free".into()));
         assert_eq!(config.caps.request_head.0, 8192);
         assert_eq!(config.workers, Some(3));
+        let kept = &config.retention;
+        assert_eq!([kept.usage_hours, kept.usage_days, kept.audit], [35, 800, 3650].map(Kept::days));
         assert_eq!(config.trusted_proxies.len(), 2);
         let config = with(LEAST, &[("PLANGATE_TENANTS_UNKNOWN", "deny")]).unwrap();
         assert_eq!(config.tenants.unknown, UnknownTenant::Deny);

@@ -20,6 +20,7 @@ pub mod start;
 mod start_error;
 mod switch;
 pub mod telemetry;
+mod tidying;
 pub mod values;
 mod words;
 mod workers;

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use super::{
-    config::{Config, UnknownTenant},
+    config::{Config, RetentionConfig, UnknownTenant},
     mistake,
     readiness::ReadinessBoard,
     start::StartError,
@@ -14,6 +14,7 @@ use crate::{
     domain::{catalog::Catalog, id::PlanId},
     http,
     metrics::Metrics,
+    store::Retention,
 };
 
 /// What the listener and the proxy are told.
@@ -56,6 +57,11 @@ pub(super) fn directory(config: &Config, catalog: &Catalog) -> Result<directory:
     };
     let (capacity, serve_stale) = (config.caps.tenants_cached, config.serve_stale.0);
     Ok(directory::Settings { capacity, serve_stale, unknown })
+}
+
+/// What the store's housekeeping is told.
+pub(super) const fn retention(kept: &RetentionConfig) -> Retention {
+    Retention { usage_hours: kept.usage_hours.0, usage_days: kept.usage_days.0, audit: kept.audit.0 }
 }
 
 /// What the authenticator is told.

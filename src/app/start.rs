@@ -216,6 +216,7 @@ impl Ground {
             identity,
             directory,
             catalog: self.watched.catalog(),
+            retention: settings::retention(&self.config.retention),
         }))
     }
 

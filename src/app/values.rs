@@ -75,6 +75,29 @@ impl<'de> Deserialize<'de> for Span {
     }
 }
 
+/// How long something is kept, such as `400d`: it may be many years.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kept(pub Duration);
+
+impl Kept {
+    /// The longest: a hundred years.
+    const LONGEST_DAYS: u64 = 36_525;
+
+    /// Whole days.
+    #[must_use]
+    pub const fn days(days: u64) -> Self {
+        Self(Duration::from_secs(days * 86_400))
+    }
+}
+
+impl<'de> Deserialize<'de> for Kept {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let expected = format!("a duration such as 36h or 400d, at most {}d", Self::LONGEST_DAYS);
+        let longest = Self::days(Self::LONGEST_DAYS).0;
+        text(deserializer, &expected, |text| duration::parse_up_to(text, longest).ok().map(Self))
+    }
+}
+
 /// A number of bytes such as `64KiB`, or a plain number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ByteSize(pub usize);

@@ -9,7 +9,6 @@ use crate::domain::{
     period::{Period, Window},
     tenant::Tenant,
     time::{UnixMillis, Version},
-    units::Units,
 };
 
 /// Tenants, their keys and what was changed when.
@@ -171,6 +170,6 @@ pub struct UsageRow {
     pub hour: UnixMillis,
     /// `Hour`, or `Day` where the hours were rolled up.
     pub window: Window,
-    /// Units charged in it, less what was given back.
-    pub units: Units,
+    /// Units charged in it, less what was given back in it: below zero where that was charged before.
+    pub units: i64,
 }

@@ -28,7 +28,6 @@ use crate::{
         period::{Period, Window},
         tenant::Tenant,
         time::{Epoch, UnixMillis, Version},
-        units::Units,
     },
     ports::{
         AuditRow, ChangeRow, Committed, ExecuteError, KeyStore, Origin, Snapshot, StoreError, TenantStore,
@@ -152,7 +151,7 @@ impl TenantStore for Memory {
             meter,
             hour: start,
             window,
-            units: Units::saturating(u64::try_from(units).unwrap_or(0)),
+            units,
         };
         Ok(sums.into_iter().map(row).collect())
     }
@@ -182,8 +181,8 @@ impl Store for Memory {
     }
 
     async fn tidy(&self, keep: &Retention) -> Result<Tidied, StoreError> {
-        let old = Cutoffs::at(self.clock.now(), keep);
-        Ok(self.state()?.tidy(old))
+        let now = self.clock.now();
+        Ok(self.state()?.tidy(now, Cutoffs::at(now, keep)))
     }
 
     async fn close(&self) {

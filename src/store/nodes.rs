@@ -60,9 +60,10 @@ const FILE: Sql = Sql {
     postgres: "SELECT opens FROM ledger_files WHERE file = $1 FOR UPDATE",
     sqlite: "SELECT opens FROM ledger_files WHERE file = $1",
 };
-const OPENED: Sql = Sql::same(
-    "INSERT INTO ledger_files (file, opens) VALUES ($1, $2) ON CONFLICT (file) DO UPDATE SET \
-     opens = CASE WHEN ledger_files.opens < excluded.opens THEN excluded.opens ELSE ledger_files.opens END",
+const OPENED: Sql = timed!(
+    "INSERT INTO ledger_files (file, opens, opened_ms) VALUES ($1, $2, ",
+    ") ON CONFLICT (file) DO UPDATE SET opened_ms = excluded.opened_ms, \
+     opens = CASE WHEN ledger_files.opens < excluded.opens THEN excluded.opens ELSE ledger_files.opens END"
 );
 const NODES: Sql =
     timed!("SELECT name, incarnation, applied, digest, ", " - beat_ms FROM nodes ORDER BY name");

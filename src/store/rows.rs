@@ -11,7 +11,6 @@ use crate::{
         period::{AnchorDay, Window, Windows, Zone},
         tenant::{Subscription, SubscriptionState, Tenant},
         time::{UnixMillis, Version},
-        units::Units,
     },
     ports::{AuditRow, BucketKey, ChangeRow, Incarnation, SlotKey, SlotTotals, StoreError, UsageRow},
     wire::overrides,
@@ -131,7 +130,7 @@ pub(super) fn usage(record: &Record) -> Result<UsageRow, StoreError> {
         meter: MeterId::parse(&record.text(0)?).map_err(|error| unreadable("a meter's id", error))?,
         hour: instant(record, 1)?,
         window: if record.flag(3)? { Window::Day } else { Window::Hour },
-        units: Units::saturating(u64::try_from(record.int(2)?).unwrap_or(0)),
+        units: record.int(2)?,
     })
 }
 

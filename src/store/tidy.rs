@@ -44,13 +44,16 @@ pub struct Tidied {
     pub buckets: u64,
     /// Lines of the audit log that were deleted.
     pub audit: u64,
+    /// Ledger files that were forgotten: nobody has opened them for long.
+    pub files: u64,
     /// There is more to do at once.
     pub more: bool,
 }
 
 /// Rows of each kind in one call.
 pub(super) const AT_ONCE: u64 = 5_000;
-/// How long a bucket is kept after its end, for a late report.
+/// How long a bucket is kept after its end, for a late report, and a ledger file after its last use: by then the months
+/// of whatever it held are over.
 const BUCKETS_KEPT: i64 = 62 * DAY;
 const LEAST_HOURS: i64 = 10 * DAY;
 const DAY: i64 = 86_400_000;
@@ -117,6 +120,14 @@ const OLD_BUCKETS: Sql = Sql {
     sqlite: "SELECT b.id FROM buckets b WHERE b.end_ms < $1 AND NOT EXISTS (SELECT 1 FROM slots s \
                WHERE s.bucket_id = b.id AND s.sealed = 0 AND s.lost = 0) ORDER BY b.end_ms LIMIT $2",
 };
+// A node may run for longer than its file would be kept: it is in use while the node is registered.
+const FILES_IN_USE: Sql = Sql::same(
+    "UPDATE ledger_files SET opened_ms = $1 WHERE opened_ms < $2 AND file IN (SELECT file FROM nodes)",
+);
+const DELETE_FILES: Sql = Sql::same(
+    "DELETE FROM ledger_files WHERE opened_ms < $1 AND file IN (\
+     SELECT file FROM ledger_files WHERE opened_ms < $1 ORDER BY opened_ms LIMIT $2)",
+);
 const DELETE_SLOTS: Sql =
     bulk!("DELETE FROM slots WHERE bucket_id IN (SELECT CAST(v->>0 AS BIGINT) FROM", ")");
 const DELETE_BUCKETS: Sql = bulk!("DELETE FROM buckets WHERE id IN (SELECT CAST(v->>0 AS BIGINT) FROM", ")");
@@ -134,8 +145,9 @@ impl SqlStore {
         let days = session.run(DELETE_DAYS, &[Arg::Int(old.days.0), Arg::Int(most)]).await?;
         let audit = session.run(DELETE_AUDIT, &[Arg::Int(old.audit.0), Arg::Int(most)]).await?;
         session.commit().await?;
-        let more = [hours, buckets, days, audit].contains(&AT_ONCE);
-        Ok(Tidied { hours, days, buckets, audit, more })
+        let files = self.forget_files(now, old.buckets, most).await?;
+        let more = [hours, buckets, days, audit, files].contains(&AT_ONCE);
+        Ok(Tidied { hours, days, buckets, audit, files, more })
     }
 
     async fn roll_up(&self, before: UnixMillis, most: i64) -> Result<u64, StoreError> {
@@ -161,6 +173,15 @@ impl SqlStore {
         }
         session.commit().await?;
         Ok(rolled)
+    }
+
+    async fn forget_files(&self, now: UnixMillis, before: UnixMillis, most: i64) -> Result<u64, StoreError> {
+        let mut session = self.engine.begin(Lane::Data).await?;
+        let day = Arg::Int(now.0.saturating_sub(DAY));
+        session.run(FILES_IN_USE, &[Arg::Int(now.0), day]).await?;
+        let files = session.run(DELETE_FILES, &[Arg::Int(before.0), Arg::Int(most)]).await?;
+        session.commit().await?;
+        Ok(files)
     }
 
     async fn delete_buckets(&self, before: UnixMillis, most: i64) -> Result<u64, StoreError> {

@@ -126,6 +126,15 @@ const BAD: &[(&str, &str, &[&str])] = &[
     ("caps: { request_head: 1 }", "caps.request_head", &["`1`", "1KiB to 1MiB"]),
     ("caps: { tenants_cached: -5 }", "caps.tenants_cached", &["`-5`", "a whole number"]),
     ("serve_stale: soon", "serve_stale", &["`soon`", "10m"]),
+    ("serve_stale: 367d", "serve_stale", &["`367d`", "at most 366d"]),
+    ("retention: { usage_hours: 34d }", "retention.usage_hours", &["`34d`", "at least 35d", "billing month"]),
+    ("retention: { usage_hours: 800h }", "retention.usage_hours", &["`800h`", "at least 35d"]),
+    ("retention: { usage_days: 60d }", "retention.usage_days", &["`60d`", "at least 92d", "usage_hours"]),
+    ("retention: { usage_days: 36526d }", "retention.usage_days", &["`36526d`", "at most 36525d"]),
+    ("retention: { audit: 23h }", "retention.audit", &["`23h`", "at least 1d"]),
+    ("retention: { audit: 400 }", "retention.audit", &["`400`", "400d"]),
+    ("retention: { usage: 92d }", "retention.usage", &["unknown key", "`usage_hours`"]),
+    ("retention: 92d", "retention", &["`92d`", "a map of keys"]),
     ("lisen: 127.0.0.1:1", "lisen", &["unknown key", "`listen`"]),
 ];
 
@@ -181,6 +190,9 @@ async fn a_bad_variable_is_named() {
         ("PLANGATE_ADMIN", "{\"token\":\"hunter2\"", "admin", &["a map as JSON"]),
         ("PLANGATE_ADMIN", "\"hunter2\"", "admin", &["a map of keys"]),
         ("PLANGATE_CORS_ORIGINS", "[\"x\"]", "cors.origins[0]", &["`x`"]),
+        ("PLANGATE_RETENTION_USAGE_HOURS", "10d", "retention.usage_hours", &["`10d`", "at least 35d"]),
+        ("PLANGATE_RETENTION_AUDIT", "ever", "retention.audit", &["`ever`", "400d"]),
+        ("PLANGATE_RETENTION", "92d", "retention", &["a map as JSON"]),
         ("PLANGATE_DATABASE", "redis://:hunter2@h", "database", &["redis"]),
     ] {
         let refusal = with_variable(name, value).await;
@@ -382,6 +394,9 @@ async fn variables_win_over_the_file_and_need_none() {
         ("PLANGATE_CAPS_CONNECTIONS", "50"),
         ("PLANGATE_CAPS_TENANTS_CACHED", "10"),
         ("PLANGATE_SERVE_STALE", "0"),
+        ("PLANGATE_RETENTION", "{\"usage_hours\":\"840h\",\"usage_days\":\"1d\"}"),
+        ("PLANGATE_RETENTION_USAGE_DAYS", "3660d"),
+        ("PLANGATE_RETENTION_AUDIT", "7300d"),
         ("PLANGATE_NO_SUCH_KEY", "hunter2"),
     ];
     setup.environment = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();

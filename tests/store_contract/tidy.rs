@@ -8,14 +8,19 @@ use plangate::{
     store::{Retention, Tidied},
 };
 
-use super::{nodes::beat, *};
-use crate::{Fixture, open};
+use super::{
+    nodes::{beat, registration},
+    *,
+};
+use crate::{Fixture, Kind, open};
 
 on_every_store!(
     hours_become_days_of_the_tenant,
+    what_is_given_back_later_is_taken_off,
     buckets_that_are_over_go_with_their_slots,
     old_lines_of_the_audit_log_go,
     several_nodes_tidy_at_once,
+    ledger_files_that_nobody_opens_are_forgotten,
 );
 
 const HOUR: i64 = 3_600_000;
@@ -34,10 +39,10 @@ fn old() -> i64 {
     START.0.div_euclid(DAY) * DAY - 200 * DAY
 }
 
-async fn usage(on: &Fixture) -> Vec<(i64, Window, u64)> {
+async fn usage(on: &Fixture) -> Vec<(i64, Window, i64)> {
     let span = Period { start: UnixMillis(0), end: UnixMillis(i64::MAX) };
     let rows = on.store.usage(&tenant("acme"), span).await.unwrap();
-    rows.iter().map(|row| (row.hour.0, row.window, row.units.get())).collect()
+    rows.iter().map(|row| (row.hour.0, row.window, row.units)).collect()
 }
 
 async fn hours_become_days_of_the_tenant(on: &Fixture) {
@@ -65,6 +70,22 @@ async fn hours_become_days_of_the_tenant(on: &Fixture) {
     let tidied = on.store.tidy(&Retention { usage_hours: Duration::ZERO, ..shorter }).await.unwrap();
     assert_eq!(usage(on).await, [recent], "hours that a week may ask for stay, whatever is wished");
     assert_eq!(tidied.days, 2);
+}
+
+async fn what_is_given_back_later_is_taken_off(on: &Fixture) {
+    done(&*on.store, &put("acme")).await;
+    let report = |used, refunded, at| SlotTotals {
+        at: UnixMillis(at),
+        ..totals(&bucket("acme", 1), 1, used, refunded)
+    };
+    for totals in [report(10, 0, old()), report(10, 4, old() + HOUR), report(11, 4, old() + DAY)] {
+        on.store.flush(&[totals]).await.unwrap();
+    }
+    let next = old() + DAY;
+    let hours = [(old(), Window::Hour, 10), (old() + HOUR, Window::Hour, -4), (next, Window::Hour, 1)];
+    assert_eq!(usage(on).await, hours);
+    on.store.tidy(&keep()).await.unwrap();
+    assert_eq!(usage(on).await, [(old(), Window::Day, 6), (next, Window::Day, 1)]);
 }
 
 async fn buckets_that_are_over_go_with_their_slots(on: &Fixture) {
@@ -136,6 +157,32 @@ async fn several_nodes_tidy_at_once(on: &Fixture) {
     }
     assert_eq!(nodes.join_all().await.iter().sum::<u64>(), ROWS);
     let rows = usage(on).await;
-    assert_eq!(rows.iter().map(|(.., units)| units).sum::<u64>(), ROWS);
+    assert_eq!(u64::try_from(rows.iter().map(|(.., units)| units).sum::<i64>()), Ok(ROWS));
     assert!(rows.len() <= 501 && rows.iter().all(|(_, window, _)| *window == Window::Day));
+}
+
+async fn ledger_files_that_nobody_opens_are_forgotten(on: &Fixture) {
+    let store = &*on.store;
+    let two_months_pass = || async {
+        if let Kind::Memory(clock, _) = &on.kind {
+            clock.advance(days(63));
+        }
+        on.raw("UPDATE ledger_files SET opened_ms = opened_ms - 5443200000").await;
+    };
+    let opens = |of| async move { store.open_file(node(of).0, 0).await.unwrap() };
+    for (of, count) in [(1, 3), (2, 4), (3, 5)] {
+        store.open_file(node(of).0, count).await.unwrap();
+    }
+    store.register(&registration("a", 1)).await.unwrap();
+    assert_eq!(store.tidy(&keep()).await.unwrap(), Tidied::default(), "all of them are young");
+    two_months_pass().await;
+    assert_eq!(opens(2).await, 4, "opened again");
+    assert_eq!(store.tidy(&keep()).await.unwrap(), Tidied { files: 1, ..Tidied::default() });
+    // A run may be longer than that. From its end on its file is kept like any other.
+    store.deregister(node(1)).await.unwrap();
+    assert_eq!(store.tidy(&keep()).await.unwrap(), Tidied::default());
+    assert_eq!((opens(1).await, opens(2).await, opens(3).await), (3, 4, 0));
+    two_months_pass().await;
+    assert_eq!(store.tidy(&keep()).await.unwrap(), Tidied { files: 3, ..Tidied::default() });
+    assert_eq!(opens(1).await, 0);
 }

@@ -2,6 +2,7 @@
 
 mod errors;
 mod fakes;
+mod history;
 mod reads;
 mod socket;
 mod writes;

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::{
     Memory,
-    state::{Node, Outcome, State},
+    state::{File, Node, Outcome, State},
 };
 use crate::{
     domain::time::UnixMillis,
@@ -196,10 +196,10 @@ impl NodeStore for Memory {
     }
 
     async fn open_file(&self, file: Uuid, opens: u64) -> Result<u64, StoreError> {
+        let used = self.clock.now();
         let mut state = self.state()?;
-        let known = state.files.entry(file).or_default();
-        let before = *known;
-        *known = before.max(opens);
+        let before = state.files.get(&file).map_or(0, |known| known.opens);
+        state.files.insert(file, File { opens: before.max(opens), used });
         Ok(before)
     }
 

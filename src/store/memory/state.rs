@@ -34,8 +34,7 @@ pub(super) struct State {
     pub(super) nodes: BTreeMap<String, Node>,
     /// The name of every run, also of those that are over.
     pub(super) incarnations: HashMap<Incarnation, String>,
-    /// How often each ledger file was opened.
-    pub(super) files: HashMap<uuid::Uuid, u64>,
+    pub(super) files: HashMap<uuid::Uuid, File>,
     /// Usage by days, once it is old.
     pub(super) days: BTreeMap<(TenantId, MeterId, UnixMillis), i64>,
     pub(super) epoch: Epoch,
@@ -48,6 +47,14 @@ pub(super) struct State {
 pub(super) enum Outcome {
     Change(Committed),
     Lost(Lost),
+}
+
+/// A ledger file.
+pub(super) struct File {
+    /// How often it was opened.
+    pub(super) opens: u64,
+    /// When that was last, or it belonged to a registered node.
+    pub(super) used: UnixMillis,
 }
 
 pub(super) struct Node {

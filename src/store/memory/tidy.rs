@@ -2,23 +2,29 @@
 
 use super::state::State;
 use crate::{
-    domain::period::Zone,
+    domain::{period::Zone, time::UnixMillis},
     store::tidy::{AT_ONCE, Cutoffs, Tidied, day_of},
 };
 
 impl State {
     /// See [`crate::store::Store::tidy`].
-    pub(super) fn tidy(&mut self, old: Cutoffs) -> Tidied {
+    pub(super) fn tidy(&mut self, now: UnixMillis, old: Cutoffs) -> Tidied {
         let (hours, buckets) = (self.roll_up(old), self.delete_buckets(old));
         let days = self.days.len();
         self.days.retain(|(_, _, day), _| *day >= old.days);
         let audit = self.audit.len();
         self.audit.retain(|row| row.at >= old.audit);
+        let files = self.files.len();
+        for node in self.nodes.values() {
+            self.files.entry(node.file).and_modify(|file| file.used = now);
+        }
+        self.files.retain(|_, file| file.used >= old.buckets);
         Tidied {
             hours,
             days: (days - self.days.len()) as u64,
             buckets,
             audit: (audit - self.audit.len()) as u64,
+            files: (files - self.files.len()) as u64,
             more: hours == AT_ONCE,
         }
     }

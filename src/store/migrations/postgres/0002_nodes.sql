@@ -22,9 +22,11 @@ CREATE TABLE incarnations (
 CREATE INDEX incarnations_of_name ON incarnations (name);
 INSERT INTO incarnations (incarnation, name, started_ms) SELECT incarnation, name, beat_ms FROM nodes;
 
+-- `opened_ms`: when it was opened last, or belonged to a registered node.
 CREATE TABLE ledger_files (
-    file  TEXT COLLATE "C" PRIMARY KEY,
-    opens BIGINT NOT NULL
+    file      TEXT COLLATE "C" PRIMARY KEY,
+    opens     BIGINT NOT NULL,
+    opened_ms BIGINT NOT NULL
 );
 
 -- `allocated` and `used` include `seeded`: what was used in the window without being counted in it. `confirmed`: the
