@@ -4,6 +4,14 @@
 
 #[path = "ledger/calls.rs"]
 mod calls;
+#[path = "ledger/cluster.rs"]
+mod cluster;
+#[path = "ledger/grants.rs"]
+mod grants;
+#[path = "ledger/observer.rs"]
+mod observer;
+#[path = "ledger/postgres.rs"]
+mod postgres;
 #[path = "decide/report.rs"]
 mod report;
 #[path = "ledger/world.rs"]
@@ -48,6 +56,7 @@ fn main() {
     criterion.final_summary();
     report::print("spend", &rows, timed);
     calls::print(if timed { 600 } else { 5 });
+    postgres::print(timed);
     let (known, active) = if timed { (1_000_000, 100_000) } else { (1_000, 100) };
     print_memory(known, active);
 }

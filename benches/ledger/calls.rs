@@ -111,7 +111,7 @@ async fn run(traffic: &Traffic, seconds: u64) {
     let flushing = handle.spawn(async move { flushing.run(end).await });
     let mut tenants: Vec<Arc<Rights>> = Vec::new();
     for n in 0..traffic.tenants {
-        tenants.push(world::enroll(&store, &format!("t{n}"), traffic.limit).await);
+        tenants.push(world::enroll(&*store, &format!("t{n}"), traffic.limit).await);
     }
     let mut admitted = 0;
     // Each second in as many parts as each tenant has requests in it.

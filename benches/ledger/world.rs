@@ -69,7 +69,7 @@ impl Node {
     /// Makes a tenant known to the store. Its rights.
     pub fn enroll(&self, tenant: &str) -> Arc<Rights> {
         let memory = self.memory.as_ref().unwrap();
-        self.runtime.block_on(enroll(memory, tenant, TENANT_LIMIT))
+        self.runtime.block_on(enroll(&**memory, tenant, TENANT_LIMIT))
     }
 }
 
@@ -90,12 +90,12 @@ pub fn parts(
 }
 
 /// Makes a tenant known to the store. Its rights, of the version that the store calls current.
-pub async fn enroll(memory: &Memory, tenant: &str, limit: u64) -> Arc<Rights> {
+pub async fn enroll(store: &dyn TenantStore, tenant: &str, limit: u64) -> Arc<Rights> {
     let origin =
         Origin { at: UnixMillis(0), actor: "bench".into(), source: "bench".into(), idempotency: None };
     let change = Change::Enroll { plan: PlanId::parse("pro").unwrap() };
     let command = Command { tenant: TenantId::parse(tenant).unwrap(), change };
-    let done = memory.execute(&command, &origin).await.unwrap();
+    let done = store.execute(&command, &origin).await.unwrap();
     rights_of(tenant, limit, done.version)
 }
 
