@@ -12,7 +12,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{
-    Shared, instants,
+    Shared, compile, instants,
     openapi::ReadErrors,
     params::{Params, TenantPath},
     problem::{Code, Problem},
@@ -44,6 +44,9 @@ pub(super) struct UsageView {
     bucket: &'static str,
     /// Rows with units only, by meter, then oldest first.
     rows: Vec<UsageRowView>,
+    /// By meter: units of the current billing month, not in the rows, that nodes which are gone were granted and may have
+    /// used. The quota counts them. Empty where there are none, or where the span is over.
+    uncertain: BTreeMap<String, u64>,
 }
 
 /// Units of one meter in one span of time.
@@ -151,6 +154,25 @@ fn net(sums: &mut Sums) {
     }
 }
 
+/// Units of the current month that were granted and neither recorded nor returned.
+async fn uncertain(
+    shared: &Shared,
+    tenant: &Tenant,
+    now: UnixMillis,
+) -> Result<BTreeMap<String, u64>, Problem> {
+    // Usage can be read also of a tenant whose plan the policies lack.
+    let Ok(rights) = compile(tenant, &shared.policies.catalog()) else { return Ok(BTreeMap::new()) };
+    if rights.entitlement.is_none() {
+        return Ok(BTreeMap::new());
+    }
+    let meters = shared.ledger.usage(&rights, now).await?;
+    let of_month = meters.into_iter().filter_map(|entry| {
+        let month = entry.windows.iter().find(|entry| entry.window == Window::Month)?;
+        Some((entry.meter.to_string(), month.uncertain.get())).filter(|(_, units)| *units > 0)
+    });
+    Ok(of_month.collect())
+}
+
 /// Whether the client would rather have CSV. Who names both alike, or neither, is given JSON.
 fn wants_csv(headers: &HeaderMap) -> bool {
     let (mut csv, mut json) = (0.0_f32, 0.0_f32);
@@ -202,7 +224,8 @@ pub(super) async fn get_usage(
     let tenant = shared.find(&id).await?;
     let calendar = calendar(&tenant)
         .ok_or_else(|| Problem::new(Code::Internal, "the tenant's months cannot be computed"))?;
-    let span = span(&mut params, &calendar, shared.clock.now())?;
+    let now = shared.clock.now();
+    let span = span(&mut params, &calendar, now)?;
     params.finish()?;
     // Whole hours: what was used in the hours that the span cuts is not known any finer.
     let hours = Period {
@@ -214,12 +237,15 @@ pub(super) async fn get_usage(
     if wants_csv(&headers) {
         return Ok(csv(&rows));
     }
+    let uncertain =
+        if span.contains(now) { uncertain(&shared, &tenant, now).await? } else { BTreeMap::new() };
     Ok(Json(UsageView {
         tenant: id.to_string(),
         from: span.start.to_string(),
         to: span.end.to_string(),
         bucket: window.as_str(),
         rows,
+        uncertain,
     })
     .into_response())
 }

@@ -52,6 +52,11 @@ impl Usage {
         let answer = self.connection.call(call).await?;
         let rows = rows(&answer);
         show(self.connection.output, &answer, &rows)?;
+        for (meter, units) in answer.get("uncertain").and_then(Value::as_object).into_iter().flatten() {
+            note(&format!(
+                "{units} `{meter}` of this month may have been used by a node that is gone; the quota counts them"
+            ));
+        }
         if rows.len() == 0 {
             note(&format!("nothing was used from {} to {}", field(&answer, "/from"), field(&answer, "/to")));
         }

@@ -288,7 +288,11 @@ async fn gather(
     for (slot, hear) in answers {
         match hear.await {
             Ok(Verdict::Again) => {}
-            Ok(Verdict::Later) => tokio::time::sleep(LATER).await,
+            Ok(Verdict::Later) => {
+                // It may be this node's own report that is missing.
+                shared.world.freshness.poll_soon();
+                tokio::time::sleep(LATER).await;
+            }
             Ok(Verdict::Unavailable) | Err(_) => return Err(ChargeError::Unavailable),
             Ok(Verdict::Stale) => {
                 news(shared, rights, &slot).await;

@@ -101,6 +101,7 @@ async fn usage_in_the_tenants_own_days_and_months() {
         row("2026-11-20T23:00:00Z", 8),
         row("2026-11-21T05:00:00Z", 0),
     ];
+    api.world.used.lock().unwrap().insert(("requests", Window::Month), (14, 3));
     let path = "/v1/tenants/acme/usage";
     let usage = api.ok("GET", path, "").await;
     assert_eq!(
@@ -109,8 +110,10 @@ async fn usage_in_the_tenants_own_days_and_months() {
             {"meter": "requests", "start": "2026-11-14T23:00:00Z", "end": "2026-11-15T23:00:00Z", "units": 2},
             {"meter": "requests", "start": "2026-11-19T23:00:00Z", "end": "2026-11-20T23:00:00Z", "units": 4},
             {"meter": "requests", "start": "2026-11-20T23:00:00Z", "end": "2026-11-21T23:00:00Z", "units": 8},
-        ]})
+        ], "uncertain": {"requests": 3}})
     );
+    let earlier = api.ok("GET", &format!("{path}?from=2026-01-01&to=2026-02-01"), "").await;
+    assert_eq!(earlier["uncertain"], json!({}), "what is uncertain is of the current month");
     let months = api.ok("GET", &format!("{path}?bucket=month&from=2026-11-01&to=2026-12-01"), "").await;
     let units: Vec<_> = months["rows"].as_array().unwrap().iter().map(|r| r["units"].clone()).collect();
     assert_eq!((units, &months["from"]), (vec![json!(1), json!(14)], &json!("2026-10-31T23:00:00Z")));
