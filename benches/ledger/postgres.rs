@@ -46,13 +46,13 @@ const MODEST: u64 = 6_000_000;
 
 const TRAFFIC: [Traffic; 5] = [
     Traffic { what: "2 nodes at rest", nodes: 2, limit: FAR, a_second: 0, seconds: 10, before: 0 },
-    Traffic { what: "100/s, limit 300,000,000", nodes: 1, limit: FAR, a_second: 100, seconds: 60, before: 1 },
+    Traffic { what: "100/s, limit 300,000,000", nodes: 1, limit: FAR, a_second: 100, seconds: 30, before: 1 },
     Traffic {
         what: "100/s, limit 6,000,000",
         nodes: 1,
         limit: MODEST,
         a_second: 100,
-        seconds: 120,
+        seconds: 60,
         before: 1,
     },
     Traffic {
@@ -63,7 +63,7 @@ const TRAFFIC: [Traffic; 5] = [
         seconds: 10,
         before: 0,
     },
-    Traffic { what: "2 x 1,000/s, exhausted", nodes: 2, limit: 10, a_second: 1_000, seconds: 20, before: 10 },
+    Traffic { what: "2 x 1,000/s, exhausted", nodes: 2, limit: 10, a_second: 1_000, seconds: 10, before: 10 },
 ];
 
 /// Measures and prints, or says that there is no database.
