@@ -2,6 +2,9 @@
 #![allow(clippy::unwrap_used, reason = "what cannot be set up cannot be measured")]
 #![allow(missing_docs, reason = "nobody uses a bench as a library")]
 
+mod atomic {
+    pub use std::sync::atomic::{AtomicU64, Ordering};
+}
 #[path = "ledger/calls.rs"]
 mod calls;
 #[path = "ledger/cluster.rs"]
@@ -14,6 +17,9 @@ mod observer;
 mod postgres;
 #[path = "decide/report.rs"]
 mod report;
+#[allow(dead_code, reason = "the word has more than is measured here")]
+#[path = "../src/ledger/word.rs"]
+mod word;
 #[path = "ledger/world.rs"]
 mod world;
 
@@ -23,13 +29,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use criterion::{BenchmarkId, Criterion, Throughput};
+use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput, measurement::WallTime};
 use futures_util::future::join_all;
 use plangate::{
     domain::rights::Rights,
     ports::{Answer, Ledger},
 };
 use report::{Row, allocations, resident};
+use word::{Spend, Word};
 use world::{Generous, Node, TENANT_LIMIT, rights};
 
 // The product's allocator, counted.
@@ -80,6 +87,7 @@ fn measure_spends(criterion: &mut Criterion, rows: &mut Vec<Row>) {
     for what in ["one word", "one word, 2 threads"] {
         rows.push(Row { what: what.to_owned(), tenants: 1, allocations });
     }
+    measure_the_word(&mut group, rows);
     group.bench_function(BenchmarkId::new("one word", 1), |b| b.iter(|| one(0)));
     group.bench_function(BenchmarkId::new("one word, 2 threads", 1), |b| {
         b.iter_custom(|rounds| {
@@ -87,6 +95,22 @@ fn measure_spends(criterion: &mut Criterion, rows: &mut Vec<Row>) {
         });
     });
     group.finish();
+}
+
+/// The compare-and-swap alone, without the charge around it: `src/ledger/word.rs` itself.
+fn measure_the_word(group: &mut BenchmarkGroup<'_, WallTime>, rows: &mut Vec<Row>) {
+    let word = Word::default();
+    word.open(u64::MAX);
+    // A word that is full takes nothing: in the time of a bench none comes near.
+    let spend = || assert!(matches!(black_box(&word).spend(black_box(1), true), Spend::Taken { .. }));
+    let allocations = allocations(10_000, |_| spend());
+    for what in ["the word alone", "the word alone, 2 threads"] {
+        rows.push(Row { what: what.to_owned(), tenants: 1, allocations });
+    }
+    group.bench_function(BenchmarkId::new("the word alone", 1), |b| b.iter(spend));
+    group.bench_function(BenchmarkId::new("the word alone, 2 threads", 1), |b| {
+        b.iter_custom(|rounds| on_two_threads(|| (0..rounds).for_each(|_| spend())));
+    });
 }
 
 /// How long two threads take that do the same at the same time.
