@@ -36,7 +36,7 @@ pub(super) struct Wish<'a> {
     pub rights: &'a Rights,
     pub entitlement: &'a Entitlement,
     pub limit: Option<Units>,
-    /// The windows in which the meter is counted.
+    /// Of a month: the windows in which the meter is counted.
     pub counted: Windows,
     pub now: UnixMillis,
 }
@@ -183,9 +183,8 @@ impl Cell {
         terms: SlotTerms,
     ) -> Result<Arc<Slot>, ChargeError> {
         let key = SlotKey { bucket: key, incarnation: shared.world.incarnation, seq: shared.next_seq() };
-        let counted = if self.window == Window::Month { terms.counted } else { Windows::default() };
         // On record before anything is granted to it: the database is never ahead of the file.
-        let word = shared.record(&key, terms.period.end, counted)?;
+        let word = shared.record(&key, terms.period.end, terms.counted)?;
         let bucket = match rest.buckets.iter().find(|bucket| bucket.key == key.bucket) {
             Some(bucket) => Arc::clone(bucket),
             None => {
@@ -285,7 +284,7 @@ impl Cell {
     pub fn recall(&self, shared: &Shared, key: &BucketKey) -> Option<(Arc<Bucket>, Vec<Arc<Slot>>)> {
         let mut rest = lock(&self.rest);
         let bucket = Arc::clone(rest.buckets.iter().find(|bucket| bucket.key == *key)?);
-        let unspent = |slot: &Arc<Slot>| slot.key.bucket == *key && slot.has_unspent();
+        let unspent = |slot: &Arc<Slot>| slot.key.bucket == *key && slot.has_rest();
         let current = self.current.load_full().filter(unspent);
         if current.is_some() {
             self.current.store(None);

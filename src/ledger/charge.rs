@@ -160,7 +160,10 @@ impl Taking {
                 else {
                     continue;
                 };
-                let counted = Windows::of(|window| quota.counts(window));
+                let counted = match window {
+                    Window::Month => Windows::of(|window| quota.counts(window)),
+                    Window::Hour | Window::Day | Window::Week => Windows::default(),
+                };
                 let wish = Wish { rights, entitlement, limit: quota.hard_limit(window), counted, now };
                 let owner = (&line.meter.tenant, &line.meter.meter);
                 let slot = line.meter.cell(window).slot(shared, owner, wish)?;

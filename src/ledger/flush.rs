@@ -32,10 +32,6 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// than one statement in a second.
 const LOOK: u32 = 2;
 
-pub(super) fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
-}
-
 /// Slots whose totals are to be recorded, oldest first, each at most once in effect (see [`Slot::soil`]).
 #[derive(Debug, Default)]
 pub(super) struct DirtyQueue(Mutex<VecDeque<Arc<Slot>>>);

@@ -93,7 +93,7 @@ impl Job {
                 self.slot.low_water.store(0, Ordering::Relaxed);
                 let recall_ends = match held {
                     0 => Monotonic(0),
-                    _ => Monotonic(self.shared.monotonic().0.saturating_add(flush::nanos(RECALL))),
+                    _ => self.shared.monotonic().after(RECALL),
                 };
                 if let Some(terms) = self.slot.terms() {
                     self.slot.bucket.exhaust(terms, asked.freed, left, recall_ends);

@@ -10,10 +10,7 @@ use super::{
     shared::{Shared, lock},
     slot::Slot,
 };
-use crate::{
-    domain::time::Monotonic,
-    ports::{BucketKey, StoreError, Wanted},
-};
+use crate::ports::{BucketKey, StoreError, Wanted};
 
 /// How long after the last refusal of another node what comes free is returned at once.
 const WANTED: Duration = Duration::from_secs(5);
@@ -23,7 +20,7 @@ const MOST: usize = 5_000;
 /// Some node was refused units of these buckets: returns every unspent one of them, records what was spent, and wakes the
 /// requests of this node that wait for them. The sealing is done when this returns, the recording goes on by itself.
 pub(super) fn recall(shared: &Arc<Shared>, wanted: &[Wanted]) {
-    let until = Monotonic(shared.monotonic().0.saturating_add(flush::nanos(WANTED)));
+    let until = shared.monotonic().after(WANTED);
     let mut returned = Vec::new();
     for Wanted { bucket: key, remainder } in wanted {
         let Some(account) = shared.accounts.get(&key.tenant) else { continue };

@@ -159,10 +159,7 @@ impl Outage {
     pub fn begin(&self, now: Monotonic) {
         let streak = self.streak.fetch_add(1, Ordering::SeqCst).min(3);
         let pause = FIRST_PAUSE * (1 << streak);
-        self.until.store(
-            now.0.saturating_add(u64::try_from(pause.as_nanos()).unwrap_or(u64::MAX)),
-            Ordering::SeqCst,
-        );
+        self.until.store(now.after(pause).0, Ordering::SeqCst);
     }
 
     /// It did.

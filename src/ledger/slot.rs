@@ -10,11 +10,11 @@ use super::{
     file::Record,
     refill::Refill,
     shared::lock,
-    word::{Spend, Totals},
+    word::Totals,
 };
 use crate::{
     domain::{
-        period::{BillingCalendar, Period, Window, Windows},
+        period::{BillingCalendar, Period, Windows},
         time::{Monotonic, UnixMillis, Version},
         units::Units,
     },
@@ -30,7 +30,7 @@ pub(super) struct Slot {
     pub calendar: BillingCalendar,
     /// The hard limit; `None`: only counted.
     pub limit: Option<Units>,
-    /// The windows in which the meter is counted.
+    /// Of a month: the windows in which the meter is counted.
     pub counted: Windows,
     /// The version of the tenant's facts from which the limit was compiled.
     pub version: Version,
@@ -101,22 +101,13 @@ impl Slot {
         self.limit.map(|limit| Terms { version: self.version, limit })
     }
 
-    /// Whether granted units are left that somebody else could use, or may be: a grant whose answer was lost is held by
-    /// the slot all the same.
-    pub fn has_unspent(&self) -> bool {
-        let unopened = || lock(&self.refill).believed > self.word.granted();
-        self.is_bounded()
-            && (matches!(self.word.peek(1, true), Spend::Taken { .. })
-                || self.unheard.load(Ordering::SeqCst)
-                || unopened())
-    }
-
     /// Notes that a request for units has ended without an answer, or that an answer says what was granted in all.
     pub fn unheard(&self, unheard: bool) {
         self.unheard.store(unheard, Ordering::SeqCst);
     }
 
-    /// Whether sealing it gives something back to the database, as far as can be told here.
+    /// Whether returning it gives something back to the database, as far as can be told here: a grant whose answer was lost
+    /// is held by the slot all the same.
     pub fn has_rest(&self) -> bool {
         let more = || lock(&self.refill).believed.max(self.word.granted()) > self.word.totals().net();
         self.is_bounded() && (self.unheard.load(Ordering::SeqCst) || more())
@@ -165,7 +156,7 @@ impl Slot {
             granted: self.word.granted(),
             used: totals.used,
             refunded: totals.refunded,
-            counted: if self.key.bucket.window == Window::Month { self.counted } else { Windows::default() },
+            counted: self.counted,
             // What is recorded after the period was still used in it.
             at: at.min(UnixMillis(self.period.end.0.saturating_sub(1))),
             sealed: totals.sealed,

@@ -49,7 +49,7 @@ const REGISTER: Sql = timed!(
      owed = CASE WHEN nodes.reasserted < excluded.reasserted \
        AND nodes.file <> excluded.file AND nodes.incarnation <> excluded.incarnation THEN 1 ELSE nodes.owed END \
      WHERE nodes.incarnation = excluded.incarnation OR nodes.file = excluded.file \
-     OR nodes.incarnation = excluded.file OR nodes.beat_ms <= excluded.beat_ms - $4 \
+     OR nodes.beat_ms <= excluded.beat_ms - $4 \
      RETURNING applied, (SELECT epoch FROM head)"
 );
 const REMEMBER: Sql = timed!(

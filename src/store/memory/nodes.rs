@@ -38,8 +38,7 @@ impl State {
         let (mut reasserted, mut owed) = (self.epoch, false);
         if let Some(before) = self.nodes.get(&node.name) {
             let same = before.incarnation == node.incarnation || before.file == node.file;
-            // A run that was named by its incarnation alone holds that one's file.
-            if !same && before.incarnation.0 != node.file && before.alive(now) {
+            if !same && before.alive(now) {
                 let age = millis(now.0.saturating_sub(before.beat.0));
                 return Err(RegisterError::NameTaken { name: node.name.clone(), age });
             }
