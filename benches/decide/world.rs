@@ -186,11 +186,11 @@ impl World {
         self.charge(&rights, operation, now)
     }
 
-    pub fn identify(&self, headers: &HeaderMap, now: UnixMillis) -> Identity {
+    pub fn identify(&self, headers: &HeaderMap, now: UnixMillis) -> Arc<Identity> {
         at_once(self.gateway.authenticator.identify(headers, now))
     }
 
-    pub fn resolve(&self, identity: &Identity, catalog: &Arc<Catalog>) -> Arc<Rights> {
+    pub fn resolve(&self, identity: &Arc<Identity>, catalog: &Arc<Catalog>) -> Arc<Rights> {
         at_once(self.gateway.directory.resolve(identity, catalog))
     }
 

@@ -124,7 +124,7 @@ impl Credentials {
 }
 
 impl Authenticator for Credentials {
-    fn identify(&self, headers: &HeaderMap, now: UnixMillis) -> Answer<Identity, CredentialError> {
+    fn identify(&self, headers: &HeaderMap, now: UnixMillis) -> Answer<Arc<Identity>, CredentialError> {
         match self.presentation.find(headers) {
             Ok(Presented::Key(text)) => self.keys.identify(text, now),
             Ok(Presented::BearerKey(text)) => self.keys.identify_own(text, now),

@@ -136,7 +136,7 @@ impl Directory for TenantDirectory {
         Box::pin(async move { shared.may_decide().await })
     }
 
-    fn resolve(&self, identity: &Identity, catalog: &Arc<Catalog>) -> Answer<Arc<Rights>, ResolveError> {
+    fn resolve(&self, identity: &Arc<Identity>, catalog: &Arc<Catalog>) -> Answer<Arc<Rights>, ResolveError> {
         if self.0.is_fresh()
             && let Some(entry) = self.0.known(&identity.tenant)
             && !entry.is_unknown()
@@ -144,12 +144,12 @@ impl Directory for TenantDirectory {
             self.0.metrics.rights_hits.inc();
             return Answer::Ready(entry.rights(catalog));
         }
-        let (shared, identity, catalog) = (Arc::clone(&self.0), identity.clone(), Arc::clone(catalog));
+        let (shared, identity, catalog) = (Arc::clone(&self.0), Arc::clone(identity), Arc::clone(catalog));
         Answer::Pending(Box::pin(async move { shared.resolve(&identity, &catalog).await }))
     }
 
-    fn newer(&self, identity: &Identity, known: &Arc<Rights>) -> Answer<Arc<Rights>, ResolveError> {
-        let (shared, identity, known) = (Arc::clone(&self.0), identity.clone(), Arc::clone(known));
+    fn newer(&self, identity: &Arc<Identity>, known: &Arc<Rights>) -> Answer<Arc<Rights>, ResolveError> {
+        let (shared, identity, known) = (Arc::clone(&self.0), Arc::clone(identity), Arc::clone(known));
         Answer::Pending(Box::pin(async move {
             let version = known.version;
             let heard = |freshness: &Freshness| freshness.min_version(&identity.tenant) > version;

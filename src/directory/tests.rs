@@ -142,8 +142,8 @@ fn scene(unknown: UnknownTenants) -> Scene {
     Scene { store, freshness, clock, directory, catalog: catalog() }
 }
 
-fn identity(credential: Credential) -> Identity {
-    Identity { tenant: TenantId::parse("acme").unwrap(), credential }
+fn identity(credential: Credential) -> Arc<Identity> {
+    Identity::new(TenantId::parse("acme").unwrap(), credential)
 }
 
 impl Scene {

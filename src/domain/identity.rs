@@ -1,5 +1,7 @@
 //! Who a verified credential speaks for.
 
+use std::sync::Arc;
+
 use super::{
     id::{KeyId, TenantId},
     time::UnixMillis,
@@ -12,6 +14,14 @@ pub struct Identity {
     pub tenant: TenantId,
     /// What kind it was.
     pub credential: Credential,
+}
+
+impl Identity {
+    /// An identity that was just proven. It is shared from here on: one for each place that remembers it.
+    #[must_use]
+    pub fn new(tenant: TenantId, credential: Credential) -> Arc<Self> {
+        Arc::new(Self { tenant, credential })
+    }
 }
 
 /// The kind of a credential.

@@ -33,10 +33,10 @@ pub fn layer<A: Authenticator, D: Directory>(
 }
 
 impl<A: Authenticator, D: Directory, B> Check<Matched<B>> for Identify<A, D> {
-    type Proof = Identity;
+    type Proof = Arc<Identity>;
     type Next = Identified<B>;
 
-    fn check(&self, request: &Matched<B>) -> Answer<Identity, Rejection> {
+    fn check(&self, request: &Matched<B>) -> Answer<Arc<Identity>, Rejection> {
         let head = &request.0;
         let (headers, now) = (head.request.headers(), head.arrived);
         match self.authenticator.identify(headers, now) {
@@ -58,7 +58,7 @@ impl<A: Authenticator, D: Directory, B> Check<Matched<B>> for Identify<A, D> {
         }
     }
 
-    fn pass(request: Matched<B>, identity: Identity) -> Identified<B> {
+    fn pass(request: Matched<B>, identity: Arc<Identity>) -> Identified<B> {
         Identified { head: request.0, identity }
     }
 }

@@ -63,7 +63,7 @@ impl<L: Ledger, D: Directory, B> Check<Granted<B>> for Meter<L, D> {
 
 /// What a second try needs of the request.
 struct Again {
-    identity: Identity,
+    identity: Arc<Identity>,
     rights: Arc<Rights>,
     charges: Box<[Charge]>,
     arrived: UnixMillis,
@@ -78,7 +78,7 @@ impl<L: Ledger, D: Directory> Meter<L, D> {
         first: BoxFuture<Result<Hold, ChargeError>>,
     ) -> BoxFuture<Result<Taken, Rejection>> {
         let again = Again {
-            identity: request.identity.clone(),
+            identity: Arc::clone(&request.identity),
             rights: Arc::clone(&request.rights),
             charges: request.head.operation().map(|o| o.charge.clone()).unwrap_or_default(),
             arrived: request.head.arrived,

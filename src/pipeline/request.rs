@@ -107,14 +107,14 @@ pub struct Matched<B>(pub(crate) Head<B>);
 #[derive(Debug)]
 pub struct Identified<B> {
     pub(crate) head: Head<B>,
-    pub(crate) identity: Identity,
+    pub(crate) identity: Arc<Identity>,
 }
 
 /// A request whose tenant's rights are known.
 #[derive(Debug)]
 pub struct Entitled<B> {
     pub(crate) head: Head<B>,
-    pub(crate) identity: Identity,
+    pub(crate) identity: Arc<Identity>,
     pub(crate) rights: Arc<Rights>,
 }
 
@@ -122,7 +122,7 @@ pub struct Entitled<B> {
 #[derive(Debug)]
 pub struct Granted<B> {
     pub(crate) head: Head<B>,
-    pub(crate) identity: Identity,
+    pub(crate) identity: Arc<Identity>,
     pub(crate) rights: Arc<Rights>,
 }
 
@@ -294,7 +294,7 @@ impl<B> Refuse<B> for Matched<B> {
 
 impl<B> Refuse<B> for Identified<B> {
     fn refuse(self, why: Rejection) -> Refused<B> {
-        let subject = Subject { tenant: self.identity.tenant, plan: None };
+        let subject = Subject { tenant: self.identity.tenant.clone(), plan: None };
         self.head.refuse(why, Some(subject))
     }
 }

@@ -15,10 +15,10 @@ pub trait Directory: Send + Sync + 'static {
     fn catch_up(&self) -> BoxFuture<Result<(), ResolveError>>;
 
     /// The tenant's rights, compiled from `catalog` and no older than the newest change that this node has applied.
-    fn resolve(&self, identity: &Identity, catalog: &Arc<Catalog>) -> Answer<Arc<Rights>, ResolveError>;
+    fn resolve(&self, identity: &Arc<Identity>, catalog: &Arc<Catalog>) -> Answer<Arc<Rights>, ResolveError>;
 
     /// The tenant's rights once this node knows of newer ones than `known`; waits a bounded time for them.
-    fn newer(&self, identity: &Identity, known: &Arc<Rights>) -> Answer<Arc<Rights>, ResolveError>;
+    fn newer(&self, identity: &Arc<Identity>, known: &Arc<Rights>) -> Answer<Arc<Rights>, ResolveError>;
 }
 
 /// Why rights are not known.

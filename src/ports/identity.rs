@@ -1,5 +1,7 @@
 //! Who sends a request.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use http::HeaderMap;
 
@@ -12,7 +14,7 @@ use crate::domain::{
 /// Verifies credentials.
 pub trait Authenticator: Send + Sync + 'static {
     /// Who the request's credentials speak for.
-    fn identify(&self, headers: &HeaderMap, now: UnixMillis) -> Answer<Identity, CredentialError>;
+    fn identify(&self, headers: &HeaderMap, now: UnixMillis) -> Answer<Arc<Identity>, CredentialError>;
 
     /// Removes what the upstream must not see: a Plangate key, wherever it was presented. A JWT stays.
     fn strip(&self, headers: &mut HeaderMap);

@@ -50,7 +50,7 @@ type TokenKey = ([u8; 32], Channel);
 /// A token that verified.
 #[derive(Debug, Clone)]
 struct Verified {
-    identity: Identity,
+    identity: Arc<Identity>,
     validity: Validity,
     generation: u64,
 }
@@ -125,7 +125,7 @@ impl Tokens {
         token: &[u8],
         channel: Channel,
         now: UnixMillis,
-    ) -> Answer<Identity, CredentialError> {
+    ) -> Answer<Arc<Identity>, CredentialError> {
         if token.len() > LONGEST {
             return Answer::Ready(Err(CredentialError::Invalid { reason: "the token has more than 8 KiB" }));
         }
@@ -154,7 +154,7 @@ impl Tokens {
         }
     }
 
-    fn remembered(&self, key: &TokenKey, now: UnixMillis) -> Option<Result<Identity, CredentialError>> {
+    fn remembered(&self, key: &TokenKey, now: UnixMillis) -> Option<Result<Arc<Identity>, CredentialError>> {
         let generation = self.generation.now();
         if let Some(Verified { identity, validity, generation: then }) = self.verified.get(key)
             && then == generation
@@ -167,7 +167,7 @@ impl Tokens {
         recent.then_some(Err(refused.error))
     }
 
-    fn verify(&self, token: &[u8], key: TokenKey, now: UnixMillis) -> Result<Identity, Failure> {
+    fn verify(&self, token: &[u8], key: TokenKey, now: UnixMillis) -> Result<Arc<Identity>, Failure> {
         // Before the keys are read: what a later change of keys makes wrong then has an earlier generation.
         let generation = self.generation.now();
         let outcome = self.verify_with(token, key.1, now);
@@ -190,7 +190,7 @@ impl Tokens {
         token: &[u8],
         channel: Channel,
         now: UnixMillis,
-    ) -> Result<(Identity, Validity), Failure> {
+    ) -> Result<(Arc<Identity>, Validity), Failure> {
         let parts = Parts::split(token)?;
         let iss = parts.claims.issuer()?;
         let place = self.issuers.iter().position(|issuer| issuer.is(iss));
@@ -207,7 +207,7 @@ impl Tokens {
         if now >= validity.until {
             return Err(Refusal::Expired.into());
         }
-        Ok((Identity { tenant, credential: Credential::Jwt }, validity))
+        Ok((Identity::new(tenant, Credential::Jwt), validity))
     }
 }
 

@@ -49,13 +49,13 @@ const UNKNOWN: CredentialError = CredentialError::Invalid { reason: "no such key
 /// A key that is there.
 #[derive(Debug, Clone)]
 struct KnownKey {
-    identity: Identity,
+    identity: Arc<Identity>,
     expires_at: Option<UnixMillis>,
     version: Version,
 }
 
 impl KnownKey {
-    fn speak(self, now: UnixMillis) -> Result<Identity, CredentialError> {
+    fn speak(self, now: UnixMillis) -> Result<Arc<Identity>, CredentialError> {
         match self.expires_at {
             Some(end) if now >= end => Err(CredentialError::Expired),
             _ => Ok(self.identity),
@@ -136,7 +136,7 @@ impl KeyLookup {
         self: &Arc<Self>,
         text: &[u8],
         now: UnixMillis,
-    ) -> Answer<Identity, CredentialError> {
+    ) -> Answer<Arc<Identity>, CredentialError> {
         if text.starts_with(PREFIX.as_bytes()) {
             self.identify_own(text, now)
         } else if imported::has_shape(text) {
@@ -151,11 +151,11 @@ impl KeyLookup {
         self: &Arc<Self>,
         text: &[u8],
         now: UnixMillis,
-    ) -> Answer<Identity, CredentialError> {
+    ) -> Answer<Arc<Identity>, CredentialError> {
         if secret::is_well_formed(text) { self.find(text, now) } else { Answer::Ready(Err(MALFORMED)) }
     }
 
-    fn find(self: &Arc<Self>, text: &[u8], now: UnixMillis) -> Answer<Identity, CredentialError> {
+    fn find(self: &Arc<Self>, text: &[u8], now: UnixMillis) -> Answer<Arc<Identity>, CredentialError> {
         let hash = self.hasher.hash(text);
         if let Some(key) = self.known.get(&hash)
             && self.is_current(&key)
@@ -182,7 +182,7 @@ impl KeyLookup {
         hash: KeyHash,
         applied: Version,
         now: UnixMillis,
-    ) -> Result<Identity, CredentialError> {
+    ) -> Result<Arc<Identity>, CredentialError> {
         let seat = self.flights.join(hash, applied);
         match seat.answer(|| self.look_up(hash, seat.began(), now)).await {
             Found::Key(key) => key.speak(now),
@@ -230,6 +230,6 @@ impl KeyLookup {
 
 fn known(found: Snapshot<Option<ApiKey>>) -> Option<KnownKey> {
     let ApiKey { id, tenant, expires_at, .. } = found.value?;
-    let identity = Identity { tenant, credential: Credential::ApiKey { id } };
+    let identity = Identity::new(tenant, Credential::ApiKey { id });
     Some(KnownKey { identity, expires_at, version: found.version })
 }

@@ -21,7 +21,7 @@ pub(super) const NOW: UnixMillis = UnixMillis(1_700_000_000_000);
 
 pub(super) const ISSUER: &str = "https://id.example";
 
-pub(super) type Outcome = Result<Identity, CredentialError>;
+pub(super) type Outcome = Result<Arc<Identity>, CredentialError>;
 
 /// An authenticator and what is around it.
 pub(super) struct Setup {
@@ -111,7 +111,7 @@ pub(super) fn tenant(outcome: &Outcome) -> &str {
 }
 
 pub(super) fn is_jwt(outcome: &Outcome) -> bool {
-    matches!(outcome, Ok(Identity { credential: Credential::Jwt, .. }))
+    matches!(outcome, Ok(identity) if identity.credential == Credential::Jwt)
 }
 
 pub(super) fn is_invalid(outcome: &Outcome) -> bool {

@@ -258,7 +258,7 @@ impl Policies for Fakes {
 }
 
 impl Authenticator for Fakes {
-    fn identify(&self, headers: &HeaderMap, _: UnixMillis) -> Answer<Identity, CredentialError> {
+    fn identify(&self, headers: &HeaderMap, _: UnixMillis) -> Answer<Arc<Identity>, CredentialError> {
         self.note("identify");
         if !headers.contains_key(KEY) {
             return Answer::Ready(Err(CredentialError::Missing));
@@ -287,13 +287,13 @@ impl Directory for Fakes {
         Box::pin(async move { ending })
     }
 
-    fn resolve(&self, _: &Identity, _: &Arc<Catalog>) -> Answer<Arc<Rights>, ResolveError> {
+    fn resolve(&self, _: &Arc<Identity>, _: &Arc<Catalog>) -> Answer<Arc<Rights>, ResolveError> {
         self.note("resolve");
         let unresolved = self.told().unresolved.clone();
         self.give(unresolved.map_or_else(|| Ok(self.rights()), Err))
     }
 
-    fn newer(&self, _: &Identity, _: &Arc<Rights>) -> Answer<Arc<Rights>, ResolveError> {
+    fn newer(&self, _: &Arc<Identity>, _: &Arc<Rights>) -> Answer<Arc<Rights>, ResolveError> {
         self.note("newer");
         let newer = self.told().newer_plan;
         if let Some(plan) = newer {
@@ -355,9 +355,9 @@ impl HoldEntry for Taken {
     }
 }
 
-fn identity() -> Identity {
+fn identity() -> Arc<Identity> {
     let credential = Credential::ApiKey { id: KeyId::parse("k").unwrap() };
-    Identity { tenant: TenantId::parse("acme").unwrap(), credential }
+    Identity::new(TenantId::parse("acme").unwrap(), credential)
 }
 
 fn tenant(plan: &str) -> Tenant {
