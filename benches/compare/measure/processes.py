@@ -1,0 +1,125 @@
+"""Starts processes on given cores, waits until they answer, and ends every one of them, whatever happens."""
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_TIMERSLACK = 29
+_LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+class StartFailed(Exception):
+    """A process ended or did not answer; the message is for people."""
+
+
+class Ports:
+    """Free ports of the loopback, below those that the kernel gives to outgoing connections."""
+
+    def __init__(self, first: int = 21000):
+        self._next = first
+
+    def take(self) -> int:
+        while self._next < 32000:
+            port = self._next
+            self._next += 1
+            with socket.socket() as probe:
+                try:
+                    probe.bind(("127.0.0.1", port))
+                except OSError:
+                    continue
+                return port
+        raise StartFailed("no free port")
+
+
+class Stage:
+    """All processes of one run. Leaving it ends them."""
+
+    def __init__(self):
+        self._running = []
+
+    def __enter__(self) -> Stage:
+        return self
+
+    def __exit__(self, *_) -> None:
+        for process in reversed(self._running):
+            stop(process)
+        self._running.clear()
+
+    def start(self, command: list, cores, log: Path, environment: dict | None = None) -> subprocess.Popen:
+        """Starts `command` in a group of its own, so that Ctrl-C reaches only us and we end it in order."""
+        with open(log, "ab") as output:
+            process = subprocess.Popen([str(word) for word in command], stdin=subprocess.DEVNULL, stdout=output,
+                                       stderr=output, start_new_session=True, preexec_fn=lambda: _prepare(cores),
+                                       env={**os.environ, **(environment or {})})
+        self._running.append(process)
+        return process
+
+    def end(self, process: subprocess.Popen) -> None:
+        """Ends one process before the others."""
+        stop(process)
+        if process in self._running:
+            self._running.remove(process)
+
+
+def _prepare(cores) -> None:
+    """In the child: its cores, and an end when we are killed."""
+    os.sched_setaffinity(0, cores)
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def exact_timers() -> None:
+    """In a child that sends by the clock: wake when due, not up to 50 us later."""
+    _LIBC.prctl(_PR_SET_TIMERSLACK, 1)
+
+
+def stop(process: subprocess.Popen, patience: float = 5.0) -> None:
+    """Asks the group to end, then ends it."""
+    for sign in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, sign)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(patience)
+            return
+
+
+def wait_for_port(process: subprocess.Popen, port: int, log: Path, patience: float = 20.0) -> None:
+    """Returns when something accepts connections at `port`."""
+    until = time.monotonic() + patience
+    while time.monotonic() < until:
+        if process.poll() is not None:
+            break
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return
+        time.sleep(0.02)
+    raise StartFailed(f"{Path(process.args[0]).name} did not start: {_last_words(log)}")
+
+
+def _last_words(log: Path) -> str:
+    try:
+        lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    except OSError:
+        return "no output"
+    return " | ".join(lines[-3:])[:400] or "no output"
+
+
+def end_on_signals() -> None:
+    """SIGTERM and SIGHUP end the run like Ctrl-C, in order."""
+
+    def leave(number, _frame):
+        raise KeyboardInterrupt(f"signal {number}")
+
+    signal.signal(signal.SIGTERM, leave)
+    signal.signal(signal.SIGHUP, leave)
+
+
+def say(text: str) -> None:
+    """Progress; the report alone goes to standard output."""
+    print(text, file=sys.stderr, flush=True)
