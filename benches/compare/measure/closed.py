@@ -43,8 +43,8 @@ def measure(row: Row, seconds: float, wrk: Path, script: Path, cores) -> dict:
     """One short run; everything that the gateway's processes used in it counts."""
     pids = row.gateway.pids()
     before = usage.sample(pids)
-    command = [str(wrk), "-t", str(row.threads), "-c", str(CONNECTIONS), "-d", f"{max(1, round(seconds))}s", "-s", str(script),
-               f"http://127.0.0.1:{row.gateway.port}{PATH}"]
+    command = [str(wrk), "-t", str(row.threads), "-c", str(CONNECTIONS), "-d", f"{max(1, round(seconds))}s",
+               "-s", str(script), f"http://127.0.0.1:{row.gateway.port}{PATH}"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 30, check=False,
                           stdin=subprocess.DEVNULL, preexec_fn=lambda: os.sched_setaffinity(0, cores))
     used = usage.sample(pids).since(before)

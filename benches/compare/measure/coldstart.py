@@ -5,9 +5,10 @@ import sqlite3
 import time
 from pathlib import Path
 
-from . import plangate, usage
+from . import plangate, programs, usage
 from .gateway import Site, ask, with_key
 from .processes import StartFailed
+from .tokens import Issuer
 
 TENANTS = 100_000
 ROUTES = 200
@@ -24,12 +25,13 @@ def measure(site: Site, name: str, binary: Path) -> dict:
     for _ in range(STARTS):
         started = time.monotonic()
         process = site.stage.start(command, site.cores.all, folder / "log")
-        ready.append(plangate.wait_until_ready(process, port, pause=0.001) - started)
+        ready.append(plangate.wait_until_ready(process, port, folder / "log", pause=0.001) - started)
         status, text = ask(port, with_key(key))
         first.append(time.monotonic() - started)
         if status != 200:
             raise StartFailed(f"the first request was answered {status} {text[:200]}")
-        last = plangate.Admin(admin).call("GET", f"/v1/tenants/copy-{TENANTS - 1}/rights")
+        with plangate.Admin(admin) as connection:
+            last = connection.call("GET", f"/v1/tenants/copy-{TENANTS - 1}/rights")
         if last["plan"] != "load":
             raise StartFailed("a copied tenant has no plan")
         resident = usage.resident(usage.tree([process.pid]))
@@ -49,8 +51,7 @@ def _configured(site: Site, folder: Path, binary: Path) -> tuple:
     lines += [f'  - {{ match: "GET|POST /v1/resource{index}/{{id}}", features: [api] }}' for index in range(1, ROUTES)]
     lines += ['  - { match: "GET|POST /v1/items/{id}", features: [api] }']
     (policies / "routes.yaml").write_text("\n".join(lines) + "\n")
-    keys = folder / "jwks.json"
-    keys.write_text('{"keys":[]}')
+    keys = Issuer(programs.find("openssl"), folder).key_set()
     conf = site.templates.write("plangate.yaml", f"{folder.name}/plangate.yaml", DIR=folder, PORT=port, ADMIN=admin,
                                 UPSTREAM=site.upstream, POLICIES=policies, WORKERS=len(site.cores.all),
                                 TOKEN=plangate.TOKEN, JWKS=keys)
@@ -60,8 +61,9 @@ def _configured(site: Site, folder: Path, binary: Path) -> tuple:
 def _fill(site: Site, folder: Path, command: list, port: int, admin: int) -> str:
     """Makes one tenant through the admin API and copies its rows; returns its key."""
     process = site.stage.start(command, site.cores.all, folder / "log")
-    plangate.wait_until_ready(process, port)
-    key = plangate.Admin(admin).tenant("first", "load")
+    plangate.wait_until_ready(process, port, folder / "log")
+    with plangate.Admin(admin) as connection:
+        key = connection.tenant("first", "load")
     site.stage.end(process)
     with sqlite3.connect(folder / "plangate.db") as database:
         database.execute("PRAGMA foreign_keys = OFF")

@@ -4,7 +4,7 @@ from __future__ import annotations
 import http.client
 import secrets
 import string
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from . import usage
@@ -66,7 +66,6 @@ class Row:
     requests: list
     status: int = 200
     threads: int = 1
-    facts: dict = field(default_factory=dict)
 
 
 def with_key(key: str) -> bytes:

@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 
 from . import programs
-from .gateway import PATH, TENANTS, Gateway, Row, Site, ask, with_key, with_token
-from .processes import StartFailed
+from .gateway import TENANTS, Gateway, Row, Site, ask, with_key, with_token
+from .processes import StartFailed, last_words
 from .tokens import Issuer
 
 TOKEN = "compare-admin"
@@ -21,6 +21,12 @@ class Admin:
 
     def __init__(self, port: int):
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+
+    def __enter__(self) -> Admin:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._connection.close()
 
     def call(self, method: str, path: str, body: dict | None = None) -> dict:
         headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
@@ -48,52 +54,64 @@ class Plangate:
         self.name = name
         self.folder = site.templates.folder / f"plangate-{name}-{workers}".replace("/", "_")
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._issuer = Issuer(programs.find("openssl"), self.folder) if programs.find("openssl") else None
-        port, admin = site.ports.take(), site.ports.take()
-        policies = policies_folder(site)
-        self._conf = site.templates.write(
-            "plangate.yaml", f"{self.folder.name}/plangate.yaml", DIR=self.folder, PORT=port, ADMIN=admin,
-            UPSTREAM=site.upstream, POLICIES=policies, WORKERS=workers, TOKEN=TOKEN, JWKS=self._key_set())
-        command = [binary, "serve", "--config", self._conf]
-        process = site.launch(self.folder.name, command, port, cores)
-        wait_until_ready(process, port)
-        self.gateway = Gateway(name, f"Plangate ({name})", port, [process], counts=True)
-        self.admin = Admin(admin)
-        self.keys = {f"load-{index}": self.admin.tenant(f"load-{index}", "load") for index in range(TENANTS)}
+        self._issuer = Issuer(programs.find("openssl"), self.folder)
+        port, self._admin = site.ports.take(), site.ports.take()
+        conf = site.templates.write(
+            "plangate.yaml", f"{self.folder.name}/plangate.yaml", DIR=self.folder, PORT=port, ADMIN=self._admin,
+            UPSTREAM=site.upstream, POLICIES=policies_folder(site), WORKERS=workers, TOKEN=TOKEN,
+            JWKS=self._issuer.key_set())
+        self._site, self._cores, self._command = site, cores, [binary, "serve", "--config", conf]
+        self.label = "**Plangate**" if name == "plangate" else f"**Plangate** {name}"
+        self.gateway = Gateway(name, self.label, port, [], counts=True)
+        self._start()
+        self.keys = self._tenants("load")
 
-    def _key_set(self) -> Path:
-        if self._issuer:
-            return self._issuer.key_set()
-        path = self.folder / "jwks.json"
-        path.write_text('{"keys":[]}')
-        return path
+    def _start(self) -> None:
+        log = self.folder / "log"
+        process = self._site.stage.start(self._command, self._cores or self._site.cores.gateway, log)
+        self.gateway.processes = [process]
+        wait_until_ready(process, self.gateway.port, log)
+
+    def restart(self) -> None:
+        """Ends it and starts it again, with the tenants that it has."""
+        self._site.stage.end(self.gateway.processes[0])
+        self._start()
+
+    def _tenants(self, plan: str) -> dict:
+        """The keys of new tenants with this plan."""
+        names = [f"{plan}-{index}" for index in range(TENANTS)]
+        with Admin(self._admin) as admin:
+            return {name: admin.tenant(name, plan) for name in names}
 
     def by_key(self) -> Row:
         """Every check on, with an API key."""
-        return Row(self.name, f"**Plangate** ({self.name}), API key", self.gateway,
-                   [with_key(key) for key in self.keys.values()])
+        return Row(self.name, f"{self.label}, API key", self.gateway, [with_key(key) for key in self.keys.values()])
 
-    def by_token(self) -> Row | None:
+    def by_two(self, threads: int) -> Row:
+        """The same, of a gateway with two workers."""
+        row = self.by_key()
+        row.name, row.title, row.threads = f"{self.name} x2", f"{self.label}, API key, two workers", threads
+        return row
+
+    def by_token(self) -> Row:
         """Every check on, with a token."""
-        if not self._issuer:
-            return None
-        return Row(f"{self.name} jwt", f"**Plangate** ({self.name}), JWT (EdDSA)", self.gateway,
+        return Row(f"{self.name} jwt", f"{self.label}, JWT (EdDSA)", self.gateway,
                    [with_token(self._issuer.token(tenant)) for tenant in self.keys])
 
     def refused(self) -> Row:
         """Tenants whose quota is used up: each request is a 429."""
-        keys = [self.admin.tenant(f"spent-{index}", "spent") for index in range(TENANTS)]
-        requests = [with_key(key) for key in keys]
+        requests = [with_key(key) for key in self._tenants("spent").values()]
         for request in requests:
             answers = [ask(self.gateway.port, request) for _ in range(SPENT_AFTER + 1)]
             statuses = [status for status, _ in answers]
             if statuses != [200] * SPENT_AFTER + [429] or "quota-exhausted" not in answers[-1][1]:
                 raise StartFailed(f"a quota of {SPENT_AFTER} answered {statuses}")
-        return Row(f"{self.name} refused", f"**Plangate** ({self.name}), refusal (429)", self.gateway, requests, 429)
+        return Row(f"{self.name} refused", f"{self.label}, refusal (429)", self.gateway, requests, 429)
 
     def charged(self) -> int:
         """What has been counted so far, of all tenants that are not refused."""
-        return sum(self.admin.used(tenant) for tenant in self.keys)
+        with Admin(self._admin) as admin:
+            return sum(admin.used(tenant) for tenant in self.keys)
 
 
 def policies_folder(site: Site) -> Path:
@@ -104,7 +122,7 @@ def policies_folder(site: Site) -> Path:
     return folder
 
 
-def wait_until_ready(process, port: int, patience: float = 30.0, pause: float = 0.02) -> float:
+def wait_until_ready(process, port: int, log: Path, patience: float = 30.0, pause: float = 0.02) -> float:
     """Asks the probe until it says ready; returns the instant."""
     until = time.monotonic() + patience
     while time.monotonic() < until and process.poll() is None:
@@ -118,4 +136,4 @@ def wait_until_ready(process, port: int, patience: float = 30.0, pause: float = 
         finally:
             connection.close()
         time.sleep(pause)
-    raise StartFailed(f"plangate was not ready within {patience:.0f} s (path {PATH})")
+    raise StartFailed(f"plangate did not become ready: {last_words(log)}")

@@ -20,6 +20,10 @@ class StartFailed(Exception):
     """A process ended or did not answer; the message is for people."""
 
 
+class OutOfTime(Exception):
+    """The run was allowed no longer."""
+
+
 class Ports:
     """Free ports of the loopback, below those that the kernel gives to outgoing connections."""
 
@@ -99,10 +103,11 @@ def wait_for_port(process: subprocess.Popen, port: int, log: Path, patience: flo
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
             return
         time.sleep(0.02)
-    raise StartFailed(f"{Path(process.args[0]).name} did not start: {_last_words(log)}")
+    raise StartFailed(f"{Path(process.args[0]).name} did not start: {last_words(log)}")
 
 
-def _last_words(log: Path) -> str:
+def last_words(log: Path) -> str:
+    """The end of what a program wrote."""
     try:
         lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
     except OSError:
@@ -110,14 +115,20 @@ def _last_words(log: Path) -> str:
     return " | ".join(lines[-3:])[:400] or "no output"
 
 
-def end_on_signals() -> None:
-    """SIGTERM and SIGHUP end the run like Ctrl-C, in order."""
+def end_on_signals(seconds: int) -> None:
+    """Ends the run in order when it is asked to end, and after `seconds` in any case."""
 
     def leave(number, _frame):
         raise KeyboardInterrupt(f"signal {number}")
 
-    signal.signal(signal.SIGTERM, leave)
-    signal.signal(signal.SIGHUP, leave)
+    def too_late(_number, _frame):
+        raise OutOfTime(f"not done within {seconds} s (--limit)")
+
+    # Ctrl-C, too: a shell that starts this in the background has it ignored.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, leave)
+    signal.signal(signal.SIGALRM, too_late)
+    signal.alarm(seconds)
 
 
 def say(text: str) -> None:

@@ -27,8 +27,11 @@ def configurations(result: dict) -> str:
 def _head(result: dict) -> str:
     machine = result["machine"]
     versions = "; ".join(f"{name}: {text}" for name, text in result["versions"].items())
-    return (f"{result['date']}, {machine['cores']} cores ({machine['processor']}), Linux {machine['kernel']}, load at the "
-            f"start {machine['load']}, at the end {machine['load_end']}. {result['placement']}.\n"
+    busy = float(machine["load"].split()[0]) >= 0.5 * machine["cores"]
+    others = " (**the machine had other work when this began**)" if busy else ""
+    place = result["placement"][0].upper() + result["placement"][1:]
+    return (f"{result['date']}, {machine['cores']} cores ({machine['processor']}), Linux {machine['kernel']}, load at "
+            f"the start {machine['load']}, at the end {machine['load_end']}{others}. {place}. "
             f"{result['rounds']} rounds of {result['seconds']:g} s a row.\n\n{versions}.")
 
 
@@ -36,7 +39,8 @@ def _load(result: dict) -> str | None:
     rounds = result["load"]
     if not rounds:
         return None
-    lines = ["| row | CPU us/request | user | kernel | / nginx | / HAProxy tcp | requests/s | core busy | p50 us | p99 us | RSS MiB |",
+    lines = ["| row | CPU us/request | user | kernel | / nginx | / HAProxy tcp | requests/s | cores busy | p50 us "
+             "| p99 us | RSS MiB |",
              "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|"]
     for name, title in result["titles"].items():
         cpu = sound(rounds, name, "cpu_us")
@@ -53,7 +57,12 @@ def _load(result: dict) -> str | None:
                      f"{middle('resident') / 2**20:,.0f} |")
     text = "### CPU per request\n\n" + "\n".join(lines)
     parts = _parts(result)
-    return text + (f"\n\nOf which: {parts}." if parts else "")
+    if parts:
+        text += f"\n\nOf which: {parts}."
+    for name, one in result["charged"].items():
+        text += (f"\n\n{name} answered {one['answered']:,} requests with 200 and charged {one['charged']:,} "
+                 f"(a run ends with up to 32 under way; {one['runs']} runs).")
+    return text
 
 
 def _parts(result: dict) -> str:
@@ -83,12 +92,14 @@ def _latency(result: dict) -> str | None:
 def _memory(result: dict) -> str | None:
     if not result["memory"]:
         return None
-    lines = ["| | at rest MiB | with idle connections MiB | connections | bytes a connection |", "|---|--:|--:|--:|--:|"]
+    lines = ["| | at rest MiB | with idle connections MiB | connections | bytes a connection |",
+             "|---|--:|--:|--:|--:|"]
     for name, one in result["memory"].items():
         if "idle" not in one:
             continue
         each = (one["idle"] - one["rest"]) / (one["connections"] or 1)
-        lines.append(f"| {name} | {one['rest'] / 2**20:.1f} | {one['idle'] / 2**20:.1f} | {one['connections']:,} | {each:,.0f} |")
+        lines.append(f"| {name} | {one['rest'] / 2**20:.1f} | {one['idle'] / 2**20:.1f} | {one['connections']:,} "
+                     f"| {each:,.0f} |")
     return "### Memory (resident)\n\n" + "\n".join(lines)
 
 
@@ -104,7 +115,7 @@ def _start(result: dict) -> str | None:
 
 def _goals(result: dict) -> str | None:
     judged = result["goals"]
-    if not any("measured" in one for one in judged):
+    if not judged:
         return None
     lines = ["| goal | build | wanted | measured | |", "|---|---|--:|--:|---|"]
     for one in judged:
@@ -113,9 +124,9 @@ def _goals(result: dict) -> str | None:
             lines.append(f"| {one['goal']} | {one['build']} | {wanted} | | not measured |")
             continue
         found = one["measured"]
-        digits = 1 if "MiB" in one["goal"] else 2
-        lines.append(f"| {one['goal']} | {one['build']} | {wanted} | {_range([found['min'], found['median'], found['max']], digits)} "
-                     f"| {'met' if one.get('met') else '**missed**'} |")
+        values = _range([found["min"], found["median"], found["max"]], 1 if "MiB" in one["goal"] else 2)
+        verdict = "met" if one.get("met") else "**missed**"
+        lines.append(f"| {one['goal']} | {one['build']} | {wanted} | {values} | {verdict} |")
     return "### Goals\n\n" + "\n".join(lines)
 
 

@@ -2,7 +2,10 @@
 from __future__ import annotations
 
 import datetime
+import http.client
+import sqlite3
 import statistics
+import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,7 +13,7 @@ from . import check, closed, coldstart, idle, openloop, peers, programs, summary
 from .gateway import NEVER, Row, Site, made_up_keys, start_upstream, with_key
 from .machine import Cores, description
 from .plangate import Plangate
-from .processes import Ports, Stage, StartFailed, say
+from .processes import OutOfTime, Ports, Stage, StartFailed, say
 from .templates import Templates
 
 
@@ -44,7 +47,8 @@ class Session:
             "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
             "machine": description(), "placement": cores.words(), "shared": cores.shared, "rounds": wish.rounds,
             "seconds": wish.seconds, "builds": list(wish.builds), "versions": {}, "titles": {}, "skipped": {},
-            "failures": [], "load": [], "latency": [], "memory": {}, "start": {}, "rate": None,
+            "failures": [], "charged": {}, "parts": wish.parts, "load": [], "latency": [], "memory": {}, "start": {},
+            "rate": None,
         }
         return session
 
@@ -53,26 +57,33 @@ class Session:
         absent = programs.missing(["nginx"])
         if absent:
             raise StartFailed(f"the upstream is an nginx: {absent}")
+        absent = programs.missing(["openssl"])
+        if absent and self.wish.builds:
+            self._skip("Plangate", f"its tokens: {absent}")
+            self.wish.builds.clear()
         start_upstream(self.site, programs.find("nginx"))
         self._note_version("nginx", programs.find("nginx"))
-        parts = self.wish.parts
-        if {"load", "latency", "check"} & set(parts):
-            self._start_gateways()
-        if "check" in parts:
-            self._check()
-        if "load" in parts:
-            self._load()
-        if "latency" in parts:
-            self._latency()
-        self._end_gateways()
-        if "memory" in parts:
-            self._memory()
-        if "start" in parts:
-            self._cold_start()
+        wanted = set(self.wish.parts)
+        needs_gateways = {"load", "latency", "check"}
+        try:
+            for part, measure in (("gateways", self._start_gateways), ("check", self._check), ("load", self._load),
+                                  ("latency", self._latency), ("ended", self._end_gateways),
+                                  ("memory", self._memory), ("start", self._cold_start)):
+                if part in wanted or (part in ("gateways", "ended") and wanted & needs_gateways):
+                    self._guarded(part, measure)
+        except OutOfTime as error:
+            self._fail(str(error))
         self.result["goals"] = summary.judge(self.result)
         self.result["machine"]["load_end"] = description()["load"]
         self.result["configurations"] = self.site.templates.used
         return self.result
+
+    def _guarded(self, part: str, measure) -> None:
+        """A part that fails leaves the others standing."""
+        try:
+            measure()
+        except (StartFailed, OSError, http.client.HTTPException, sqlite3.Error, subprocess.SubprocessError) as error:
+            self._fail(f"{part}: {error!r}")
 
     def _wanted(self, name: str) -> bool:
         # Every ratio is to nginx, and the floor is shown beside it.
@@ -105,23 +116,14 @@ class Session:
             self._note_version(f"plangate ({name})", binary)
             self.builds[name] = build
             self._add(build.by_key())
-            token = build.by_token()
-            if token:
-                self._add(token)
-            else:
-                self._skip(f"{name} jwt", programs.missing(["openssl"]) or "no tokens")
+            self._add(build.by_token())
             if self.wish.parts == ["check"]:
                 return
             self._add(build.refused())
             both = Plangate(self.site, name, binary, 2, self.site.cores.pair)
-            row = both.by_key()
-            row.name, row.title, row.threads = f"{name} x2", f"**Plangate** ({name}), API key, two workers", self._threads()
-            self._add(row)
+            self._add(both.by_two(2 if len(self.site.cores.load) > 1 else 1))
         except StartFailed as error:
-            self._skip(f"Plangate ({name})", str(error))
-
-    def _threads(self) -> int:
-        return 2 if len(self.site.cores.load) > 1 else 1
+            self._skip(name, str(error))
 
     def _add(self, row: Row) -> None:
         self.rows[row.name] = row
@@ -154,7 +156,7 @@ class Session:
         def once(name: str, seconds: float) -> dict:
             return closed.measure(self.rows[name], seconds, wrk, scripts[name], self.site.cores.load)
 
-        self._rounds("load", list(self.rows), lambda name, seed: once(name, self.wish.seconds), lambda name: once(name, 1))
+        self._rounds("load", list(self.rows), lambda name, _: once(name, self.wish.seconds), lambda name: once(name, 1))
         for name, build in self.builds.items():
             self._exact(name, build)
 
@@ -165,8 +167,7 @@ class Session:
         answered, charged = sum(counted), build.charged()
         if not answered <= charged <= answered + len(counted) * closed.CONNECTIONS:
             self._fail(f"{name}: {answered} requests were answered, {charged} charged")
-        self.rows[name].facts["answered"], self.rows[name].facts["charged"] = answered, charged
-        say(f"{name}: {answered} answered, {charged} charged")
+        self.result["charged"][name] = {"answered": answered, "charged": charged, "runs": len(counted)}
 
     def _latency(self) -> None:
         generator = programs.find("openloop")
@@ -218,6 +219,7 @@ class Session:
         for name, binary in self.wish.builds.items():
             def start(name=name, binary=binary):
                 build = Plangate(self.site, f"{name}-idle", binary)
+                build.restart()
                 return build.gateway, build.by_key().requests
             gateways.append((name, start))
         for name, start in gateways:

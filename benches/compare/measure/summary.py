@@ -54,31 +54,33 @@ def judge(result: dict) -> list:
     judged = []
     for name in result["builds"]:
         for goal in load_goals(name):
-            judged.append(_judged(name, goal.title, ratios(result["load"], goal.row, goal.to, goal.key), goal.at_most))
+            values = ratios(result["load"], goal.row, goal.to, goal.key)
+            judged.append(_judged("load", name, goal.title, values, goal.at_most))
         judged.append(_throughput(result, name))
-        judged.append(_judged(name, "p99 at half of nginx's peak / nginx",
-                              ratios(result["latency"], name, "nginx", "p99"), 1.0))
-        start = result["start"].get(name, {})
-        judged.append(_judged(name, "cold start to ready, 100,000 tenants, 200 routes (s)", start.get("ready_s", []), 0.5))
-        for title, key, most in (("memory at rest (MiB)", "rest", 40), ("memory with 10,000 idle connections (MiB)", "idle", 150)):
-            memory = result["memory"].get(name, {})
+        values = ratios(result["latency"], name, "nginx", "p99")
+        judged.append(_judged("latency", name, "p99 at half of nginx's peak / nginx", values, 1.0))
+        values = result["start"].get(name, {}).get("ready_s", [])
+        judged.append(_judged("start", name, "cold start to ready, 100,000 tenants, 200 routes (s)", values, 0.5))
+        memory = result["memory"].get(name, {})
+        for title, key, most in (("memory at rest (MiB)", "rest", 40),
+                                 ("memory with 10,000 idle connections (MiB)", "idle", 150)):
             values = [memory[key] / 2**20] if key in memory and "failed" not in memory else []
-            judged.append(_judged(name, title, values, most))
-    return judged
+            judged.append(_judged("memory", name, title, values, most))
+    return [one for one in judged if one["part"] in result["parts"]]
 
 
 def _throughput(result: dict, name: str) -> dict:
     """More is better here, and two cores cannot tell: the load needs cores of its own."""
     values = [] if result["shared"] else ratios(result["load"], f"{name} x2", name, "per_second")
-    judged = _judged(name, "requests/s of two workers / one", values, None)
+    judged = _judged("load", name, "requests/s of two workers / one", values, None)
     judged["at_least"] = 1.8
     if values:
         judged["met"] = judged["measured"]["median"] >= 1.8
     return judged
 
 
-def _judged(name: str, title: str, values: list, at_most: float | None) -> dict:
-    judged = {"build": name, "goal": title, "at_most": at_most}
+def _judged(part: str, name: str, title: str, values: list, at_most: float | None) -> dict:
+    judged = {"part": part, "build": name, "goal": title, "at_most": at_most}
     if values:
         judged["measured"] = spread(values)
         if at_most is not None:
