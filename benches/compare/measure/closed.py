@@ -2,11 +2,9 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 from pathlib import Path
 
-from . import usage
+from . import processes, usage
 from .gateway import PATH, Row
 
 CONNECTIONS = 32
@@ -43,10 +41,9 @@ def measure(row: Row, seconds: float, wrk: Path, script: Path, cores) -> dict:
     """One short run; everything that the gateway's processes used in it counts."""
     pids = row.gateway.pids()
     before = usage.sample(pids)
-    command = [str(wrk), "-t", str(row.threads), "-c", str(CONNECTIONS), "-d", f"{max(1, round(seconds))}s",
-               "-s", str(script), f"http://127.0.0.1:{row.gateway.port}{PATH}"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 30, check=False,
-                          stdin=subprocess.DEVNULL, preexec_fn=lambda: os.sched_setaffinity(0, cores))
+    command = [wrk, "-t", row.threads, "-c", CONNECTIONS, "-d", f"{max(1, round(seconds))}s",
+               "-s", script, f"http://127.0.0.1:{row.gateway.port}{PATH}"]
+    done = processes.run(command, cores, seconds + 30)
     used = usage.sample(pids).since(before)
     line = next((line for line in done.stdout.splitlines() if line.startswith("RESULT ")), None)
     if line is None:

@@ -2,12 +2,10 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 from pathlib import Path
 
+from . import processes
 from .gateway import Row
-from .processes import exact_timers
 
 CONNECTIONS = 64
 WARMUP = 0.5
@@ -22,14 +20,9 @@ def write_requests(row: Row, folder: Path) -> Path:
 
 def measure(row: Row, rate: float, seconds: float, seed: int, generator: Path, requests: Path, cores) -> dict:
     """One run; rows measured with the same seed get the same arrivals."""
-
-    def prepare():
-        os.sched_setaffinity(0, cores)
-        exact_timers()
-
-    words = [generator, f"127.0.0.1:{row.gateway.port}", requests, rate, seconds, WARMUP, CONNECTIONS, row.status, seed]
-    done = subprocess.run([str(word) for word in words], capture_output=True, text=True, timeout=seconds + 60,
-                          check=False, stdin=subprocess.DEVNULL, preexec_fn=prepare)
+    address = f"127.0.0.1:{row.gateway.port}"
+    command = [generator, address, requests, rate, seconds, WARMUP, CONNECTIONS, row.status, seed]
+    done = processes.run(command, cores, seconds + 60)
     if done.returncode != 0:
         return {"failed": done.stderr.strip()[:200] or f"exit code {done.returncode}"}
     figures = json.loads(done.stdout)

@@ -18,7 +18,7 @@ class Sample:
     def since(self, before: Sample) -> dict:
         """Nanoseconds used by each program since `before`, and the shares of user space and kernel.
 
-        A thread that ended in between takes its last part with it: a pool that grows and shrinks is seen a little short."""
+        A thread that ended in between takes its last part with it: a pool that shrinks is seen a little short."""
         parts = {}
         for key, (program, used) in self.threads.items():
             grown = used - before.threads.get(key, (program, 0.0))[1]
