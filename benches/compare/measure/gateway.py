@@ -14,6 +14,10 @@ from .templates import Templates
 
 PATH = "/v1/items/17"
 BODY = '{"id":17,"name":"a sample item","price":"19.00","tags":["a","b"],"note":"one hundred bytes or so"}'
+# As long as one of Plangate's.
+REFUSAL = ('{"type":"urn:plangate:problem:quota-exhausted","title":"The quota is used up","status":429,"detail":"'
+           + "." * 159 + '","code":"quota-exhausted","tenant":"spent-17","plan":"spent","meter":"requests","limit":5,'
+           '"used":5,"retry_after":648000}')
 TENANTS = 100
 # No limit is reached during a measurement; the check uses a small one.
 NEVER = 2_000_000_000
@@ -48,6 +52,7 @@ class Gateway:
     port: int
     processes: list
     counts: bool = False
+    status: int = 200
 
     def pids(self) -> list:
         return usage.tree([process.pid for process in self.processes])
@@ -66,6 +71,8 @@ class Row:
     requests: list
     status: int = 200
     threads: int = 1
+    # Whether the check may use up the quota of its second request.
+    counted: bool = True
 
 
 def with_key(key: str) -> bytes:

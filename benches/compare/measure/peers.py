@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from . import programs
-from .gateway import Gateway, Site
+from .gateway import REFUSAL, Gateway, Site
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,14 @@ def nginx(site: Site) -> Gateway:
     log = site.templates.folder / "nginx.log"
     process = site.launch("nginx", [programs.find("nginx"), "-e", log, "-c", conf], port)
     return Gateway("nginx", TITLES["nginx"], port, [process])
+
+
+def nginx_refuse(site: Site) -> Gateway:
+    port = site.ports.take()
+    conf = site.templates.write("nginx-refuse.conf", PORT=port, REFUSAL=REFUSAL)
+    log = site.templates.folder / "nginx-refuse.log"
+    process = site.launch("nginx-refuse", [programs.find("nginx"), "-e", log, "-c", conf], port)
+    return Gateway("nginx-refuse", TITLES["nginx-refuse"], port, [process], status=429)
 
 
 def haproxy_tcp(site: Site) -> Gateway:
@@ -93,6 +101,7 @@ def caddy(site: Site) -> Gateway:
 
 TITLES = {
     "nginx": "nginx, proxy_pass, no checks",
+    "nginx-refuse": "nginx, nothing but 429",
     "haproxy-tcp": "HAProxy, mode tcp (copies bytes)",
     "haproxy-count": "HAProxy, stick table per key",
     "nginx-redis": "nginx, Lua counting in Redis",
@@ -104,6 +113,7 @@ TITLES = {
 
 PEERS = [Peer(name, TITLES[name], needs, start) for name, needs, start in (
     ("nginx", ("nginx",), nginx),
+    ("nginx-refuse", ("nginx",), nginx_refuse),
     ("haproxy-tcp", ("haproxy",), haproxy_tcp),
     ("haproxy-count", ("haproxy",), haproxy_count),
     ("nginx-redis", ("nginx", "nginx-lua", "redis-server"), nginx_redis),

@@ -103,7 +103,7 @@ class Session:
             except StartFailed as error:
                 self._skip(peer.title, str(error))
                 continue
-            self._add(Row(peer.name, peer.title, gateway, [with_key(key) for key in keys]))
+            self._add(Row(peer.name, peer.title, gateway, [with_key(key) for key in keys], gateway.status))
             for need in peer.needs:
                 if programs.find(need) and need != "ratelimit":
                     self._note_version(need, programs.find(need))
@@ -136,10 +136,7 @@ class Session:
 
     def _check(self) -> None:
         for name, row in self.rows.items():
-            wrong = check.forwards(row.gateway, row.requests[0])
-            if not wrong and not name.endswith(" jwt"):
-                keys = list(self.builds[name].keys.values())[1:] if name in self.builds else None
-                wrong = check.counts(row.gateway, keys)
+            wrong = check.answers(row) or (check.counts(row) if row.status == 200 and row.counted else None)
             if wrong:
                 self._fail(f"{name}: {wrong}")
             else:
