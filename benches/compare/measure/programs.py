@@ -1,7 +1,9 @@
 """Finds the programs that are compared, says how to install what is missing, and asks each for its version."""
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -81,16 +83,28 @@ def _lua() -> bool:
 
 
 def version(path: Path) -> str:
-    """The first line that the program says about itself which holds a digit."""
+    """What the program says is its version."""
     arguments = VERSION_ARGUMENTS.get(path.name, ["--version"])
     try:
         done = subprocess.run([str(path), *arguments], capture_output=True, text=True, timeout=20,
                               stdin=subprocess.DEVNULL, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"unknown ({error})"
-    lines = (done.stdout + "\n" + done.stderr).splitlines()
-    line = next((line for line in lines if any(letter.isdigit() for letter in line)), "unknown")
-    return line.replace(str(path), "").strip()[:120]
+    text = (done.stdout + done.stderr).replace(str(path), "")
+    found = re.search(r"\d+\.\d+(\.\d+)?[\w.+-]*", text)
+    return found.group() if found else "unknown"
+
+
+def limitador_version() -> str:
+    """Of the library in our rate-limit service."""
+    lock = (HERE / "ratelimit" / "Cargo.lock").read_text()
+    found = re.search(r'name = "limitador"\nversion = "([^"]+)"', lock)
+    return found.group(1) if found else "unknown"
+
+
+def digest(path: Path) -> str:
+    """The beginning of the file's SHA-256: builds of one version are told apart by it."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
 
 
 def install() -> None:

@@ -26,7 +26,7 @@ def configurations(result: dict) -> str:
 
 def _head(result: dict) -> str:
     machine = result["machine"]
-    versions = "; ".join(f"{name}: {text}" for name, text in result["versions"].items())
+    versions = "; ".join(f"{name} {text}" for name, text in result["versions"].items())
     busy = float(machine["load"].split()[0]) >= 0.5 * machine["cores"]
     others = " (**the machine had other work when this began**)" if busy else ""
     place = result["placement"][0].upper() + result["placement"][1:]

@@ -63,6 +63,8 @@ class Session:
             self.wish.builds.clear()
         start_upstream(self.site, programs.find("nginx"))
         self._note_version("nginx", programs.find("nginx"))
+        for name, binary in self.wish.builds.items():
+            self.result["versions"][f"plangate ({name})"] = f"{programs.version(binary)} [{programs.digest(binary)}]"
         wanted = set(self.wish.parts)
         needs_gateways = {"load", "latency", "check"}
         try:
@@ -105,7 +107,9 @@ class Session:
                 continue
             self._add(Row(peer.name, peer.title, gateway, [with_key(key) for key in keys], gateway.status))
             for need in peer.needs:
-                if programs.find(need) and need != "ratelimit":
+                if need == "ratelimit":
+                    self.result["versions"]["limitador (library)"] = programs.limitador_version()
+                elif programs.find(need):
                     self._note_version(need, programs.find(need))
         for name, binary in self.wish.builds.items():
             self._start_build(name, binary)
@@ -113,7 +117,6 @@ class Session:
     def _start_build(self, name: str, binary: Path) -> None:
         try:
             build = Plangate(self.site, name, binary)
-            self._note_version(f"plangate ({name})", binary)
             self.builds[name] = build
             self._add(build.by_key())
             self._add(build.by_token())
