@@ -82,7 +82,7 @@ impl Connection {
         if !wire.is_read() && !wire.skip_body() {
             return Ok(Ended::Last);
         }
-        wire.has_more();
+        wire.ends_request();
         Ok(Ended::Kept)
     }
 }

@@ -57,8 +57,7 @@ where
     RB::Error: Into<BoxError>,
 {
     let Client1 { stream, inbox, client, permit, conversation, watch, worker } = client;
-    let cap = worker.settings.caps.request_head;
-    let wire = Wire::new(stream, inbox, Rc::clone(&conversation), cap);
+    let wire = Wire::new(stream, inbox, Rc::clone(&conversation), Rc::clone(&worker));
     let wire = Rc::new(RefCell::new(wire));
     let news = worker.news();
     let mut connection = Connection { wire, client, conversation, watch, worker, news };

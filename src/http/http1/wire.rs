@@ -18,6 +18,7 @@ use crate::{
         conversation::Conversation,
         dechunk::{Dechunk, Piece},
         head::{self, Framing, Head, Verdict},
+        worker::Worker,
     },
     pipeline::request::HeadRefusal,
 };
@@ -25,8 +26,6 @@ use crate::{
 /// What is read at a time, at least and at most.
 const LEAST_ROOM: usize = 4 * 1024;
 const MOST_ROOM: usize = 64 * 1024;
-/// An idle connection holds no more memory for what may come.
-const IDLE_ROOM: usize = 2 * LEAST_ROOM;
 /// Bytes taken in after the answer, for the client's sake.
 const LINGER_BYTES: usize = 16 * 1024 * 1024;
 /// Empty lines that are forgiven before a request line.
@@ -38,6 +37,7 @@ pub(super) struct Wire {
     /// Read, but not taken.
     pub inbox: BytesMut,
     pub conversation: Rc<Conversation>,
+    worker: Rc<Worker>,
     cap: usize,
     /// What is read at a time: it grows as long as it is filled.
     room: usize,
@@ -76,12 +76,18 @@ const GO_ON: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 impl Wire {
     /// A connection of which `inbox` was read already.
-    pub fn new(stream: TcpStream, inbox: BytesMut, conversation: Rc<Conversation>, cap: usize) -> Self {
+    pub fn new(
+        stream: TcpStream,
+        inbox: BytesMut,
+        conversation: Rc<Conversation>,
+        worker: Rc<Worker>,
+    ) -> Self {
         Self {
             stream,
             inbox,
             conversation,
-            cap,
+            cap: worker.settings.caps.request_head,
+            worker,
             room: LEAST_ROOM,
             ended: false,
             examined: 0,
@@ -97,7 +103,13 @@ impl Wire {
         if self.ended {
             return Poll::Ready(Ok(0));
         }
-        self.inbox.reserve(limit.saturating_sub(self.inbox.len()).clamp(1, self.room));
+        if self.inbox.capacity() == 0 {
+            self.inbox = self.worker.memory.take_inbox();
+        }
+        // What is held by the present request cannot be used again: a little room will do until it has gone.
+        if self.inbox.capacity() - self.inbox.len() < self.room / 4 {
+            self.inbox.reserve(limit.saturating_sub(self.inbox.len()).clamp(1, self.room));
+        }
         let count = ready!(poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.inbox))?;
         if count == 0 {
             self.ended = true;
@@ -140,8 +152,13 @@ impl Wire {
                 }
             }
             // One more byte than the cap is enough to know that a head is over it.
-            if ready!(self.poll_fill(cx, self.cap + 1))? == 0 {
-                return Poll::Ready(Ok(Next::End));
+            match self.poll_fill(cx, self.cap + 1)? {
+                Poll::Ready(0) => return Poll::Ready(Ok(Next::End)),
+                Poll::Ready(_) => {}
+                Poll::Pending => {
+                    self.let_go();
+                    return Poll::Pending;
+                }
             }
             self.conversation.head_begins();
         }
@@ -299,17 +316,21 @@ impl Wire {
         Poll::Ready(())
     }
 
-    /// Between two requests: whether the client has begun another.
-    pub fn has_more(&mut self) -> bool {
+    /// Between two requests: the client may have begun another.
+    pub fn ends_request(&mut self) {
         self.room = LEAST_ROOM;
         if self.inbox.is_empty() {
-            if self.inbox.capacity() > IDLE_ROOM {
-                self.inbox = BytesMut::new();
-            }
-            return false;
+            self.let_go();
+        } else {
+            self.conversation.head_begins();
         }
-        self.conversation.head_begins();
-        true
+    }
+
+    /// An idle connection holds no memory for what may come.
+    fn let_go(&mut self) {
+        if self.inbox.is_empty() {
+            self.worker.memory.put_inbox(std::mem::take(&mut self.inbox));
+        }
     }
 }
 
