@@ -131,7 +131,7 @@ impl Wire {
                 self.empty_lines += 1;
                 if self.empty_lines > EMPTY_LINES {
                     let refusal = HeadRefusal::Malformed("too many empty lines before the request line");
-                    return Poll::Ready(Ok(Next::Refused { refusal, of_head: false }));
+                    return Poll::Ready(Ok(self.refuse(refusal, false)));
                 }
             }
             if self.is_worth_examining() {
@@ -143,12 +143,7 @@ impl Wire {
                         self.begin(&head);
                         return Poll::Ready(Ok(Next::Head(head)));
                     }
-                    Verdict::Refused(refusal) => {
-                        self.request += 1;
-                        self.rest = Rest::Lost;
-                        self.conversation.request_starts();
-                        return Poll::Ready(Ok(Next::Refused { refusal, of_head }));
-                    }
+                    Verdict::Refused(refusal) => return Poll::Ready(Ok(self.refuse(refusal, of_head))),
                 }
             }
             // One more byte than the cap is enough to know that a head is over it.
@@ -193,6 +188,14 @@ impl Wire {
         };
         self.go_on = if head.expects && self.inbox.is_empty() { GO_ON } else { b"" };
         self.conversation.request_starts();
+    }
+
+    /// What follows cannot be told from what is refused: it is the last.
+    fn refuse(&mut self, refusal: HeadRefusal, of_head: bool) -> Next {
+        self.request += 1;
+        self.rest = Rest::Lost;
+        self.conversation.request_starts();
+        Next::Refused { refusal, of_head }
     }
 
     /// Whether the whole request was read.
