@@ -9,7 +9,7 @@ use super::*;
 use crate::{
     clock::ManualClock,
     domain::{
-        catalog::{Catalog, Digest, Unmatched},
+        catalog::{Catalog, Digest, Stamp, Unmatched},
         command::{Change, Command},
         identity::{ApiKey, Credential},
         period::{AnchorDay, Period, Zone},
@@ -108,6 +108,7 @@ fn catalog() -> Arc<Catalog> {
         (id, Arc::new(plan))
     };
     Arc::new(Catalog {
+        stamp: Stamp::new(),
         digest: Digest("d".into()),
         features: Vec::new(),
         limits: Vec::new(),
@@ -148,12 +149,19 @@ fn identity(credential: Credential) -> Arc<Identity> {
 
 impl Scene {
     async fn plan(&self) -> Result<String, ResolveError> {
-        let rights = self.directory.resolve(&identity(Credential::Jwt), &self.catalog).wait().await?;
+        let rights = self
+            .directory
+            .resolve(&identity(Credential::Jwt), &self.catalog, self.clock.monotonic())
+            .wait()
+            .await?;
         Ok(rights.entitlement.as_ref().unwrap().plan.to_string())
     }
 
     fn is_in_memory(&self) -> bool {
-        matches!(self.directory.resolve(&identity(Credential::Jwt), &self.catalog), Answer::Ready(Ok(_)))
+        matches!(
+            self.directory.resolve(&identity(Credential::Jwt), &self.catalog, self.clock.monotonic()),
+            Answer::Ready(Ok(_))
+        )
     }
 }
 
@@ -237,7 +245,11 @@ async fn unknown_tenants_are_refused_or_enrolled_by_a_token_only() {
 
     let enrolling = scene(UnknownTenants::Enroll(PlanId::parse("free").unwrap()));
     let key = identity(Credential::ApiKey { id: crate::domain::id::KeyId::parse("k").unwrap() });
-    let Answer::Pending(pending) = enrolling.directory.resolve(&key, &enrolling.catalog) else { panic!() };
+    let Answer::Pending(pending) =
+        enrolling.directory.resolve(&key, &enrolling.catalog, enrolling.clock.monotonic())
+    else {
+        panic!()
+    };
     assert_eq!(pending.await.unwrap_err(), ResolveError::TenantUnknown);
     assert_eq!(enrolling.plan().await.unwrap(), "free");
     assert!(enrolling.is_in_memory());
