@@ -27,18 +27,6 @@ pub enum Knowledge {
     Stale(Duration),
 }
 
-/// Where a tenant's word is: found once by hashing, then read directly. Valid in the [`Freshness`] that gave it out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct WordPlace(u16);
-
-impl WordPlace {
-    /// As a number under 65,536, which spreads the tenants evenly.
-    #[must_use]
-    pub fn index(self) -> usize {
-        usize::from(self.0)
-    }
-}
-
 /// Versions below which cached entries must not be used, and the time of the last good poll.
 ///
 /// A collision of two tenants in one word costs a reload, never a wrong answer.
@@ -71,21 +59,9 @@ impl Default for Freshness {
 }
 
 impl Freshness {
-    /// Where the tenant's word is.
-    #[must_use]
-    pub fn place(&self, tenant: &TenantId) -> WordPlace {
-        let place = self.hasher.hash_one(tenant) % (WORDS as u64);
-        WordPlace(u16::try_from(place).unwrap_or(0))
-    }
-
     fn word(&self, tenant: &TenantId) -> &AtomicU64 {
-        &self.min_version[usize::from(self.place(tenant).0)]
-    }
-
-    /// [`Freshness::min_version`] of the tenants whose word is there.
-    #[must_use]
-    pub fn min_version_at(&self, place: WordPlace) -> Version {
-        Version(self.min_version[usize::from(place.0)].load(Ordering::Acquire))
+        let place = usize::try_from(self.hasher.hash_one(tenant) % (WORDS as u64)).unwrap_or(0);
+        &self.min_version[place]
     }
 
     /// The version below which nothing cached of this tenant may be used.
