@@ -35,7 +35,9 @@ impl Workers {
         Proxy::<ServerBody>::new(&settings, &Tasks::new(&stop)).map_err(upstream)?;
         let mut threads = Vec::new();
         for (number, listener) in listeners.into_iter().enumerate() {
-            let (settings, gateway, stop) = (Arc::clone(&settings), gateway.clone(), stop.clone());
+            let authenticator = Arc::new(gateway.authenticator.another());
+            let gateway = NodeGateway { authenticator, ..gateway.clone() };
+            let (settings, stop) = (Arc::clone(&settings), stop.clone());
             let watch = background.watch("data-plane worker");
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let work = move || {
