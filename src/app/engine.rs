@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     clock::SystemClock,
-    credentials::{Credentials, Prepared},
+    credentials::{Credentials, Front, Prepared},
     directory::{self, DirectoryFront, TenantDirectory},
     domain::{catalog::Catalog, time::Epoch},
     freshness::Freshness,
@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// The stack's concrete types.
-pub type NodeGateway = Gateway<InForceFront, Credentials, DirectoryFront, EscrowLedger>;
+pub type NodeGateway = Gateway<InForceFront, Front, DirectoryFront, EscrowLedger>;
 
 /// Makes a gateway for each worker: over fronts of its own, so that what is counted with each request is counted by one
 /// core alone.
@@ -139,12 +139,12 @@ impl Engine {
     /// The stages over them, anew for each worker that asks.
     pub(super) fn gateways(&self, cors: Cors, mode: Mode) -> Gateways {
         let policies = Arc::clone(&self.policies);
-        let authenticator = Arc::clone(&self.credentials);
+        let credentials = Arc::clone(&self.credentials);
         let (directory, ledger) = (self.directory.clone(), self.ledger.clone());
         let (clock, metrics, cors) = (Arc::clone(&self.clock), Arc::clone(&self.metrics), Arc::new(cors));
         Arc::new(move || Gateway {
             policies: Arc::new(policies.front()),
-            authenticator: Arc::clone(&authenticator),
+            authenticator: Arc::new(Front::new(&credentials)),
             directory: Arc::new(directory.front()),
             ledger: Arc::new(ledger.clone()),
             clock: Arc::clone(&clock) as _,
