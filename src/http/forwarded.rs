@@ -86,8 +86,7 @@ mod tests {
         }
         remove_forged(&mut headers, trusted);
         let client = Client { address: Some("10.0.0.9".parse().unwrap()), trusted };
-        let subject =
-            Subject { tenant: TenantId::parse("acme").unwrap(), plan: Some(PlanId::parse("basic").unwrap()) };
+        let subject = Subject::new(TenantId::parse("acme").unwrap(), Some(PlanId::parse("basic").unwrap()));
         set(&mut headers, client, HeaderValue::from_static("id-1"), Some(&subject));
         headers
     }

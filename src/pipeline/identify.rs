@@ -38,7 +38,7 @@ impl<A: Authenticator, D: Directory, B> Check<Matched<B>> for Identify<A, D> {
 
     fn check(&self, request: &Matched<B>) -> Answer<Arc<Identity>, Rejection> {
         let head = &request.0;
-        let (headers, now) = (head.request.headers(), head.arrived);
+        let (headers, now) = (head.request.headers(), head.context.arrived);
         match self.authenticator.identify(headers, now) {
             // What is no credential at all need not wait for news.
             Answer::Ready(Err(why)) => Answer::Ready(Err(why.into())),

@@ -73,7 +73,7 @@ where
                 // The one polled ready goes along with the request; its clone stays.
                 let clone = self.inner.clone();
                 let service = std::mem::replace(&mut self.inner, clone);
-                StageFutureState::Waiting { pending, waiting: Some((request, service)) }
+                StageFutureState::Waiting { pending, waiting: Some(Box::new((request, service))) }
             }
         };
         StageFuture { state }
@@ -105,7 +105,8 @@ pin_project_lite::pin_project! {
         },
         Waiting {
             pending: crate::ports::BoxFuture<Result<C::Proof, Rejection>>,
-            waiting: Option<(R, S)>,
+            // In a box, so that requests which need not wait make no room for it.
+            waiting: Option<Box<(R, S)>>,
         },
         Refused {
             refused: Option<Refused<B>>,
@@ -131,11 +132,12 @@ where
                     None => return Poll::Pending,
                 },
                 StageProjection::Waiting { pending, waiting } => {
-                    if let Some((_, service)) = waiting.as_mut() {
-                        ready!(service.poll_ready(cx))?;
+                    if let Some(waiting) = waiting.as_mut() {
+                        ready!(waiting.1.poll_ready(cx))?;
                     }
                     let proof = ready!(pending.as_mut().poll(cx));
-                    let Some((request, mut service)) = waiting.take() else { return Poll::Pending };
+                    let Some(waiting) = waiting.take() else { return Poll::Pending };
+                    let (request, mut service) = *waiting;
                     match proof {
                         Ok(proof) => StageFutureState::Inner { inner: service.call(C::pass(request, proof)) },
                         Err(why) => StageFutureState::Refused { refused: Some(request.refuse(why)) },
