@@ -1,7 +1,7 @@
 //! One client connection from its first byte to its last, whichever version of HTTP it speaks.
 
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
     convert::Infallible,
     future::{Future, poll_fn},
     net::SocketAddr,
@@ -75,7 +75,7 @@ where
     let address = accepted.peer.ip().to_canonical();
     let door = Door {
         client: Client { address: Some(address), trusted: accepted.settings.trusts(address) },
-        stack: accepted.stack,
+        stack: RefCell::new(accepted.stack),
         settings: Arc::clone(&accepted.settings),
         conversation: Arc::clone(&conversation),
         count: Cell::new(0),

@@ -1,7 +1,7 @@
 //! Between hyper and the stack: each request gets its client and its refusal, each answer is followed to its end.
 
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
     convert::Infallible,
     future::Future,
     pin::Pin,
@@ -12,7 +12,7 @@ use std::{
 use ::http::{HeaderValue, Request, Response, StatusCode, header::CONNECTION};
 use hyper::body::Incoming;
 use pin_project_lite::pin_project;
-use tower::{Service, ServiceExt, util::Oneshot};
+use tower::Service;
 
 use super::{
     answer::Answer,
@@ -25,7 +25,8 @@ use crate::pipeline::request::{Client, Inbound};
 
 /// The service of one client connection.
 pub(super) struct Door<S> {
-    pub stack: S,
+    /// The connection's own, and always ready: to clone it for each request would count all that its stages share.
+    pub stack: RefCell<S>,
     pub settings: Arc<Settings>,
     pub conversation: Arc<Conversation>,
     pub client: Client,
@@ -58,7 +59,7 @@ where
         }
         let request = request.map(|body| ServerBody::new(body, &conversation));
         let inbound = Inbound { request, client: self.client, refusal };
-        Serving { state: State::Stack { future: self.stack.clone().oneshot(inbound) }, conversation }
+        Serving { state: State::Stack { future: self.stack.borrow_mut().call(inbound) }, conversation }
     }
 }
 
@@ -80,7 +81,7 @@ pin_project! {
     where
         S: Service<Inbound<ServerBody>>,
     {
-        Stack { #[pin] future: Oneshot<S, Inbound<ServerBody>> },
+        Stack { #[pin] future: S::Future },
         Probe { answer: Option<Response<Answer<RB>>> },
     }
 }
