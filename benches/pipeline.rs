@@ -5,6 +5,7 @@
 #[path = "pipeline/ports.rs"]
 mod ports;
 #[path = "decide/report.rs"]
+#[allow(dead_code, reason = "the decision's bench also reports memory")]
 mod report;
 
 use std::{convert::Infallible, future::Ready, hint::black_box, sync::Arc, time::Duration};

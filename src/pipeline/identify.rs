@@ -36,6 +36,7 @@ impl<A: Authenticator, D: Directory, B> Check<Matched<B>> for Identify<A, D> {
     type Proof = Arc<Identity>;
     type Next = Identified<B>;
 
+    #[inline]
     fn check(&self, request: &Matched<B>) -> Answer<Arc<Identity>, Rejection> {
         let head = &request.0;
         let (headers, now) = (head.request.headers(), head.context.arrived);
@@ -58,6 +59,7 @@ impl<A: Authenticator, D: Directory, B> Check<Matched<B>> for Identify<A, D> {
         }
     }
 
+    #[inline]
     fn pass(request: Matched<B>, identity: Arc<Identity>) -> Identified<B> {
         Identified { head: request.0, identity }
     }

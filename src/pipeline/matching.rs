@@ -83,6 +83,7 @@ where
         self.protected.poll_ready(cx)
     }
 
+    #[inline(always)]
     fn call(&mut self, named: Named<B>) -> Self::Future {
         let refusal = named.refusal;
         let mut head = self.head(named);
@@ -216,6 +217,7 @@ where
 {
     type Output = Result<Answered<SettledBody<R>>, Refused<B>>;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
         match self.project().state.project() {
             MatchProjection::Protected { inner } => inner.poll(cx),

@@ -41,6 +41,7 @@ impl<L: Ledger, D: Directory, B> Check<Granted<B>> for Meter<L, D> {
     type Proof = Taken;
     type Next = Metered<B>;
 
+    #[inline]
     fn check(&self, request: &Granted<B>) -> Answer<Taken, Rejection> {
         let charges = match request.head.operation() {
             Some(operation) if !operation.charge.is_empty() => &operation.charge,
@@ -56,6 +57,7 @@ impl<L: Ledger, D: Directory, B> Check<Granted<B>> for Meter<L, D> {
         }
     }
 
+    #[inline]
     fn pass(request: Granted<B>, taken: Taken) -> Metered<B> {
         let rights = taken.rights.unwrap_or(request.rights);
         Metered { head: request.head, rights, hold: taken.hold }

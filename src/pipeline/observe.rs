@@ -49,6 +49,7 @@ where
         self.checked.poll_ready(cx)
     }
 
+    #[inline(always)]
     fn call(&mut self, request: Matched<B>) -> Self::Future {
         let observing = request.0.context.parts.mode == Mode::Observe;
         let observer = observing.then(|| Observer { forward: self.forward.clone() });
@@ -94,6 +95,7 @@ where
 {
     type Output = Result<Answered<SettledBody<R>>, Refused<B>>;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
         let mut state = self.project().state;
         loop {

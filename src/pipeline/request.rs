@@ -187,6 +187,8 @@ pub(crate) trait Refuse<B> {
 }
 
 impl<B> Head<B> {
+    #[cold]
+    #[inline(never)]
     pub(crate) fn refuse(self, why: Rejection, subject: Option<Subject>) -> Refused<B> {
         let Self { request, mut context } = self;
         context.subject = subject;
@@ -195,6 +197,7 @@ impl<B> Head<B> {
     }
 
     /// What goes to the upstream for this subject, and what stays here.
+    #[inline]
     pub(crate) fn split(self, subject: Option<Subject>) -> (Forwardable<B>, Context) {
         let Self { request, mut context } = self;
         let (request_id, client) = (context.request_id.clone(), context.client);

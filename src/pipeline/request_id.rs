@@ -31,7 +31,7 @@ impl Source {
     fn bits(&self) -> (u64, u16) {
         let count = self.count.get();
         self.count.set(count.wrapping_add(1));
-        if count % SHARES == 0 {
+        if count.is_multiple_of(SHARES) {
             self.rest.set(self.keys.hash_one((count, 1_u8)));
         }
         let rest = self.rest.get();

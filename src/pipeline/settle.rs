@@ -52,7 +52,7 @@ where
         Poll::Ready(Ok(()))
     }
 
-    #[inline]
+    #[inline(always)]
     fn call(&mut self, metered: Metered<B>) -> Self::Future {
         let Metered { head, rights, hold } = metered;
         let parts = &head.context.parts;

@@ -63,6 +63,8 @@ where
         self.inner.poll_ready(cx)
     }
 
+    // Always: the stages call each other without waiting, and are one straight piece of code then.
+    #[inline(always)]
     fn call(&mut self, request: R) -> Self::Future {
         let state = match self.check.check(&request) {
             Answer::Ready(Ok(proof)) => {
@@ -114,6 +116,13 @@ pin_project_lite::pin_project! {
     }
 }
 
+/// Goes on after a wait: out of the way of the requests that need none.
+#[cold]
+#[inline(never)]
+fn late<S: Service<R>, R>(service: &mut S, request: R) -> S::Future {
+    service.call(request)
+}
+
 impl<C, S, R, B> Future for StageFuture<C, S, R, B>
 where
     C: Check<R>,
@@ -122,6 +131,7 @@ where
 {
     type Output = Result<S::Response, Refused<B>>;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut state = self.project().state;
         loop {
@@ -139,7 +149,9 @@ where
                     let Some(waiting) = waiting.take() else { return Poll::Pending };
                     let (request, mut service) = *waiting;
                     match proof {
-                        Ok(proof) => StageFutureState::Inner { inner: service.call(C::pass(request, proof)) },
+                        Ok(proof) => {
+                            StageFutureState::Inner { inner: late(&mut service, C::pass(request, proof)) }
+                        }
                         Err(why) => StageFutureState::Refused { refused: Some(request.refuse(why)) },
                     }
                 }
