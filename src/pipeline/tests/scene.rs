@@ -57,6 +57,8 @@ pub struct Told {
     pub credential: Option<CredentialError>,
     pub unresolved: Option<ResolveError>,
     pub plan: &'static str,
+    /// What is set for the tenant alone.
+    pub overrides: Overrides,
     /// The plan once newer rights are asked for.
     pub newer_plan: Option<&'static str>,
     /// One for each charge; none left: taken.
@@ -211,7 +213,12 @@ impl Fakes {
     }
 
     fn rights(&self) -> Arc<Rights> {
-        Arc::new(Rights::compile(&tenant(self.told().plan), &self.catalog).unwrap())
+        let (plan, overrides) = {
+            let told = self.told();
+            (told.plan, told.overrides.clone())
+        };
+        let tenant = Tenant { overrides, ..tenant(plan) };
+        Arc::new(Rights::compile(&tenant, &self.catalog).unwrap())
     }
 
     async fn answer(&self, request: Forwardable<Empty<Bytes>>) -> Result<Response<Body>, ForwardError> {
