@@ -7,7 +7,7 @@ use tokio::runtime::Handle;
 use super::{background::Background, in_force::InForce, obedience::LedgerObeys, tidying};
 use crate::{
     clock::SystemClock,
-    credentials::{Credentials, Front, Prepared},
+    credentials::{Credentials, CredentialsFront, Prepared},
     directory::{self, TenantDirectory},
     domain::{catalog::Catalog, time::Epoch},
     freshness::Freshness,
@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// The stack's concrete types.
-pub type NodeGateway = Gateway<InForce, Front, TenantDirectory, EscrowLedger>;
+pub type NodeGateway = Gateway<InForce, CredentialsFront, TenantDirectory, EscrowLedger>;
 
 /// What an engine is made of.
 pub(super) struct EngineParts {
@@ -131,7 +131,7 @@ impl Engine {
     pub(super) fn gateway(&self, cors: Cors, mode: Mode) -> NodeGateway {
         Gateway {
             policies: Arc::clone(&self.policies),
-            authenticator: Arc::new(Front::new(&self.credentials)),
+            authenticator: Arc::new(self.credentials.front()),
             directory: Arc::new(self.directory.clone()),
             ledger: Arc::new(self.ledger.clone()),
             clock: Arc::clone(&self.clock) as _,
