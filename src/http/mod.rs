@@ -7,15 +7,13 @@
 //! - `guard`, `head`, `chunked`, `host`: every HTTP/1 head and body framing is judged before hyper sees it.
 //! - `conversation`: what the parts of one connection know of each other, and when it is to be closed.
 //! - `listener`, `connection`, `service`: from the socket to the stack and back.
-//! - `forward`, `pool`, `connect`, `headers`, `upgrade`: from the stack to the upstream and back.
+//! - `upstream`, `headers`, `forwarded`, `tunnel`: from the stack to the upstream and back.
 
 mod answer;
 mod buffer;
 mod chunked;
-mod connect;
 mod connection;
 mod conversation;
-mod forward;
 mod forwarded;
 mod gauge;
 mod guard;
@@ -25,10 +23,7 @@ mod host;
 mod http2;
 mod listener;
 mod overload;
-mod pool;
 mod probe;
-mod response;
-mod sending;
 mod server_body;
 mod service;
 mod settings;
@@ -36,16 +31,15 @@ mod tasks;
 #[cfg(test)]
 mod tests;
 mod tunnel;
+mod upstream;
 
 pub use self::{
     answer::Answer,
-    connect::InvalidUpstream,
-    forward::Proxy,
     listener::{bind, serve},
-    response::ProxyBody,
     server_body::ServerBody,
     settings::{Caps, ReadinessHook, Settings, Timeouts},
     tasks::Tasks,
+    upstream::{InvalidUpstream, Proxy, ProxyBody},
 };
 
 /// Any error of a body.

@@ -1,22 +1,22 @@
 //! New connections to the upstream: the name is looked up each time, TLS is spoken where the address asks for it.
 
-use std::{sync::Arc, time::Duration};
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use ::http::{
     Uri,
     uri::{Authority, PathAndQuery, Scheme},
 };
-use hyper_rustls::{ConfigBuilderExt, HttpsConnector, MaybeHttpsStream};
-use hyper_util::{client::legacy::connect::HttpConnector, rt::TokioIo};
+use hyper_rustls::{ConfigBuilderExt, HttpsConnector};
+use hyper_util::client::legacy::connect::HttpConnector;
 use rustls::ClientConfig;
-use tokio::net::TcpStream;
 use tower::{Service, ServiceExt};
 
-use super::BoxError;
+use super::stream::Stream;
+use crate::http::BoxError;
 use crate::pipeline::request::ForwardError;
 
-/// A connection to the upstream.
-pub(super) type Stream = MaybeHttpsStream<TokioIo<TcpStream>>;
+/// A connection that is being made.
+pub(super) type Connecting = Pin<Box<dyn Future<Output = Result<Stream, ForwardError>>>>;
 
 /// Why an upstream cannot be used at all.
 #[derive(Debug, thiserror::Error)]
@@ -89,23 +89,25 @@ impl Connector {
     }
 
     /// A new connection; nothing was sent if there is none.
-    pub(super) async fn connect(&self) -> Result<Stream, ForwardError> {
+    pub(super) fn connect(&self) -> Connecting {
         let unreachable = |reason: String| ForwardError::Unreachable { seen: false, reason };
-        let mut connector = self.connector.clone();
-        let connecting = async {
-            connector.ready().await?;
-            connector.call(self.target.clone()).await
-        };
-        match tokio::time::timeout(self.limit, connecting).await {
-            Ok(Ok(stream)) => Ok(stream),
-            Ok(Err(error)) => Err(unreachable(chain(&error))),
-            Err(_) => Err(unreachable(format!("no connection within {:?}", self.limit))),
-        }
+        let (mut connector, target, limit) = (self.connector.clone(), self.target.clone(), self.limit);
+        Box::pin(async move {
+            let connecting = async {
+                connector.ready().await?;
+                connector.call(target).await
+            };
+            match tokio::time::timeout(limit, connecting).await {
+                Ok(Ok(stream)) => Ok(Stream::from(stream)),
+                Ok(Err(error)) => Err(unreachable(chain(&error))),
+                Err(_) => Err(unreachable(format!("no connection within {limit:?}"))),
+            }
+        })
     }
 }
 
 /// An error and all that caused it, in one line.
-pub(super) fn chain(error: &BoxError) -> String {
+fn chain(error: &BoxError) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

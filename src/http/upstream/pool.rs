@@ -6,10 +6,10 @@ use std::{
     time::Duration,
 };
 
-use hyper::client::conn::http1::SendRequest;
 use tokio::time::Instant;
 
-use super::tasks::Tasks;
+use super::link::Link;
+use crate::http::tasks::Tasks;
 
 /// Idle connections kept per thread.
 const MAX_IDLE: usize = 256;
@@ -17,44 +17,39 @@ const MAX_IDLE: usize = 256;
 const SWEEP: Duration = Duration::from_secs(15);
 
 /// The idle connections of one thread.
-pub(super) struct Pool<B> {
-    idle: RefCell<Vec<(SendRequest<B>, Instant)>>,
+pub(super) struct Pool {
+    idle: RefCell<Vec<(Box<Link>, Instant)>>,
     limit: Duration,
     tasks: Tasks,
     swept: Cell<bool>,
 }
 
-impl<B: 'static> Pool<B> {
-    pub(super) fn new(limit: Duration, tasks: Tasks) -> Rc<Self> {
+impl Pool {
+    pub fn new(limit: Duration, tasks: Tasks) -> Rc<Self> {
         Rc::new(Self { idle: RefCell::default(), limit, tasks, swept: Cell::new(false) })
     }
 
     /// A connection that can take a request at once.
-    pub(super) fn take(&self) -> Option<SendRequest<B>> {
-        let mut idle = self.idle.borrow_mut();
-        let mut place = idle.len();
-        while place > 0 {
-            place -= 1;
-            let (connection, since) = &idle[place];
-            if connection.is_closed() || since.elapsed() >= self.limit {
-                idle.remove(place);
-            } else if connection.is_ready() {
-                return Some(idle.remove(place).0);
+    pub fn take(&self) -> Option<Box<Link>> {
+        loop {
+            let (mut link, since) = self.idle.borrow_mut().pop()?;
+            if link.is_quiet() && since.elapsed() < self.limit {
+                return Some(link);
             }
         }
-        None
     }
 
-    /// Keeps a connection whose request and answer are over. It may need a moment to be ready; `take` minds that.
-    pub(super) fn put(self: &Rc<Self>, connection: SendRequest<B>) {
-        if connection.is_closed() || self.tasks.stopping.is_cancelled() {
+    /// Keeps a connection whose request and answer are over.
+    pub fn put(self: &Rc<Self>, mut link: Box<Link>) {
+        if !link.inbox.is_empty() || self.tasks.stopping.is_cancelled() {
             return;
         }
+        link.rest();
         let mut idle = self.idle.borrow_mut();
         if idle.len() >= MAX_IDLE {
             idle.remove(0);
         }
-        idle.push((connection, Instant::now()));
+        idle.push((link, Instant::now()));
         drop(idle);
         if !self.swept.replace(true) {
             let sweep = sweep(Rc::downgrade(self), self.limit.min(SWEEP), self.tasks.clone());
@@ -63,8 +58,8 @@ impl<B: 'static> Pool<B> {
     }
 }
 
-/// Closes connections that were idle for too long, also while there are no requests.
-async fn sweep<B: 'static>(pool: Weak<Pool<B>>, every: Duration, tasks: Tasks) {
+/// Closes connections that were idle for too long or have died, also while there are no requests.
+async fn sweep(pool: Weak<Pool>, every: Duration, tasks: Tasks) {
     loop {
         tokio::select! {
             () = tokio::time::sleep(every) => {}
@@ -72,7 +67,7 @@ async fn sweep<B: 'static>(pool: Weak<Pool<B>>, every: Duration, tasks: Tasks) {
         }
         let Some(pool) = pool.upgrade() else { return };
         let mut idle = pool.idle.borrow_mut();
-        idle.retain(|(connection, since)| !connection.is_closed() && since.elapsed() < pool.limit);
+        idle.retain_mut(|(link, since)| link.is_quiet() && since.elapsed() < pool.limit);
         if idle.is_empty() {
             pool.swept.set(false);
             return;
