@@ -14,7 +14,7 @@ use super::{
     signer::{Signer, key_set},
 };
 use crate::{
-    credentials::{ApiKeySecret, Front, Settings, TokenKeys, jwt::Timing},
+    credentials::{ApiKeySecret, CredentialsFront, Settings, TokenKeys, jwt::Timing},
     domain::time::{UnixMillis, Version},
     ports::{Answer, Authenticator},
 };
@@ -76,7 +76,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 
 struct World {
     setup: Setup,
-    fronts: [Front; 2],
+    fronts: [CredentialsFront; 2],
     runtime: tokio::runtime::Runtime,
     now: UnixMillis,
     keys: Vec<String>,
@@ -113,7 +113,7 @@ impl World {
         let setup = try_setup(settings, Timing::default()).unwrap();
         let tokens = (0..TOKENS).map(|number| token(number, &signers)).collect();
         Self {
-            fronts: [Front::new(&setup.credentials), Front::new(&setup.credentials)],
+            fronts: [setup.credentials.front(), setup.credentials.front()],
             setup,
             runtime: tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap(),
             now: NOW,
