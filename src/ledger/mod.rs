@@ -17,6 +17,7 @@ mod atomic {
 mod bucket;
 mod cell;
 mod charge;
+mod desk;
 pub mod file;
 mod flush;
 mod grant;
@@ -28,6 +29,8 @@ mod recover;
 mod refill;
 mod shared;
 mod slot;
+mod tab;
+mod take;
 #[cfg(test)]
 mod tests;
 mod usage;
@@ -43,7 +46,7 @@ use crate::{
         id::TenantId,
         rights::Rights,
         route::Charge,
-        time::{UnixMillis, Version},
+        time::{Monotonic, UnixMillis, Version},
     },
     ports::{Answer, BoxFuture, ChargeError, Hold, Ledger, MeterUsage, StoreError, Wanted},
 };
@@ -145,7 +148,17 @@ impl EscrowLedger {
 
 impl Ledger for EscrowLedger {
     fn charge(&self, rights: &Arc<Rights>, charges: &[Charge], now: UnixMillis) -> Answer<Hold, ChargeError> {
-        charge::charge(&self.0, rights, charges, now)
+        charge::charge(&self.0, rights, charges, now, None)
+    }
+
+    fn charge_at(
+        &self,
+        rights: &Arc<Rights>,
+        charges: &[Charge],
+        now: UnixMillis,
+        at: Monotonic,
+    ) -> Answer<Hold, ChargeError> {
+        charge::charge(&self.0, rights, charges, now, Some(at))
     }
 
     fn usage(&self, rights: &Arc<Rights>, now: UnixMillis) -> BoxFuture<Result<Vec<MeterUsage>, StoreError>> {

@@ -33,7 +33,7 @@ use crate::{
         route::{Charge, Methods, Operation, Pattern, RouteTable},
         settlement::{CostHeader, SettleFrom},
         tenant::{Overrides, Subscription, SubscriptionState, Tenant},
-        time::{UnixMillis, Version},
+        time::{Monotonic, UnixMillis, Version},
         units::{Allowance, Units},
     },
     metrics::Metrics,
@@ -311,7 +311,7 @@ impl Ledger for Fakes {
         let refused = self.told().charges.pop_front();
         self.give(match refused {
             Some(error) => Err(error),
-            None => Ok(Hold::new(Box::new(Taken(Arc::clone(&self.told))))),
+            None => Ok(Hold::new(Arc::new(Taken(Arc::clone(&self.told))))),
         })
     }
 
@@ -330,20 +330,20 @@ impl Taken {
 }
 
 impl HoldEntry for Taken {
-    fn keep(self: Box<Self>) {
+    fn keep(&self) {
         self.ends("keep");
     }
 
-    fn refund(self: Box<Self>) {
+    fn refund(&self) {
         self.ends("refund");
     }
 
-    fn settle(self: Box<Self>, actual: &[Charge]) {
+    fn settle(&self, actual: &[Charge]) {
         let units: Vec<(u16, u64)> = actual.iter().map(|c| (c.meter.0, c.units.get())).collect();
         self.ends(&format!("settle {units:?}"));
     }
 
-    fn standings(&self, _: UnixMillis, show: &mut dyn FnMut(Standing<'_>)) {
+    fn standings(&self, _: UnixMillis, _: Option<Monotonic>, show: &mut dyn FnMut(Standing<'_>)) {
         show(Standing {
             meter: "requests",
             window: Some(Window::Month),
