@@ -8,8 +8,11 @@ use std::{
 
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, measurement::WallTime};
 use plangate::{
-    domain::{rights::Rights, time::UnixMillis},
-    ports::{Answer, Hold, Ledger},
+    domain::{
+        rights::Rights,
+        time::{Monotonic, UnixMillis},
+    },
+    ports::{Answer, ChargeError, Hold, Ledger},
 };
 
 use super::{
@@ -20,8 +23,13 @@ use super::{
 
 type Group<'a> = BenchmarkGroup<'a, WallTime>;
 
-fn take(node: &Node, rights: &Arc<Rights>, now: UnixMillis) -> Hold {
-    match node.ledger.charge(rights, &world::ONE, now) {
+/// With both clocks read before.
+fn take(node: &Node, rights: &Arc<Rights>, (now, at): (UnixMillis, Monotonic)) -> Hold {
+    held(node.ledger.charge_at(rights, &world::ONE, now, at))
+}
+
+fn held(answer: Answer<Hold, ChargeError>) -> Hold {
+    match answer {
         Answer::Ready(hold) => hold.unwrap(),
         Answer::Pending(_) => panic!("not in memory"),
     }
@@ -32,26 +40,30 @@ pub fn measure(criterion: &mut Criterion, rows: &mut Vec<Row>) {
     let mut group = criterion.benchmark_group("spend");
     measure_the_word(&mut group, rows);
     let node = Node::new(Arc::new(Generous));
-    let month = [world::rights("acme", TENANT_LIMIT), world::rights("acme", TENANT_LIMIT)];
+    let month = world::rights("acme", TENANT_LIMIT);
     let rated = ["rated", "rated", "other"].map(world::rated);
-    month.iter().chain(&rated).for_each(|rights| node.admit(rights));
+    node.admit(&month);
+    rated.iter().for_each(|rights| node.admit(rights));
     let [a, same, other] = &rated;
-    one(&mut group, rows, "a quota, with its clock", || take(&node, &month[0], node.now()).keep());
-    let now = node.now();
-    one(&mut group, rows, "a quota", || take(&node, &month[0], now).keep());
-    one(&mut group, rows, "a quota and a rate", || take(&node, a, now).keep());
+    let read = || (node.now(), node.monotonic());
+    let clocks = read();
+    one(&mut group, rows, "a quota", || take(&node, &month, clocks).keep());
+    one(&mut group, rows, "a quota and a rate", || take(&node, a, clocks).keep());
+    one(&mut group, rows, "a quota and a rate, and both clocks", || take(&node, a, read()).keep());
     one(&mut group, rows, "a quota and a rate, and how they stand", || {
-        let hold = take(&node, a, now);
-        hold.standings(now, |standing| {
+        let hold = take(&node, a, clocks);
+        hold.standings_at(clocks.0, clocks.1, |standing| {
             black_box(standing);
         });
         hold.keep();
     });
-    let charge = |rights: &Arc<Rights>| take(&node, rights, now).keep();
+    let charge = |rights: &Arc<Rights>| take(&node, rights, clocks).keep();
     two(&mut group, rows, "2 threads, the same rights", [a, a], charge);
     two(&mut group, rows, "2 threads, the same tenant", [a, same], charge);
     two(&mut group, rows, "2 threads, a tenant each", [a, other], charge);
     group.finish();
+    let free = rows.iter().all(|row| row.allocations < 0.01);
+    assert!(free, "a charge from memory allocates");
 }
 
 fn one(group: &mut Group<'_>, rows: &mut Vec<Row>, what: &str, work: impl Fn()) {

@@ -16,7 +16,7 @@ use plangate::{
         rights::Rights,
         route::{Charge, RouteTable},
         tenant::{Overrides, Subscription, SubscriptionState, Tenant},
-        time::{UnixMillis, Version},
+        time::{Monotonic, UnixMillis, Version},
         units::{Allowance, Units},
     },
     freshness::Freshness,
@@ -59,6 +59,10 @@ impl Node {
 
     pub fn now(&self) -> UnixMillis {
         self.clock.now()
+    }
+
+    pub fn monotonic(&self) -> Monotonic {
+        self.clock.monotonic()
     }
 
     /// A first charge, which waits for units.

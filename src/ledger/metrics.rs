@@ -156,3 +156,36 @@ impl LedgerMetrics {
         Arc::clone(meters.entry(meter.clone()).or_default())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_threads_than_lanes_are_all_counted() {
+        let units = MeterUnits::default();
+        let together = std::sync::Barrier::new(LANES + 20);
+        std::thread::scope(|scope| {
+            for _ in 0..LANES + 20 {
+                scope.spawn(|| {
+                    units.add(Kind::Admitted, 1);
+                    // All of them have a lane now, or share the last.
+                    together.wait();
+                    (0..1000).for_each(|_| units.add(Kind::Admitted, 1));
+                });
+            }
+        });
+        assert_eq!(units.sum(Kind::Admitted), 1001 * (LANES as u64 + 20));
+    }
+
+    #[test]
+    fn the_lanes_of_threads_that_have_ended_are_used_again() {
+        let units = MeterUnits::default();
+        for _ in 0..3 * LANES {
+            std::thread::scope(|scope| {
+                scope.spawn(|| units.add(Kind::Refunded, 2));
+            });
+        }
+        assert_eq!(units.sum(Kind::Refunded), 6 * LANES as u64);
+    }
+}
