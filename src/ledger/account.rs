@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     hash::{BuildHasher, BuildHasherDefault, DefaultHasher},
-    sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, Weak},
+    sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, Weak},
     time::Duration,
 };
 
@@ -14,7 +14,7 @@ use super::{
     desk::Desk,
     metrics::{LedgerMetrics, MeterUnits},
     rate_cell::RateCell,
-    shared::{Shared, lock},
+    shared::Shared,
     slot::Slot,
 };
 use crate::domain::{
@@ -65,52 +65,60 @@ impl MeterAccount {
     }
 }
 
+/// What is known of a tenant.
+#[derive(Debug, Default)]
+struct Known {
+    /// Few, and written once each: found through a tab from the second charge on.
+    meters: Vec<Arc<MeterAccount>>,
+    /// Where it is charged from.
+    desks: Vec<Weak<Desk>>,
+}
+
 /// One tenant.
 #[derive(Debug)]
 pub(super) struct Account {
     pub tenant: TenantId,
-    /// Spreads what all tenants of one anchor would do at the same instant.
-    place: u16,
-    /// Few, and written once each: found through a tab from the second charge on.
-    meters: RwLock<Vec<Arc<MeterAccount>>>,
-    /// Where it is charged from.
-    desks: Mutex<Vec<Weak<Desk>>>,
+    known: RwLock<Known>,
     /// Told when a change of the tenant was applied.
     pub changed: Notify,
 }
 
 impl Account {
     fn new(tenant: TenantId) -> Arc<Self> {
-        let place =
-            tenant.as_str().bytes().fold(0_u16, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
-        let (meters, desks) = (RwLock::default(), Mutex::default());
-        Arc::new(Self { tenant, place, meters, desks, changed: Notify::new() })
+        Arc::new(Self { tenant, known: RwLock::default(), changed: Notify::new() })
+    }
+
+    /// How long before its start a period is prepared. Spreads what all tenants of one anchor would do at the same instant.
+    fn lead(&self) -> Duration {
+        let place = self
+            .tenant
+            .as_str()
+            .bytes()
+            .fold(0_u16, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
+        LEAD_AT_LEAST + SPREAD.mul_f64(f64::from(place) / f64::from(u16::MAX))
     }
 
     /// A desk leads here from now on.
     pub fn know(&self, desk: &Arc<Desk>) {
-        let mut desks = lock(&self.desks);
-        desks.retain(|desk| desk.strong_count() > 0);
-        desks.reserve_exact(1);
-        desks.push(Arc::downgrade(desk));
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        known.desks.retain(|desk| desk.strong_count() > 0);
+        known.desks.reserve_exact(1);
+        known.desks.push(Arc::downgrade(desk));
     }
 
-    fn desks(&self) -> Vec<Arc<Desk>> {
-        let mut desks = lock(&self.desks);
-        desks.retain(|desk| desk.strong_count() > 0);
-        desks.iter().filter_map(Weak::upgrade).collect()
+    fn read(&self) -> RwLockReadGuard<'_, Known> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn known(&self, meter: &MeterId) -> Option<Arc<MeterAccount>> {
-        let meters = self.meters.read().unwrap_or_else(PoisonError::into_inner);
-        meters.iter().find(|known| known.meter == *meter).cloned()
+        self.read().meters.iter().find(|known| known.meter == *meter).cloned()
     }
 
     pub fn meter(&self, meter: &MeterId, metrics: &LedgerMetrics) -> Arc<MeterAccount> {
         if let Some(known) = self.known(meter) {
             return known;
         }
-        let mut meters = self.meters.write().unwrap_or_else(PoisonError::into_inner);
+        let Known { meters, .. } = &mut *self.known.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = meters.iter().find(|known| known.meter == *meter) {
             return Arc::clone(known);
         }
@@ -129,7 +137,7 @@ impl Account {
     /// Seals every open slot of an older version. Those that are to be recorded.
     pub fn seal(&self, shared: &Shared, below: Version) -> Vec<Arc<Slot>> {
         let mut out = Vec::new();
-        for meter in self.meters.read().unwrap_or_else(PoisonError::into_inner).iter() {
+        for meter in &self.read().meters {
             meter.cells().for_each(|cell| cell.seal(shared, below, &mut out));
         }
         out
@@ -137,27 +145,27 @@ impl Account {
 
     /// Every sealed slot that the database may know of and that is not forgotten yet.
     pub fn sealed(&self) -> Vec<Arc<Slot>> {
-        let meters = self.meters.read().unwrap_or_else(PoisonError::into_inner);
-        let cells = meters.iter().flat_map(|meter| meter.cells());
+        let known = self.read();
+        let cells = known.meters.iter().flat_map(|meter| meter.cells());
         cells.flat_map(Cell::sealed).filter(|slot| slot.concerns_database()).collect()
     }
 
     /// Lets go of every slot.
     pub fn forget(&self) {
-        self.desks().iter().for_each(|desk| desk.forget());
-        let meters = self.meters.read().unwrap_or_else(PoisonError::into_inner);
+        let Known { meters, desks } = &*self.read();
+        desks.iter().filter_map(Weak::upgrade).for_each(|desk| desk.forget());
         meters.iter().flat_map(|meter| meter.cells()).for_each(Cell::forget);
     }
 
     /// Returns what has ended or is idle. Whether nothing is left that a new account would not have.
     pub fn sweep(&self, shared: &Arc<Shared>, now: UnixMillis, monotonic: Monotonic) -> bool {
-        let lead = LEAD_AT_LEAST + SPREAD.mul_f64(f64::from(self.place) / f64::from(u16::MAX));
-        let meters = self.meters.read().unwrap_or_else(PoisonError::into_inner);
+        let lead = self.lead();
+        let Known { meters, desks } = &*self.read();
         for cell in meters.iter().flat_map(|meter| meter.cells()) {
             cell.sweep(shared, now, monotonic, lead);
         }
         // What is sealed by now is forgotten when nobody refers to it any more: so the desks must not.
-        self.desks().iter().for_each(|desk| desk.clear());
+        desks.iter().filter_map(Weak::upgrade).for_each(|desk| desk.clear());
         meters.iter().fold(true, |empty, meter| {
             meter.cells().fold(empty, |empty, cell| cell.fold() && empty) && meter.rate.is_idle(monotonic)
         })

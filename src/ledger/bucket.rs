@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc, Mutex,
-    atomic::{AtomicBool, AtomicU64, Ordering, fence},
+    atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence},
 };
 
 use arc_swap::ArcSwapOption;
@@ -74,17 +74,17 @@ pub(super) struct Bucket {
     /// Told when units may have come back, or it is clear that none will.
     pub woken: Notify,
     /// Requests that wait for that.
-    pub waiting: AtomicU64,
+    pub waiting: AtomicU32,
     watched: AtomicBool,
-    begun: AtomicU64,
-    ended: AtomicU64,
+    begun: AtomicU32,
+    ended: AtomicU32,
 }
 
 /// Tells whether anything was recorded of a bucket between two looks: equal ones without anything under way say no.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Mark {
-    begun: u64,
-    ended: u64,
+    begun: u32,
+    ended: u32,
 }
 
 impl Mark {
@@ -95,7 +95,7 @@ impl Mark {
 
     /// Only one thing has begun since `before`, when nothing was under way.
     pub fn follows(self, before: Self) -> bool {
-        before.is_quiet() && self.begun == before.begun + 1
+        before.is_quiet() && self.begun == before.begun.wrapping_add(1)
     }
 }
 
@@ -110,10 +110,10 @@ impl Bucket {
             freed: AtomicU64::new(0),
             wanted_until: AtomicU64::new(0),
             woken: Notify::new(),
-            waiting: AtomicU64::new(0),
+            waiting: AtomicU32::new(0),
             watched: AtomicBool::new(false),
-            begun: AtomicU64::new(0),
-            ended: AtomicU64::new(0),
+            begun: AtomicU32::new(0),
+            ended: AtomicU32::new(0),
         })
     }
 

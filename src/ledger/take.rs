@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Requests that may wait for what others give back, a bucket.
-const RECALL_WAITERS: u64 = 256;
+const RECALL_WAITERS: u32 = 256;
 
 /// What became of an attempt to take the units of a tab.
 pub(super) enum Take {
