@@ -56,6 +56,7 @@ fn main() {
     measure_grants(&mut criterion);
     criterion.final_summary();
     report::print("spend", &rows, timed);
+    spends::print_shared(if timed { 40 } else { 1 });
     calls::print(if timed { 600 } else { 5 });
     postgres::print(timed);
     let (known, active) = if timed { (1_000_000, 100_000) } else { (1_000, 100) };
