@@ -2,29 +2,35 @@
 
 use ::http::{
     HeaderMap, HeaderName, HeaderValue, Method, Version,
-    header::{CONNECTION, CONTENT_LENGTH, HOST, TE, TRANSFER_ENCODING, UPGRADE},
+    header::{CONNECTION, CONTENT_LENGTH, HOST, TE, UPGRADE},
     request,
 };
 
-/// Removes what concerns one hop only, and what `Connection` names: but never the fields on which the message's end or
-/// its destination depend.
+/// Removes what concerns one hop only, and what `Connection` names.
 pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    let mut doomed: Vec<HeaderName> = Vec::new();
-    for value in headers.get_all(CONNECTION) {
-        doomed.extend(
-            tokens(value)
-                .filter_map(|token| HeaderName::from_bytes(token).ok())
-                .filter(|name| *name != CONTENT_LENGTH && *name != HOST),
-        );
-    }
+    let mut doomed: Vec<HeaderName> = named_by_connection(headers).collect();
     doomed.extend(headers.keys().filter(|name| is_hop_by_hop(name)).cloned());
     for name in doomed {
         headers.remove(name);
     }
 }
 
-fn is_hop_by_hop(name: &HeaderName) -> bool {
+/// The fields that `Connection` names: but never those on which the message's end or its destination depend.
+pub(super) fn named_by_connection(headers: &HeaderMap) -> impl Iterator<Item = HeaderName> {
+    let tokens = headers.get_all(CONNECTION).iter().map(HeaderValue::as_bytes).flat_map(tokens);
+    // These end here anyway.
+    let tokens = tokens.filter(|t| !t.eq_ignore_ascii_case(b"close") && !t.eq_ignore_ascii_case(b"keep-alive"));
+    let names = tokens.filter_map(|token| HeaderName::from_bytes(token).ok());
+    names.filter(|name| *name != CONTENT_LENGTH && *name != HOST)
+}
+
+/// Whether the field concerns one hop only.
+pub(super) fn is_hop_by_hop(name: &HeaderName) -> bool {
     let text = name.as_str();
+    // The first letter rules nearly all others out.
+    if !matches!(text.as_bytes().first(), Some(b'c' | b'h' | b'k' | b'p' | b't' | b'u')) {
+        return false;
+    }
     matches!(
         text,
         "connection" | "keep-alive" | "te" | "transfer-encoding" | "upgrade" | "http2-settings" | "proxy"
@@ -32,59 +38,41 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
 }
 
 /// The elements of a comma-separated value.
-fn tokens(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
-    value.as_bytes().split(|b| *b == b',').map(<[u8]>::trim_ascii).filter(|token| !token.is_empty())
+pub(super) fn tokens(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|b| *b == b',').map(<[u8]>::trim_ascii).filter(|token| !token.is_empty())
 }
 
 fn lists(headers: &HeaderMap, name: HeaderName, token: &str) -> bool {
-    headers.get_all(name).iter().flat_map(tokens).any(|t| t.eq_ignore_ascii_case(token.as_bytes()))
+    headers.get_all(name).iter().map(HeaderValue::as_bytes).flat_map(tokens).any(|t| t.eq_ignore_ascii_case(token.as_bytes()))
 }
 
 /// Whether the request asks for a WebSocket.
 pub(super) fn wants_websocket(parts: &request::Parts) -> bool {
-    parts.version == Version::HTTP_11
+    parts.headers.contains_key(UPGRADE)
+        && parts.version == Version::HTTP_11
         && parts.method == Method::GET
         && lists(&parts.headers, UPGRADE, "websocket")
         && lists(&parts.headers, CONNECTION, "upgrade")
 }
 
-/// Whether an answer goes over to a WebSocket.
-pub(super) fn is_websocket(headers: &HeaderMap) -> bool {
-    lists(headers, UPGRADE, "websocket")
+/// Whether the value of an `Upgrade` names the WebSocket.
+pub(super) fn names_websocket(value: &[u8]) -> bool {
+    tokens(value).any(|token| token.eq_ignore_ascii_case(b"websocket"))
 }
 
-/// What one hop was told and the next is to be told, too.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Hop {
-    pub chunked: bool,
-    pub trailers: bool,
-    pub websocket: bool,
+/// Whether the sender takes trailers.
+pub(super) fn takes_trailers(headers: &HeaderMap) -> bool {
+    lists(headers, TE, "trailers")
 }
 
-impl Hop {
-    /// Reads it from a client's request; `empty` is whether it has no body.
-    pub(super) fn of(parts: &request::Parts, empty: bool) -> Self {
-        let sized = parts.headers.contains_key(CONTENT_LENGTH);
-        Self {
-            chunked: !empty && (!sized || parts.headers.contains_key(TRANSFER_ENCODING)),
-            trailers: lists(&parts.headers, TE, "trailers"),
-            websocket: wants_websocket(parts),
-        }
+/// The length that the value of a `Content-Length` says.
+pub(super) fn length_in(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() || digits.len() > 19 {
+        return None;
     }
-
-    /// Says it in the request to the upstream. Without this hyper would send a GET's unsized body as none.
-    pub(super) fn apply(self, headers: &mut HeaderMap) {
-        if self.chunked {
-            headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-        }
-        if self.websocket {
-            headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-            headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
-        } else if self.trailers {
-            headers.insert(CONNECTION, HeaderValue::from_static("TE"));
-            headers.insert(TE, HeaderValue::from_static("trailers"));
-        }
-    }
+    digits.iter().try_fold(0, |sum: u64, digit| {
+        digit.is_ascii_digit().then(|| sum.saturating_mul(10).saturating_add(u64::from(digit - b'0')))
+    })
 }
 
 #[cfg(test)]

@@ -33,7 +33,7 @@ use crate::pipeline::request::{ForwardError, Forwardable, HeadRefusal, Inbound};
 
 const PATIENCE: Duration = Duration::from_secs(5);
 
-type Reply = Response<Either<ProxyBody<ServerBody>, Full<Bytes>>>;
+type Reply = Response<Either<ProxyBody, Full<Bytes>>>;
 
 /// A gateway of one worker before an upstream.
 struct Gateway {

@@ -1,0 +1,123 @@
+//! One connection to the upstream, with the bytes that came over it and were not taken yet.
+
+use std::{
+    future::Future,
+    io,
+    pin::Pin,
+    task::{Context, Poll, Waker, ready},
+    time::Duration,
+};
+
+use bytes::BytesMut;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::{Instant, Sleep},
+};
+use tokio_util::io::poll_read_buf;
+
+use super::stream::Stream;
+
+/// What is read at a time, at least and at most: the room grows as long as it is filled.
+const LEAST_ROOM: usize = 4 * 1024;
+const MOST_ROOM: usize = 64 * 1024;
+
+/// A connection to the upstream.
+pub(super) struct Link {
+    pub stream: Stream,
+    /// Read, but not taken.
+    pub inbox: BytesMut,
+    room: usize,
+    /// It has served a request before this one: it may have died while it was idle.
+    pub kept: bool,
+    /// Kept from request to request, as making one for each is dear.
+    timer: Option<Pin<Box<Sleep>>>,
+    deadline: Option<Instant>,
+}
+
+impl Link {
+    pub fn new(stream: Stream) -> Box<Self> {
+        Box::new(Self {
+            stream,
+            inbox: BytesMut::new(),
+            room: LEAST_ROOM,
+            kept: false,
+            timer: None,
+            deadline: None,
+        })
+    }
+
+    /// Reads more into the inbox; 0 is the end.
+    pub fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        // What is held by the present answer cannot be used again: a little room will do until it has gone.
+        if self.inbox.capacity() - self.inbox.len() < self.room / 4 {
+            self.inbox.reserve(self.room);
+        }
+        let count = ready!(poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.inbox))?;
+        if count >= self.room {
+            self.room = (self.room * 2).min(MOST_ROOM);
+        }
+        Poll::Ready(Ok(count))
+    }
+
+    /// Whether it can take another request: nothing has come while it was idle, not even its end.
+    pub fn is_quiet(&mut self) -> bool {
+        let mut byte = [0];
+        let mut room = ReadBuf::new(&mut byte);
+        let mut nobody = Context::from_waker(Waker::noop());
+        self.inbox.is_empty() && Pin::new(&mut self.stream).poll_read(&mut nobody, &mut room).is_pending()
+    }
+
+    /// Waits for the answer for so long from now on.
+    pub fn wait_for(&mut self, limit: Duration) {
+        self.deadline = Instant::now().checked_add(limit);
+    }
+
+    /// The wait is over.
+    pub fn rest(&mut self) {
+        self.kept = true;
+        self.deadline = None;
+    }
+
+    /// The timer is only ever moved to an earlier instant, or on when it fires: most requests do not touch it.
+    pub fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(deadline) = self.deadline else { return Poll::Pending };
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        if deadline < timer.deadline() {
+            timer.as_mut().reset(deadline);
+        }
+        while timer.as_mut().poll(cx).is_ready() {
+            if deadline <= Instant::now() {
+                return Poll::Ready(());
+            }
+            timer.as_mut().reset(deadline);
+        }
+        Poll::Pending
+    }
+}
+
+/// For what follows a switch of protocols.
+impl AsyncRead for Link {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let link = self.get_mut();
+        if link.inbox.is_empty() {
+            return Pin::new(&mut link.stream).poll_read(cx, out);
+        }
+        let count = link.inbox.len().min(out.remaining());
+        out.put_slice(&link.inbox.split_to(count));
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Link {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
