@@ -323,7 +323,7 @@ impl Ledger for Fakes {
         let refused = self.told().charges.pop_front();
         self.give(match refused {
             Some(error) => Err(error),
-            None => Ok(Hold::new(Box::new(Taken(Arc::clone(&self.told))))),
+            None => Ok(Hold::new(Arc::new(Taken(Arc::clone(&self.told))))),
         })
     }
 
@@ -342,20 +342,20 @@ impl Taken {
 }
 
 impl HoldEntry for Taken {
-    fn keep(self: Box<Self>) {
+    fn keep(&self) {
         self.ends("keep");
     }
 
-    fn refund(self: Box<Self>) {
+    fn refund(&self) {
         self.ends("refund");
     }
 
-    fn settle(self: Box<Self>, actual: &[Charge]) {
+    fn settle(&self, actual: &[Charge]) {
         let units: Vec<(u16, u64)> = actual.iter().map(|c| (c.meter.0, c.units.get())).collect();
         self.ends(&format!("settle {units:?}"));
     }
 
-    fn standings(&self, _: UnixMillis, show: &mut dyn FnMut(Standing<'_>)) {
+    fn standings(&self, _: UnixMillis, _: Option<Monotonic>, show: &mut dyn FnMut(Standing<'_>)) {
         show(Standing {
             meter: "requests",
             window: Some(Window::Month),
