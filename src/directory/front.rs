@@ -19,7 +19,7 @@ use crate::{
         rights::Rights,
         time::{Monotonic, Version},
     },
-    freshness::TenantWord,
+    freshness::WordPlace,
     ports::{Answer, BoxFuture, Directory, ResolveError},
 };
 
@@ -45,7 +45,7 @@ struct Held {
 }
 
 /// Where in `recent` the tenants of a word are.
-fn place(word: TenantWord) -> usize {
+fn place(word: WordPlace) -> usize {
     usize::from(u16::from_le_bytes(word.to_bytes())) % RECENT
 }
 
@@ -59,7 +59,7 @@ impl Held {
 struct Place {
     /// Another front's rights are counted by another worker.
     front: u64,
-    word: TenantWord,
+    word: WordPlace,
     /// What was found first: no lock is needed to read it.
     first: Held,
     /// What was found when that did not hold any more.
@@ -100,7 +100,7 @@ impl DirectoryFront {
 
     /// The first request of an identity on this worker.
     fn sit(&self, identity: &Identity, catalog: &Arc<Catalog>) -> Option<Result<Arc<Rights>, ResolveError>> {
-        let word = self.shared.freshness.word_of(&identity.tenant);
+        let word = self.shared.freshness.place(&identity.tenant);
         let min_version = self.shared.freshness.min_version_at(word);
         match self.find(word, min_version, &identity.tenant, catalog)? {
             Ok(first) => {
@@ -142,7 +142,7 @@ impl DirectoryFront {
     /// Rights that another identity of the tenant has here already, or new ones from the facts in memory.
     fn find(
         &self,
-        word: TenantWord,
+        word: WordPlace,
         min_version: Version,
         tenant: &TenantId,
         catalog: &Arc<Catalog>,
