@@ -14,7 +14,7 @@ use plangate::{
         rights::Rights,
         route::Charge,
         tenant::{Overrides, Subscription, SubscriptionState, Tenant},
-        time::{UnixMillis, Version},
+        time::{Monotonic, UnixMillis, Version},
         units::Units,
     },
     metrics::Metrics,
@@ -150,7 +150,7 @@ impl Authenticator for Ports {
 }
 
 impl Directory for Ports {
-    fn is_current(&self) -> bool {
+    fn is_current(&self, _: Monotonic) -> bool {
         true
     }
 
@@ -158,12 +158,17 @@ impl Directory for Ports {
         Box::pin(async { Ok(()) })
     }
 
-    fn resolve(&self, _: &Arc<Identity>, _: &Arc<Catalog>) -> Answer<Arc<Rights>, ResolveError> {
+    fn resolve(
+        &self,
+        _: &Arc<Identity>,
+        _: &Arc<Catalog>,
+        _: Monotonic,
+    ) -> Answer<Arc<Rights>, ResolveError> {
         Answer::Ready(Ok(Arc::clone(&self.rights)))
     }
 
     fn newer(&self, identity: &Arc<Identity>, known: &Arc<Rights>) -> Answer<Arc<Rights>, ResolveError> {
-        self.resolve(identity, &known.catalog)
+        self.resolve(identity, &known.catalog, Monotonic(0))
     }
 }
 

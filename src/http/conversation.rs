@@ -1,19 +1,14 @@
 //! What the parts of one client connection (its IO, its service, its bodies, its time-outs) tell each other.
-//!
-//! All of them run on one thread; the atomics are there because hyper wants an upgradable IO to be `Send`.
 
 use std::{
-    sync::{
-        OnceLock,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
-    },
+    cell::{Cell, RefCell},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
 use tokio::time::Instant;
 
 use super::settings::Timeouts;
-use crate::pipeline::request::HeadRefusal;
 
 /// How long a request goes on after its client has closed its sending half: long enough for those that close it
 /// right after the request, short enough to free the upstream soon after a client has left.
@@ -33,18 +28,18 @@ pub(super) enum Protocol {
 pub(super) struct Conversation {
     accepted: Instant,
     pub protocol: Protocol,
-    last_byte: AtomicU64,
-    head_began: AtomicU64,
-    half_closed: AtomicU64,
-    lingering: AtomicU64,
-    started: AtomicU64,
-    answered: AtomicU64,
-    finished: AtomicU64,
-    uploads: AtomicU64,
-    abandoned: AtomicBool,
-    body_at_hand: AtomicBool,
-    switched: AtomicBool,
-    refusal: OnceLock<(u64, HeadRefusal)>,
+    /// The instant of the present step: reading the clock for each of its events would cost more than all of them.
+    tick: Cell<Instant>,
+    last_byte: Cell<u64>,
+    head_began: Cell<u64>,
+    half_closed: Cell<u64>,
+    lingering: Cell<u64>,
+    started: Cell<u64>,
+    answered: Cell<u64>,
+    finished: Cell<u64>,
+    uploads: Cell<u64>,
+    uploaded: RefCell<Option<Waker>>,
+    abandoned: Cell<bool>,
 }
 
 impl Conversation {
@@ -52,114 +47,120 @@ impl Conversation {
         Self {
             accepted,
             protocol,
-            last_byte: AtomicU64::new(0),
-            head_began: AtomicU64::new(0),
-            half_closed: AtomicU64::new(0),
-            lingering: AtomicU64::new(0),
-            started: AtomicU64::new(0),
-            answered: AtomicU64::new(0),
-            finished: AtomicU64::new(0),
-            uploads: AtomicU64::new(0),
-            abandoned: AtomicBool::new(false),
-            body_at_hand: AtomicBool::new(false),
-            switched: AtomicBool::new(false),
-            refusal: OnceLock::new(),
+            tick: Cell::new(accepted),
+            last_byte: Cell::default(),
+            head_began: Cell::default(),
+            half_closed: Cell::default(),
+            lingering: Cell::default(),
+            started: Cell::default(),
+            answered: Cell::default(),
+            finished: Cell::default(),
+            uploads: Cell::default(),
+            uploaded: RefCell::default(),
+            abandoned: Cell::default(),
         }
     }
 
+    /// Another step begins: what happens from here on happens now.
+    pub(super) fn tick(&self) {
+        self.tick.set(Instant::now());
+    }
+
+    /// The present step's instant.
+    pub(super) fn last_tick(&self) -> Instant {
+        self.tick.get()
+    }
+
     fn now(&self) -> u64 {
-        u64::try_from(self.accepted.elapsed().as_millis()).unwrap_or(u64::MAX - 1) + 1
+        if self.protocol == Protocol::Http2 {
+            // Its streams are tasks of their own.
+            self.tick();
+        }
+        let since = self.tick.get().saturating_duration_since(self.accepted);
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX - 1) + 1
     }
 
     /// A byte went one way or the other.
     pub(super) fn touch(&self) {
-        self.last_byte.store(self.now(), Relaxed);
+        self.last_byte.set(self.now());
     }
 
     /// The first byte of a head is here.
     pub(super) fn head_begins(&self) {
-        if self.head_began.load(Relaxed) == 0 {
-            self.head_began.store(self.now(), Relaxed);
+        if self.head_began.get() == 0 {
+            self.head_began.set(self.now());
         }
     }
 
-    /// A request goes to the service; `body_at_hand` says that its whole body is here already.
-    pub(super) fn request_starts(&self, body_at_hand: bool) {
-        self.head_began.store(0, Relaxed);
-        self.abandoned.store(false, Relaxed);
-        self.body_at_hand.store(body_at_hand, Relaxed);
-        self.started.fetch_add(1, Relaxed);
-    }
-
-    /// The next request to start is refused, and is the last.
-    pub(super) fn refuse_next(&self, refusal: HeadRefusal) {
-        let _ = self.refusal.set((self.started.load(Relaxed) + 1, refusal));
-    }
-
-    /// Why the `count`th request is refused.
-    pub(super) fn refusal_of(&self, count: u64) -> Option<HeadRefusal> {
-        self.refusal.get().filter(|(refused, _)| *refused == count).map(|(_, why)| *why)
+    /// A request goes to the service.
+    pub(super) fn request_starts(&self) {
+        self.head_began.set(0);
+        self.abandoned.set(false);
+        self.started.set(self.started.get() + 1);
     }
 
     pub(super) fn answer_begins(&self) {
-        self.answered.fetch_add(1, Relaxed);
+        self.answered.set(self.answered.get() + 1);
         self.touch();
     }
 
     pub(super) fn answer_ends(&self) {
-        self.finished.fetch_add(1, Relaxed);
+        self.finished.set(self.finished.get() + 1);
         self.touch();
     }
 
     pub(super) fn in_flight(&self) -> bool {
-        self.started.load(Relaxed) != self.finished.load(Relaxed)
+        self.started.get() != self.finished.get()
     }
 
     pub(super) fn upload_begins(&self) {
-        self.uploads.fetch_add(1, Relaxed);
+        self.uploads.set(self.uploads.get() + 1);
     }
 
     /// `whole` is whether the body was read to its end.
     pub(super) fn upload_ends(&self, whole: bool) {
-        self.uploads.fetch_sub(1, Relaxed);
+        self.uploads.set(self.uploads.get() - 1);
         if !whole {
-            self.abandoned.store(true, Relaxed);
+            self.abandoned.set(true);
+        }
+        if let Some(waker) = self.uploaded.take() {
+            waker.wake();
         }
     }
 
-    /// Whether so much of the request's body remains unread that the connection cannot be kept.
-    pub(super) fn must_close(&self) -> bool {
-        self.abandoned.load(Relaxed) && !self.body_at_hand.load(Relaxed)
+    /// Until nobody reads a request's body any more.
+    pub(super) fn poll_uploaded(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.uploads.get() == 0 {
+            return Poll::Ready(());
+        }
+        self.uploaded.replace(Some(cx.waker().clone()));
+        Poll::Pending
+    }
+
+    /// Whether the present request's body was let go of before its end.
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.abandoned.get()
     }
 
     /// The other side has closed its sending half.
     pub(super) fn half_closes(&self) {
-        self.half_closed.store(self.now(), Relaxed);
+        self.half_closed.set(self.now());
     }
 
     pub(super) fn linger_begins(&self) {
-        self.lingering.store(self.now(), Relaxed);
-    }
-
-    /// Another protocol follows on the connection.
-    pub(super) fn switches(&self) {
-        self.switched.store(true, Relaxed);
-    }
-
-    pub(super) fn has_switched(&self) -> bool {
-        self.switched.load(Relaxed)
+        self.lingering.set(self.now());
     }
 
     /// When the connection is to be closed if nothing further happens.
     pub(super) fn deadline(&self, timeouts: &Timeouts) -> Option<Instant> {
-        let started = self.started.load(Relaxed);
-        let waiting = started - self.answered.load(Relaxed);
-        let uploads = self.uploads.load(Relaxed);
+        let started = self.started.get();
+        let waiting = started - self.answered.get();
+        let uploads = self.uploads.get();
         let at = |stamp: u64, limit: Duration| {
             self.accepted.checked_add(Duration::from_millis(stamp)).and_then(|from| from.checked_add(limit))
         };
-        let (lingering, half_closed) = (self.lingering.load(Relaxed), self.half_closed.load(Relaxed));
-        let last_byte = self.last_byte.load(Relaxed);
+        let (lingering, half_closed) = (self.lingering.get(), self.half_closed.get());
+        let last_byte = self.last_byte.get();
         if lingering > 0 {
             return at(lingering, LINGER);
         }
@@ -170,7 +171,7 @@ impl Conversation {
                 since => at(since, HALF_CLOSED),
             };
         }
-        let head_began = self.head_began.load(Relaxed);
+        let head_began = self.head_began.get();
         if head_began > 0 {
             at(head_began, timeouts.request_head)
         } else if started == 0 && self.protocol == Protocol::Http1 {
@@ -196,7 +197,9 @@ mod tests {
 
     /// A connection that was accepted so many seconds ago.
     fn aged(seconds: u64, protocol: Protocol) -> Conversation {
-        Conversation::new(Instant::now() - Duration::from_secs(seconds), protocol)
+        let conversation = Conversation::new(Instant::now() - Duration::from_secs(seconds), protocol);
+        conversation.tick();
+        conversation
     }
 
     /// Seconds until the deadline.
@@ -208,7 +211,7 @@ mod tests {
     async fn each_phase_has_its_own_deadline() {
         let conversation = aged(4, Protocol::Http1);
         assert_eq!(left(&conversation), Some(6.0));
-        conversation.request_starts(true);
+        conversation.request_starts();
         assert_eq!(left(&conversation), None, "the forwarder watches over an answer that is waited for");
         conversation.upload_begins();
         conversation.touch();
@@ -217,7 +220,7 @@ mod tests {
         assert_eq!(left(&conversation), None);
         conversation.half_closes();
         assert_eq!(left(&conversation), Some(1.0));
-        conversation.half_closed.store(0, Relaxed);
+        conversation.half_closed.set(0);
         conversation.answer_begins();
         assert_eq!(left(&conversation), Some(30.0));
         conversation.answer_ends();
@@ -232,10 +235,10 @@ mod tests {
     #[tokio::test]
     async fn a_head_is_timed_from_its_first_byte() {
         let conversation = aged(30, Protocol::Http1);
-        conversation.request_starts(true);
+        conversation.request_starts();
         conversation.answer_begins();
         conversation.answer_ends();
-        conversation.head_began.store(27_000, Relaxed);
+        conversation.head_began.set(27_000);
         conversation.head_begins();
         assert_eq!(left(&conversation), Some(7.0));
     }
@@ -243,14 +246,5 @@ mod tests {
     #[tokio::test]
     async fn http2_is_idle_from_the_start() {
         assert_eq!(left(&aged(4, Protocol::Http2)), Some(16.0));
-    }
-
-    #[tokio::test]
-    async fn only_the_named_request_is_refused() {
-        let conversation = aged(0, Protocol::Http1);
-        conversation.request_starts(true);
-        conversation.refuse_next(HeadRefusal::TooLarge);
-        assert_eq!(conversation.refusal_of(1), None);
-        assert_eq!(conversation.refusal_of(2), Some(HeadRefusal::TooLarge));
     }
 }

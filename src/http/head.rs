@@ -1,8 +1,15 @@
-//! Judges an HTTP/1 request head before hyper sees it, so that every refusal is Plangate's own answer.
+//! Judges an HTTP/1 request's head and makes a request of it. Every refusal is Plangate's own answer.
 
 use std::mem::MaybeUninit;
 
-use super::host;
+use ::http::{
+    HeaderName, Method, Request, Uri, Version,
+    header::{CONNECTION, EXPECT},
+    request,
+};
+use bytes::BytesMut;
+
+use super::{fields::Fields, headers, host};
 use crate::pipeline::request::HeadRefusal;
 
 /// The most header fields that a head may have.
@@ -18,43 +25,69 @@ pub(super) enum Framing {
 }
 
 /// An acceptable head.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) struct Head {
-    /// Its bytes, the empty line included.
-    pub length: usize,
+    pub parts: request::Parts,
     pub framing: Framing,
+    /// The client wants to go on with the connection.
+    pub keep: bool,
+    /// The client waits for the word to go on before it sends the body.
+    pub expects: bool,
 }
 
 /// What is to be done with the bytes that have come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Verdict {
     Partial,
-    Accepted(Head),
+    Accepted(Box<Head>),
     Refused(HeadRefusal),
 }
 
-/// Judges the bytes from a head's first on.
-pub(super) fn examine(bytes: &[u8], cap: usize) -> Verdict {
+/// Judges the bytes from a head's first on, and takes an acceptable head off them.
+pub(super) fn read(bytes: &mut BytesMut, cap: usize) -> Verdict {
+    match take(bytes, cap) {
+        Ok(Some(head)) => Verdict::Accepted(head),
+        Ok(None) => Verdict::Partial,
+        Err(refusal) => Verdict::Refused(refusal),
+    }
+}
+
+fn take(bytes: &mut BytesMut, cap: usize) -> Result<Option<Box<Head>>, HeadRefusal> {
     let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
     let mut request = httparse::Request::new(&mut []);
     let parsed =
         httparse::ParserConfig::default().parse_request_with_uninit_headers(&mut request, bytes, &mut fields);
     let length = match parsed {
         Ok(httparse::Status::Complete(length)) => length,
-        Ok(httparse::Status::Partial) if bytes.len() < cap => return Verdict::Partial,
-        Ok(httparse::Status::Partial) => return Verdict::Refused(HeadRefusal::TooLarge),
-        Err(error) => return Verdict::Refused(unparsable(error, &request)),
+        Ok(httparse::Status::Partial) if bytes.len() < cap => return Ok(None),
+        Ok(httparse::Status::Partial) => return Err(HeadRefusal::TooLarge),
+        Err(error) => return Err(unparsable(error, &request)),
     };
     if length > cap {
-        return Verdict::Refused(HeadRefusal::TooLarge);
+        return Err(HeadRefusal::TooLarge);
     }
     if !lines_end_in_crlf(&bytes[..length]) {
-        return Verdict::Refused(HeadRefusal::Malformed("a line does not end in CR LF"));
+        return Err(HeadRefusal::Malformed("a line does not end in CR LF"));
     }
-    match judge(&request) {
-        Ok(framing) => Verdict::Accepted(Head { length, framing }),
-        Err(refusal) => Verdict::Refused(refusal),
-    }
+    let mut fields = Fields::of(bytes);
+    let (framing, seen) = judge(&request, &mut fields)?;
+    let old = request.version == Some(0);
+    let method = request.method.and_then(|method| Method::from_bytes(method.as_bytes()).ok());
+    let method = method.ok_or(HeadRefusal::Malformed("the method is not a token"))?;
+    let target = request.path.map_or(0..0, |path| {
+        let begin = path.as_ptr() as usize - bytes.as_ptr() as usize;
+        begin..begin + path.len()
+    });
+    let head = bytes.split_to(length).freeze();
+    let uri = Uri::from_maybe_shared(head.slice(target));
+    let mut parts = Request::new(()).into_parts().0;
+    parts.uri = uri.map_err(|_| HeadRefusal::AmbiguousPath("the request target is not a path"))?;
+    parts.method = method;
+    parts.version = if old { Version::HTTP_10 } else { Version::HTTP_11 };
+    let headers = fields.into_map(&head, 0);
+    parts.headers = headers.map_err(|_| HeadRefusal::Malformed("a header value is not valid"))?;
+    let keep = !seen.close && (!old || seen.keep);
+    Ok(Some(Box::new(Head { parts, framing, keep, expects: seen.expects && !old })))
 }
 
 fn unparsable(error: httparse::Error, request: &httparse::Request<'_, '_>) -> HeadRefusal {
@@ -81,7 +114,8 @@ fn lines_end_in_crlf(head: &[u8]) -> bool {
     feeds == pairs && returns == pairs
 }
 
-fn judge(request: &httparse::Request<'_, '_>) -> Result<Framing, HeadRefusal> {
+/// Looks at all there is, and notes the fields.
+fn judge(request: &httparse::Request<'_, '_>, fields: &mut Fields) -> Result<(Framing, Seen), HeadRefusal> {
     let malformed = |why| Err(HeadRefusal::Malformed(why));
     if let Some("TRACE" | "CONNECT") = request.method {
         return malformed("the methods TRACE and CONNECT are not served");
@@ -94,6 +128,10 @@ fn judge(request: &httparse::Request<'_, '_>) -> Result<Framing, HeadRefusal> {
     let mut seen = Seen::default();
     for field in request.headers.iter() {
         seen.field(field)?;
+        let name = HeaderName::from_bytes(field.name.as_bytes());
+        let name = name.map_err(|_| HeadRefusal::Malformed("a header name is not valid"))?;
+        seen.hop(&name, field.value);
+        fields.add(name, field.value);
     }
     let old = request.version == Some(0);
     match seen.hosts {
@@ -104,8 +142,8 @@ fn judge(request: &httparse::Request<'_, '_>) -> Result<Framing, HeadRefusal> {
     match (seen.length, seen.chunked) {
         (Some(_), true) => malformed("both Content-Length and Transfer-Encoding"),
         (None, true) if old => malformed("Transfer-Encoding in an HTTP/1.0 request"),
-        (None, true) => Ok(Framing::Chunked),
-        (length, false) => Ok(Framing::Length(length.unwrap_or(0))),
+        (None, true) => Ok((Framing::Chunked, seen)),
+        (length, false) => Ok((Framing::Length(length.unwrap_or(0)), seen)),
     }
 }
 
@@ -127,15 +165,29 @@ pub(super) fn judge_target(target: &[u8]) -> Result<(), HeadRefusal> {
     Ok(())
 }
 
-/// The fields that decide where a request ends and for whom it is.
+/// The fields that decide where a request ends and for whom it is, and what becomes of the connection after it.
 #[derive(Default)]
 struct Seen {
     hosts: usize,
     length: Option<u64>,
     chunked: bool,
+    close: bool,
+    keep: bool,
+    expects: bool,
 }
 
 impl Seen {
+    fn hop(&mut self, name: &HeaderName, value: &[u8]) {
+        if *name == CONNECTION {
+            for token in headers::tokens(value) {
+                self.close |= token.eq_ignore_ascii_case(b"close");
+                self.keep |= token.eq_ignore_ascii_case(b"keep-alive");
+            }
+        } else if *name == EXPECT {
+            self.expects |= value.eq_ignore_ascii_case(b"100-continue");
+        }
+    }
+
     fn field(&mut self, field: &httparse::Header<'_>) -> Result<(), HeadRefusal> {
         let is = |name: &str| field.name.eq_ignore_ascii_case(name);
         match field.name.len() {
@@ -170,7 +222,7 @@ impl Seen {
 fn content_length(value: &[u8]) -> Result<u64, HeadRefusal> {
     let digits = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
     let number = std::str::from_utf8(value).ok().filter(|_| digits).and_then(|text| text.parse().ok());
-    // hyper keeps the two highest values for itself.
+    // Sums with it must not overflow.
     number
         .filter(|length| *length < u64::MAX - 2)
         .ok_or(HeadRefusal::Malformed("the Content-Length is not a number"))
@@ -182,13 +234,30 @@ mod tests {
 
     const CAP: usize = 4096;
 
-    fn verdict(head: &str) -> Verdict {
+    /// What is said of a head, without the request.
+    #[derive(Debug, PartialEq)]
+    enum Judged {
+        Partial,
+        Accepted(usize, Framing),
+        Refused(HeadRefusal),
+    }
+
+    fn examine(bytes: &[u8], cap: usize) -> Judged {
+        let mut left = BytesMut::from(bytes);
+        match read(&mut left, cap) {
+            Verdict::Partial => Judged::Partial,
+            Verdict::Accepted(head) => Judged::Accepted(bytes.len() - left.len(), head.framing),
+            Verdict::Refused(refusal) => Judged::Refused(refusal),
+        }
+    }
+
+    fn verdict(head: &str) -> Judged {
         examine(head.as_bytes(), CAP)
     }
 
     fn framing(fields: &str) -> Option<Framing> {
         match verdict(&format!("POST /x HTTP/1.1\r\nHost: h\r\n{fields}\r\n")) {
-            Verdict::Accepted(head) => Some(head.framing),
+            Judged::Accepted(_, framing) => Some(framing),
             _ => None,
         }
     }
@@ -238,7 +307,7 @@ mod tests {
     fn request_lines_and_hosts() {
         use HeadRefusal::{AmbiguousPath, Malformed};
         let refused = |head: &str| match verdict(head) {
-            Verdict::Refused(refusal) => refusal,
+            Judged::Refused(refusal) => refusal,
             other => panic!("{head:?}: {other:?}"),
         };
         for head in [
@@ -268,7 +337,7 @@ mod tests {
         for head in
             ["GET / HTTP/1.0\r\n\r\n", "FOO /a?b=|[é#frag HTTP/1.1\r\nhOST: [::1]:80\r\nX-Y:  z \r\n\r\n"]
         {
-            assert!(matches!(verdict(head), Verdict::Accepted(_)), "{head:?}");
+            assert!(matches!(verdict(head), Judged::Accepted(..)), "{head:?}");
         }
     }
 
@@ -277,15 +346,15 @@ mod tests {
         let head =
             |padding: usize| format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "y".repeat(padding));
         let most = CAP - head(0).len();
-        assert!(matches!(verdict(&head(most)), Verdict::Accepted(_)));
-        assert_eq!(verdict(&head(most + 1)), Verdict::Refused(HeadRefusal::TooLarge));
-        assert_eq!(verdict(&head(CAP)[..CAP]), Verdict::Refused(HeadRefusal::TooLarge));
-        assert_eq!(verdict(&head(0)[..20]), Verdict::Partial);
+        assert!(matches!(verdict(&head(most)), Judged::Accepted(..)));
+        assert_eq!(verdict(&head(most + 1)), Judged::Refused(HeadRefusal::TooLarge));
+        assert_eq!(verdict(&head(CAP)[..CAP]), Judged::Refused(HeadRefusal::TooLarge));
+        assert_eq!(verdict(&head(0)[..20]), Judged::Partial);
         let fields = |n: usize| format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: y\r\n".repeat(n));
-        assert!(matches!(verdict(&fields(99)), Verdict::Accepted(_)));
-        assert_eq!(verdict(&fields(100)), Verdict::Refused(HeadRefusal::TooLarge));
+        assert!(matches!(verdict(&fields(99)), Judged::Accepted(..)));
+        assert_eq!(verdict(&fields(100)), Judged::Refused(HeadRefusal::TooLarge));
         let long = format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "a".repeat(65_530));
-        assert_eq!(examine(long.as_bytes(), 1 << 20), Verdict::Refused(HeadRefusal::TooLarge));
+        assert_eq!(examine(long.as_bytes(), 1 << 20), Judged::Refused(HeadRefusal::TooLarge));
     }
 
     /// hyper must take whatever is accepted here, or it would answer on its own.
@@ -299,11 +368,11 @@ mod tests {
             }
             let name = [b"x", std::slice::from_ref(&byte)].concat();
             let head = [b"GET / HTTP/1.1\r\nHost: a\r\n", name.as_slice(), b": b\r\n\r\n"].concat();
-            if matches!(examine(&head, CAP), Verdict::Accepted(_)) && byte != b':' {
+            if matches!(examine(&head, CAP), Judged::Accepted(..)) && byte != b':' {
                 assert!(::http::HeaderName::from_bytes(&name).is_ok(), "{byte}");
             }
             let head = [&name[..], b" / HTTP/1.1\r\nHost: a\r\n\r\n"].concat();
-            if matches!(examine(&head, CAP), Verdict::Accepted(_)) {
+            if matches!(examine(&head, CAP), Judged::Accepted(..)) {
                 assert!(::http::Method::from_bytes(&name).is_ok(), "{byte}");
             }
         }

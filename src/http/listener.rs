@@ -1,6 +1,6 @@
 //! The listening sockets, one a worker, and the loop that accepts from one of them.
 
-use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, io, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
 use ::http::Response;
 use ::http_body::Body;
@@ -18,6 +18,7 @@ use super::{
     server_body::ServerBody,
     settings::Settings,
     tasks::Tasks,
+    worker::Worker,
 };
 use crate::pipeline::request::Inbound;
 
@@ -71,6 +72,7 @@ where
     listener.set_nonblocking(true)?;
     let listener = TcpListener::from_std(listener)?;
     let refusing = Arc::default();
+    let worker = Worker::new(Arc::clone(&settings), tasks.clone());
     let admit = |stream: TcpStream, peer| {
         let _ = stream.set_nodelay(true);
         let Some(permit) = Permit::take(&settings.connections, settings.caps.connections) else {
@@ -82,8 +84,7 @@ where
             }
             return;
         };
-        let (stack, settings, own) = (stack.clone(), Arc::clone(&settings), tasks.clone());
-        let accepted = Accepted { stream, peer, permit, stack, settings, tasks: own };
+        let accepted = Accepted { stream, peer, permit, stack: stack.clone(), worker: Rc::clone(&worker) };
         tasks.clients.spawn_local(connection::serve(accepted));
     };
     let mut pause = FIRST_PAUSE;

@@ -4,37 +4,44 @@
 //! bottom stands [`Proxy`], which sends it on to the upstream. What lies between is the business of
 //! [`pipeline`](crate::pipeline).
 //!
-//! - `guard`, `head`, `chunked`, `host`: every HTTP/1 head and body framing is judged before hyper sees it.
-//! - `conversation`: what the parts of one connection know of each other, and when it is to be closed.
-//! - `listener`, `connection`, `service`: from the socket to the stack and back.
+//! - `listener`, `connection`: from the socket to the version of HTTP that it speaks.
+//! - `http1`, `http2`: from its bytes to the stack, and the stack's answers back.
+//! - `head`, `chunked`, `host`: every head and body framing is judged before the stack sees it.
+//! - `conversation`, `watch`: what the parts of one connection know of each other, and when it is to be closed.
 //! - `upstream`, `headers`, `forwarded`, `tunnel`: from the stack to the upstream and back.
+//! - `dechunk`, `fields`, `number`, `outbox`: the forms of HTTP/1 that both sides share.
+//! - `worker`, `tasks`, `memory`, `date`: what all connections of one thread share.
 
-mod answer;
-mod buffer;
 mod chunked;
 mod connection;
 mod conversation;
+mod date;
+mod dechunk;
+mod fields;
 mod forwarded;
 mod gauge;
-mod guard;
 mod head;
 mod headers;
 mod host;
+mod http1;
 mod http2;
 mod listener;
+mod memory;
+mod number;
+mod outbox;
 mod overload;
 mod probe;
 mod server_body;
-mod service;
 mod settings;
 mod tasks;
 #[cfg(test)]
 mod tests;
 mod tunnel;
 mod upstream;
+mod watch;
+mod worker;
 
 pub use self::{
-    answer::Answer,
     listener::{bind, serve},
     server_body::ServerBody,
     settings::{Caps, ReadinessHook, Settings, Timeouts},

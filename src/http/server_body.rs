@@ -3,7 +3,7 @@
 use std::{
     fmt,
     pin::Pin,
-    sync::Arc,
+    rc::Rc,
     task::{Context, Poll, ready},
 };
 
@@ -11,22 +11,35 @@ use ::http_body::{Body, Frame, SizeHint};
 use bytes::Bytes;
 use hyper::body::Incoming;
 
-use super::conversation::Conversation;
+use super::{BoxError, conversation::Conversation, http1::RequestBody};
 
 /// The body of a request, streamed from the client.
 pub struct ServerBody {
-    incoming: Incoming,
+    source: Source,
     /// Present as long as the end was not read.
-    open: Option<Arc<Conversation>>,
+    open: Option<Rc<Conversation>>,
+}
+
+enum Source {
+    Http1(RequestBody),
+    Http2(Incoming),
 }
 
 impl ServerBody {
-    pub(super) fn new(incoming: Incoming, conversation: &Arc<Conversation>) -> Self {
-        let open = (!incoming.is_end_stream()).then(|| {
+    pub(super) fn http1(body: RequestBody, conversation: &Rc<Conversation>) -> Self {
+        Self::new(Source::Http1(body), conversation)
+    }
+
+    pub(super) fn http2(incoming: Incoming, conversation: &Rc<Conversation>) -> Self {
+        Self::new(Source::Http2(incoming), conversation)
+    }
+
+    fn new(source: Source, conversation: &Rc<Conversation>) -> Self {
+        let open = (!source.is_end_stream()).then(|| {
             conversation.upload_begins();
-            Arc::clone(conversation)
+            Rc::clone(conversation)
         });
-        Self { incoming, open }
+        Self { source, open }
     }
 
     fn ends(&mut self, whole: bool) {
@@ -36,21 +49,36 @@ impl ServerBody {
     }
 }
 
+impl Source {
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Http1(body) => body.is_end_stream(),
+            Self::Http2(incoming) => incoming.is_end_stream(),
+        }
+    }
+}
+
 impl Body for ServerBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BoxError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let frame = ready!(Pin::new(&mut self.incoming).poll_frame(cx));
-        if let Some(conversation) = &self.open {
-            conversation.touch();
-        }
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let frame = match &mut self.source {
+            Source::Http1(body) => ready!(body.poll_frame(cx)).map(|frame| frame.map_err(BoxError::from)),
+            Source::Http2(incoming) => {
+                let frame = ready!(Pin::new(incoming).poll_frame(cx));
+                if let Some(conversation) = &self.open {
+                    conversation.touch();
+                }
+                frame.map(|frame| frame.map_err(BoxError::from))
+            }
+        };
         match &frame {
             Some(Ok(frame)) if frame.is_trailers() => self.ends(true),
-            Some(Ok(_)) if self.incoming.is_end_stream() => self.ends(true),
+            Some(Ok(_)) if self.source.is_end_stream() => self.ends(true),
             Some(Ok(_)) => {}
             Some(Err(_)) => self.ends(false),
             None => self.ends(true),
@@ -59,11 +87,14 @@ impl Body for ServerBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
+        self.source.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        match &self.source {
+            Source::Http1(body) => body.size_hint(),
+            Source::Http2(incoming) => incoming.size_hint(),
+        }
     }
 }
 

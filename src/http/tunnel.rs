@@ -9,24 +9,22 @@ use std::{
     time::Duration,
 };
 
-use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     time::Instant,
 };
 
-use super::tasks::Tasks;
+use super::{http1::Switch, tasks::Tasks};
 
 /// Passes bytes both ways until a side ends, nothing moves for `limit`, or the worker breaks off.
-pub(super) async fn run<U>(client: OnUpgrade, upstream: U, limit: Duration, tasks: Tasks)
+pub(super) async fn run<U>(client: Switch, upstream: U, limit: Duration, tasks: Tasks)
 where
     U: AsyncRead + AsyncWrite + Unpin,
 {
     let last = Rc::new(Cell::new(Instant::now()));
     let passing = async {
-        let client = client.await.map_err(io::Error::other)?;
-        let mut client = Watched { io: TokioIo::new(client), last: Rc::clone(&last) };
+        let client = client.connection().await?;
+        let mut client = Watched { io: client, last: Rc::clone(&last) };
         let mut upstream = Watched { io: upstream, last: Rc::clone(&last) };
         tokio::io::copy_bidirectional(&mut client, &mut upstream).await
     };

@@ -10,12 +10,8 @@ use std::{
 use ::http_body::{Body, Frame, SizeHint};
 use bytes::Bytes;
 
-use super::{
-    answer_head::Framing,
-    chunks::{Chunks, Piece},
-    link::Link,
-    pool::Pool,
-};
+use super::{answer_head::Framing, link::Link, pool::Pool};
+use crate::http::dechunk::{Dechunk, InvalidChunk, Piece};
 
 /// Why an answer's body did not come to its end.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -27,8 +23,8 @@ pub enum BrokenAnswer {
     #[error("the upstream closed the connection within the answer's body")]
     Ended,
     /// It is not in chunked form, though its head says so.
-    #[error("the answer's body is not in chunked form: {0}")]
-    Chunk(&'static str),
+    #[error(transparent)]
+    Chunk(#[from] InvalidChunk),
 }
 
 /// The body of an upstream's answer.
@@ -51,7 +47,7 @@ struct Coming {
 
 enum Rest {
     Length(u64),
-    Chunked(Chunks),
+    Chunked(Dechunk),
     UntilClose,
 }
 
@@ -69,7 +65,7 @@ impl ProxyBody {
                 }
                 _ => Rest::Length(length),
             },
-            Framing::Chunked => Rest::Chunked(Chunks::default()),
+            Framing::Chunked => Rest::Chunked(Dechunk::default()),
             Framing::UntilClose => Rest::UntilClose,
         };
         Self(Source::Coming(Box::new(Coming { link, rest, home })))
@@ -104,7 +100,7 @@ impl Coming {
                 }
                 Rest::Chunked(chunks) => match chunks.next(inbox)? {
                     Piece::Wanted => {}
-                    piece => return Poll::Ready(Ok((piece, *chunks == Chunks::Done))),
+                    piece => return Poll::Ready(Ok((piece, *chunks == Dechunk::Done))),
                 },
                 Rest::UntilClose if !inbox.is_empty() => {
                     return Poll::Ready(Ok((Piece::Data(inbox.split().freeze()), false)));

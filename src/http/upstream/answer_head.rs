@@ -12,7 +12,7 @@ use ::http::{
 };
 use bytes::BytesMut;
 
-use crate::http::headers;
+use crate::http::{fields::Fields, headers};
 
 /// The most header fields that a head may have.
 const MAX_FIELDS: usize = 128;
@@ -72,27 +72,16 @@ pub(super) fn read(bytes: &mut BytesMut, of_head: bool) -> Result<Read, BadHead>
         return Ok(Read::Interim);
     }
     let mut seen = Seen { old: answer.version == Some(0), ..Seen::default() };
-    let mut kept: [Option<HeaderName>; MAX_FIELDS] = [const { None }; MAX_FIELDS];
-    let mut places = [(0, 0); MAX_FIELDS];
-    let mut count = 0;
-    // The values are to share one piece of memory, which can only be cut off once the parser has let go of it.
-    let base = bytes.as_ptr() as usize;
+    let mut fields = Fields::of(bytes);
     for field in answer.headers.iter() {
         let name =
             HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| BadHead("a name is not valid"))?;
         if seen.is_for_client(&name, field.value)? {
-            let begin = field.value.as_ptr() as usize - base;
-            places[count] = (begin, begin + field.value.len());
-            kept[count] = Some(name);
-            count += 1;
+            fields.add(name, field.value);
         }
     }
     let head = bytes.split_to(length).freeze();
-    let mut headers = HeaderMap::with_capacity(count + ADDED);
-    for (name, (begin, end)) in kept.into_iter().flatten().zip(places) {
-        let value = HeaderValue::from_maybe_shared(head.slice(begin..end));
-        headers.append(name, value.map_err(|_| BadHead("a value is not valid"))?);
-    }
+    let mut headers = fields.into_map(&head, ADDED).map_err(|_| BadHead("a value is not valid"))?;
     seen.named.iter().for_each(|name| drop(headers.remove(name)));
     Ok(Read::Head(seen.finish(status, headers, of_head)?))
 }

@@ -12,7 +12,6 @@ use std::{
 use ::http::{Response, StatusCode};
 use ::http_body::Body;
 use bytes::Bytes;
-use hyper::upgrade::OnUpgrade;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -25,7 +24,7 @@ use super::{
     upload::{Unsent, Upload},
 };
 use crate::{
-    http::{BoxError, tunnel},
+    http::{BoxError, http1::Switch, tunnel},
     pipeline::request::ForwardError,
 };
 
@@ -37,7 +36,7 @@ pub struct Exchange<B> {
     broken: Option<io::Error>,
     state: State,
     of_head: bool,
-    upgrade: Option<OnUpgrade>,
+    upgrade: Option<Switch>,
 }
 
 enum State {
@@ -52,7 +51,7 @@ impl<B> Exchange<B> {
         upstream: Rc<Upstream>,
         upload: Upload<B>,
         of_head: bool,
-        upgrade: Option<OnUpgrade>,
+        upgrade: Option<Switch>,
     ) -> Self {
         Self { upstream, upload, broken: None, state: State::Begin, of_head, upgrade }
     }
@@ -118,7 +117,7 @@ where
         if !self.upload.is_whole() && self.broken.is_none() {
             match self.upload.poll_send(cx, &mut link.stream) {
                 Poll::Ready(Ok(())) => {
-                    self.upstream.keep_memory(self.upload.take_memory());
+                    self.upstream.memory.put(self.upload.take_memory());
                     link.wait_for(self.upstream.timeouts.response_head);
                 }
                 Poll::Ready(Err(Unsent::ByClient)) => {

@@ -9,12 +9,11 @@
 //! - `connect`, `stream`: new connections, plain or with TLS.
 //! - `link`, `pool`: a connection with what was read from it, and those that wait for their next request.
 //! - `request_head`, `upload`: what is sent.
-//! - `answer_head`, `answer_body`, `chunks`: what comes back.
+//! - `answer_head`, `answer_body`: what comes back.
 //! - `exchange`: one request and its answer; `proxy`: the service that makes them.
 
 mod answer_body;
 mod answer_head;
-mod chunks;
 mod connect;
 mod exchange;
 mod link;

@@ -1,7 +1,6 @@
 //! The bottom of the stack: sends a request to the upstream, once, and streams the answer back.
 
 use std::{
-    cell::RefCell,
     marker::PhantomData,
     rc::Rc,
     task::{Context, Poll},
@@ -10,7 +9,6 @@ use std::{
 use ::http::{Method, Response};
 use ::http_body::Body;
 use bytes::Bytes;
-use hyper::upgrade::OnUpgrade;
 use rustls::ClientConfig;
 use tower::Service;
 
@@ -25,15 +23,13 @@ use super::{
 use crate::{
     http::{
         BoxError, headers,
+        http1::Switch,
+        memory::Memory,
         settings::{Settings, Timeouts},
         tasks::Tasks,
     },
     pipeline::request::{ForwardError, Forwardable},
 };
-
-/// Pieces of memory for heads that are kept for the next requests, and the most that each may hold.
-const SPARES: usize = 64;
-const LARGEST_SPARE: usize = 16 * 1024;
 
 /// Forwards requests to the upstream over connections of its own thread.
 ///
@@ -49,22 +45,7 @@ pub(super) struct Upstream {
     pub pool: Rc<Pool>,
     pub timeouts: Timeouts,
     pub tasks: Tasks,
-    spares: RefCell<Vec<Vec<u8>>>,
-}
-
-impl Upstream {
-    fn memory(&self) -> Vec<u8> {
-        self.spares.borrow_mut().pop().unwrap_or_else(|| Vec::with_capacity(1024))
-    }
-
-    /// Keeps a piece of memory for a later head.
-    pub fn keep_memory(&self, mut memory: Vec<u8>) {
-        let mut spares = self.spares.borrow_mut();
-        if spares.len() < SPARES && memory.capacity() <= LARGEST_SPARE {
-            memory.clear();
-            spares.push(memory);
-        }
-    }
+    pub memory: Memory,
 }
 
 impl<B> Clone for Proxy<B> {
@@ -98,7 +79,7 @@ impl<B> Proxy<B> {
             pool: Pool::new(settings.timeouts.idle, tasks.clone()),
             timeouts: settings.timeouts,
             tasks: tasks.clone(),
-            spares: RefCell::default(),
+            memory: Memory::default(),
         };
         Self { upstream: Rc::new(upstream), bodies: PhantomData }
     }
@@ -122,8 +103,8 @@ where
         let (request, request_id, client, subject) = request.into_parts();
         let (mut parts, body) = request.into_parts();
         let websocket = headers::wants_websocket(&parts);
-        let upgrade = if websocket { parts.extensions.remove::<OnUpgrade>() } else { None };
-        let mut head = upstream.memory();
+        let upgrade = if websocket { parts.extensions.remove::<Switch>() } else { None };
+        let mut head = upstream.memory.take();
         let told = Told {
             client,
             request_id: &request_id,

@@ -12,7 +12,7 @@ use ::http::{
 use crate::{
     http::{
         forwarded::{self, FORWARDED_FOR, FORWARDED_HOST, FORWARDED_PROTO},
-        headers,
+        headers, number,
     },
     pipeline::{
         names,
@@ -157,20 +157,6 @@ fn forwarded(out: &mut Vec<u8>, headers: &HeaderMap, client: Client, host: &[u8]
     }
 }
 
-/// Writes a number. (`core::fmt` takes several times as long, on each request.)
-fn number(out: &mut Vec<u8>, mut number: u64) {
-    let mut digits = [0; 20];
-    let mut first = digits.len();
-    loop {
-        first -= 1;
-        digits[first] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            return out.extend_from_slice(&digits[first..]);
-        }
-    }
-}
-
 fn address(out: &mut Vec<u8>, address: IpAddr) {
     match address {
         IpAddr::V4(address) => {
@@ -178,7 +164,7 @@ fn address(out: &mut Vec<u8>, address: IpAddr) {
                 if nth > 0 {
                     out.push(b'.');
                 }
-                number(out, u64::from(octet));
+                number::write(out, u64::from(octet));
             }
         }
         // Writing to memory cannot fail.
@@ -200,7 +186,7 @@ fn framing(out: &mut Vec<u8>, parts: &request::Parts, empty: bool) -> Framing {
     match said.and_then(|said| headers::length_in(said.as_bytes())) {
         Some(length) => {
             out.extend_from_slice(b"content-length: ");
-            number(out, length);
+            number::write(out, length);
             out.extend_from_slice(b"\r\n");
             Framing::Length(length)
         }
@@ -236,15 +222,6 @@ mod tests {
         let lines = text.strip_prefix("GET / HTTP/1.1\r\n").unwrap().strip_suffix("\r\n\r\n").unwrap();
         let fields = lines.split("\r\n").map(|line| line.split_once(": ").unwrap());
         fields.map(|(n, v)| (n.parse::<HeaderName>().unwrap(), HeaderValue::from_str(v).unwrap())).collect()
-    }
-
-    #[test]
-    fn numbers() {
-        for n in [0, 7, 10, 255, 1_234_567, u64::MAX] {
-            let mut out = Vec::new();
-            number(&mut out, n);
-            assert_eq!(out, n.to_string().into_bytes());
-        }
     }
 
     fn get(headers: &HeaderMap, name: &str) -> String {

@@ -12,10 +12,7 @@ use bytes::Bytes;
 use tokio::io::AsyncWrite;
 
 use super::{request_head::Framing, stream::Stream};
-use crate::http::{BoxError, forwarded, headers};
-
-/// Data up to this is copied behind what goes before it, so that both go in one piece.
-const COPIED: usize = 8 * 1024;
+use crate::http::{BoxError, forwarded, headers, outbox::Outbox};
 
 /// Why a request was not sent whole.
 #[derive(Debug)]
@@ -28,10 +25,7 @@ pub(super) enum Unsent {
 
 /// What is left to be sent of a request.
 pub(super) struct Upload<B> {
-    /// To be written from `at` on, then `data`.
-    out: Vec<u8>,
-    at: usize,
-    data: Bytes,
+    out: Outbox,
     /// `None`: its end was taken over into `out`.
     body: Option<B>,
     framing: Framing,
@@ -52,9 +46,7 @@ where
     /// A request with this head.
     pub fn new(head: Vec<u8>, body: B, framing: Framing, trusted: bool) -> Self {
         Self {
-            out: head,
-            at: 0,
-            data: Bytes::new(),
+            out: Outbox::new(head),
             body: (framing != Framing::Empty).then_some(body),
             framing,
             trusted,
@@ -77,26 +69,21 @@ where
 
     /// What is left, to be sent from elsewhere.
     pub fn take(&mut self) -> Self {
-        Self {
-            out: std::mem::take(&mut self.out),
-            data: std::mem::take(&mut self.data),
-            body: self.body.take(),
-            ..*self
-        }
+        Self { out: std::mem::take(&mut self.out), body: self.body.take(), ..*self }
     }
 
     /// The memory of what was sent, to be used again.
     pub fn take_memory(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.out)
+        self.out.take_memory()
     }
 
     /// Sends as much as goes. Ready when all of it has gone.
     pub fn poll_send(&mut self, cx: &mut Context<'_>, stream: &mut Stream) -> Poll<Result<(), Unsent>> {
         loop {
             // The first of the body goes together with the head where it is at hand.
-            let wanted = self.body.is_some() && (self.fresh || self.is_written());
+            let wanted = self.body.is_some() && (self.fresh || self.out.is_empty());
             let waiting = wanted && self.poll_body(cx)?.is_pending();
-            ready!(self.poll_write(cx, stream)).map_err(Unsent::ByUpstream)?;
+            ready!(self.out.poll_write(cx, stream, || self.begun = true)).map_err(Unsent::ByUpstream)?;
             if self.body.is_none() || waiting {
                 ready!(Pin::new(&mut *stream).poll_flush(cx)).map_err(Unsent::ByUpstream)?;
                 if waiting {
@@ -108,28 +95,6 @@ where
         }
     }
 
-    fn is_written(&self) -> bool {
-        self.at == self.out.len() && self.data.is_empty()
-    }
-
-    fn poll_write(&mut self, cx: &mut Context<'_>, stream: &mut Stream) -> Poll<io::Result<()>> {
-        while !self.is_written() {
-            let own = self.at < self.out.len();
-            let bytes = if own { &self.out[self.at..] } else { &self.data };
-            let count = ready!(Pin::new(&mut *stream).poll_write(cx, bytes))?;
-            if count == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
-            self.begun = true;
-            if own {
-                self.at += count;
-            } else {
-                let _ = self.data.split_to(count);
-            }
-        }
-        Poll::Ready(Ok(()))
-    }
-
     /// Takes over what comes next of the body. Pending where the client must send first.
     fn poll_body(&mut self, cx: &mut Context<'_>) -> Result<Poll<()>, Unsent> {
         let Some(body) = &mut self.body else { return Ok(Poll::Ready(())) };
@@ -138,10 +103,6 @@ where
             return Ok(Poll::Pending);
         };
         self.fresh = false;
-        if self.begun && self.is_written() {
-            self.out.clear();
-            self.at = 0;
-        }
         match frame {
             None => self.ends(None)?,
             Some(Err(_)) => return Err(Unsent::ByClient),
@@ -159,27 +120,17 @@ where
             *left = left.checked_sub(data.len() as u64).ok_or(Unsent::ByClient)?;
         }
         // An empty chunk would be the last.
-        if !data.is_empty() {
-            if chunked {
-                self.size_line(data.len());
-            }
-            if data.len() <= COPIED || chunked {
-                self.out.extend_from_slice(&data);
-            } else {
-                self.data = data;
-            }
-            if chunked {
-                self.out.extend_from_slice(b"\r\n");
-            }
+        if chunked && !data.is_empty() {
+            self.out.text().extend_from_slice(format!("{:X}\r\n", data.len()).as_bytes());
+            self.out.push(data);
+            self.out.text().extend_from_slice(b"\r\n");
+        } else {
+            self.out.push(data);
         }
         if self.body.as_ref().is_some_and(Body::is_end_stream) {
             self.ends(None)?;
         }
         Ok(())
-    }
-
-    fn size_line(&mut self, size: usize) {
-        self.out.extend_from_slice(format!("{size:X}\r\n").as_bytes());
     }
 
     fn ends(&mut self, trailers: Option<HeaderMap>) -> Result<(), Unsent> {
@@ -188,16 +139,17 @@ where
             Framing::Empty | Framing::Length(0) => Ok(()),
             Framing::Length(_) => Err(Unsent::ByClient),
             Framing::Chunked => {
-                self.out.extend_from_slice(b"0\r\n");
+                let out = self.out.text();
+                out.extend_from_slice(b"0\r\n");
                 if let Some(mut trailers) = trailers {
                     // Some servers merge trailers into the headers.
                     headers::remove_hop_by_hop(&mut trailers);
                     forwarded::remove_forged(&mut trailers, self.trusted);
                     for (name, value) in &trailers {
-                        super::request_head::field(&mut self.out, name.as_str(), value.as_bytes());
+                        super::request_head::field(out, name.as_str(), value.as_bytes());
                     }
                 }
-                self.out.extend_from_slice(b"\r\n");
+                out.extend_from_slice(b"\r\n");
                 Ok(())
             }
         }

@@ -2,7 +2,7 @@
 
 use std::{
     pin::Pin,
-    sync::Arc,
+    rc::Rc,
     task::{Context, Poll, ready},
 };
 
@@ -11,11 +11,11 @@ use bytes::Bytes;
 use http_body_util::Full;
 use pin_project_lite::pin_project;
 
-use super::{BoxError, conversation::Conversation};
+use crate::http::{BoxError, conversation::Conversation};
 
 pin_project! {
     /// The body of an answer: the stack's, or one of the listener's own.
-    pub struct Answer<B> {
+    pub(super) struct Answer<B> {
         #[pin]
         body: Source<B>,
         ending: Ending,
@@ -30,7 +30,7 @@ pin_project! {
     }
 }
 
-struct Ending(Arc<Conversation>);
+struct Ending(Rc<Conversation>);
 
 impl Drop for Ending {
     fn drop(&mut self) {
@@ -39,11 +39,11 @@ impl Drop for Ending {
 }
 
 impl<B> Answer<B> {
-    pub(super) fn stack(body: B, conversation: Arc<Conversation>) -> Self {
+    pub fn stack(body: B, conversation: Rc<Conversation>) -> Self {
         Self { body: Source::Stack { body }, ending: Ending(conversation) }
     }
 
-    pub(super) fn own(body: Full<Bytes>, conversation: Arc<Conversation>) -> Self {
+    pub fn own(body: Full<Bytes>, conversation: Rc<Conversation>) -> Self {
         Self { body: Source::Own { body }, ending: Ending(conversation) }
     }
 }

@@ -1,10 +1,9 @@
-//! Takes the data out of a chunked answer (RFC 9112, section 7.1).
+//! Takes the data out of a chunked body (RFC 9112, section 7.1).
 
 use ::http::{HeaderMap, HeaderName, HeaderValue};
 use bytes::{Bytes, BytesMut};
 
-use super::answer_body::BrokenAnswer;
-use crate::http::headers;
+use super::headers;
 
 /// A chunk's first line may not be longer.
 const MAX_LINE: usize = 4 * 1024;
@@ -12,11 +11,16 @@ const MAX_LINE: usize = 4 * 1024;
 const MAX_TRAILERS: usize = 32 * 1024;
 const MAX_FIELDS: usize = 64;
 
-const BAD_SIZE: BrokenAnswer = BrokenAnswer::Chunk("the size of a chunk is not a hexadecimal number");
+const BAD_SIZE: InvalidChunk = InvalidChunk("the size of a chunk is not a hexadecimal number");
+
+/// The body is not in chunked form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the body is not in chunked form: {0}")]
+pub struct InvalidChunk(&'static str);
 
 /// Where in a chunked body the reader stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) enum Chunks {
+pub(super) enum Dechunk {
     #[default]
     Size,
     Data(u64),
@@ -35,9 +39,9 @@ pub(super) enum Piece {
     End,
 }
 
-impl Chunks {
+impl Dechunk {
     /// Takes the next piece off the bytes.
-    pub fn next(&mut self, bytes: &mut BytesMut) -> Result<Piece, BrokenAnswer> {
+    pub(super) fn next(&mut self, bytes: &mut BytesMut) -> Result<Piece, InvalidChunk> {
         loop {
             match *self {
                 Self::Size => match size(bytes)? {
@@ -55,7 +59,7 @@ impl Chunks {
                 Self::DataEnd if bytes.len() < 2 => return Ok(Piece::Wanted),
                 Self::DataEnd => {
                     if bytes.split_to(2) != b"\r\n"[..] {
-                        return Err(BrokenAnswer::Chunk("a chunk is longer than its size"));
+                        return Err(InvalidChunk("a chunk is longer than its size"));
                     }
                     *self = Self::Size;
                 }
@@ -71,12 +75,12 @@ impl Chunks {
 }
 
 /// Takes off a chunk's first line; its extensions mean nothing here.
-fn size(bytes: &mut BytesMut) -> Result<Option<u64>, BrokenAnswer> {
+fn size(bytes: &mut BytesMut) -> Result<Option<u64>, InvalidChunk> {
     let Some(end) = bytes.iter().take(MAX_LINE).position(|b| *b == b'\n') else {
         return if bytes.len() < MAX_LINE { Ok(None) } else { Err(BAD_SIZE) };
     };
     let line = bytes.split_to(end + 1);
-    let line = line.strip_suffix(b"\r\n").ok_or(BrokenAnswer::Chunk("a line does not end in CR LF"))?;
+    let line = line.strip_suffix(b"\r\n").ok_or(InvalidChunk("a line does not end in CR LF"))?;
     let digits = line.split(|b| *b == b';').next().unwrap_or_default().trim_ascii_end();
     // Fifteen digits are far more than any body.
     if digits.is_empty() || digits.len() > 15 {
@@ -88,8 +92,8 @@ fn size(bytes: &mut BytesMut) -> Result<Option<u64>, BrokenAnswer> {
     size.map(Some).ok_or(BAD_SIZE)
 }
 
-fn trailers(bytes: &mut BytesMut) -> Result<Option<HeaderMap>, BrokenAnswer> {
-    let bad = BrokenAnswer::Chunk("the trailers cannot be parsed");
+fn trailers(bytes: &mut BytesMut) -> Result<Option<HeaderMap>, InvalidChunk> {
+    let bad = InvalidChunk("the trailers cannot be parsed");
     let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
     let (length, fields) = match httparse::parse_headers(bytes, &mut fields) {
         Ok(httparse::Status::Complete(read)) => read,
@@ -115,8 +119,9 @@ mod tests {
     use super::*;
 
     /// The data, the trailers' number and what is left, with the body coming in pieces of that size.
-    fn read(body: &[u8], piece: usize) -> Result<(Vec<u8>, usize, Vec<u8>), BrokenAnswer> {
-        let (mut chunks, mut bytes, mut data, mut trailers) = (Chunks::default(), BytesMut::new(), vec![], 0);
+    fn read(body: &[u8], piece: usize) -> Result<(Vec<u8>, usize, Vec<u8>), InvalidChunk> {
+        let (mut chunks, mut bytes, mut data, mut trailers) =
+            (Dechunk::default(), BytesMut::new(), vec![], 0);
         let mut pieces = body.chunks(piece);
         loop {
             match chunks.next(&mut bytes)? {
@@ -125,7 +130,7 @@ mod tests {
                 Piece::End => break,
                 Piece::Wanted => match pieces.next() {
                     Some(piece) => bytes.extend_from_slice(piece),
-                    None => return Err(BrokenAnswer::Ended),
+                    None => return Err(InvalidChunk("ended")),
                 },
             }
         }
@@ -160,12 +165,12 @@ mod tests {
             "0\r\nX\r\n\r\n",
             "1000000000000000\r\n",
         ] {
-            assert!(matches!(read(body.as_bytes(), 1), Err(BrokenAnswer::Chunk(_))), "{body:?}");
+            assert!(matches!(read(body.as_bytes(), 1), Err(InvalidChunk(_))), "{body:?}");
         }
         let long = format!("1;{}", "x".repeat(MAX_LINE));
-        assert!(matches!(read(long.as_bytes(), 1000), Err(BrokenAnswer::Chunk(_))));
+        assert!(matches!(read(long.as_bytes(), 1000), Err(InvalidChunk(_))));
         let long = format!("0\r\nx: {}", "x".repeat(MAX_TRAILERS));
-        assert!(matches!(read(long.as_bytes(), 1000), Err(BrokenAnswer::Chunk(_))));
+        assert!(matches!(read(long.as_bytes(), 1000), Err(InvalidChunk(_))));
     }
 
     proptest! {

@@ -5,7 +5,7 @@ use ::http::{
     header::{CONTENT_LENGTH, COOKIE, HOST},
 };
 
-use super::{head, host};
+use crate::http::{head, host};
 use crate::pipeline::request::HeadRefusal;
 
 /// What HPACK counts for each field beside its bytes.

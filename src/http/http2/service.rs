@@ -1,37 +1,29 @@
-//! Between hyper and the stack: each request gets its client and its refusal, each answer is followed to its end.
+//! Between hyper and the stack: each request is judged, each answer is followed to its end.
 
 use std::{
-    cell::{Cell, RefCell},
     convert::Infallible,
     future::Future,
     pin::Pin,
+    rc::Rc,
     sync::Arc,
     task::{Context, Poll, ready},
 };
 
-use ::http::{HeaderValue, Request, Response, StatusCode, header::CONNECTION};
+use ::http::{Request, Response};
 use hyper::body::Incoming;
 use pin_project_lite::pin_project;
-use tower::Service;
+use tower::{Service, ServiceExt, util::Oneshot};
 
-use super::{
-    answer::Answer,
-    conversation::{Conversation, Protocol},
-    http2, probe,
-    server_body::ServerBody,
-    settings::Settings,
-};
+use super::{answer::Answer, head};
+use crate::http::{conversation::Conversation, probe, server_body::ServerBody, settings::Settings};
 use crate::pipeline::request::{Client, Inbound};
 
 /// The service of one client connection.
 pub(super) struct Door<S> {
-    /// The connection's own, and always ready: to clone it for each request would count all that its stages share.
-    pub stack: RefCell<S>,
+    pub stack: S,
     pub settings: Arc<Settings>,
-    pub conversation: Arc<Conversation>,
+    pub conversation: Rc<Conversation>,
     pub client: Client,
-    /// Requests so far.
-    pub count: Cell<u64>,
 }
 
 impl<S, RB> hyper::service::Service<Request<Incoming>> for Door<S>
@@ -43,23 +35,17 @@ where
     type Future = Serving<S, RB>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let conversation = Arc::clone(&self.conversation);
-        self.count.set(self.count.get() + 1);
-        let refusal = match conversation.protocol {
-            Protocol::Http1 => conversation.refusal_of(self.count.get()),
-            Protocol::Http2 => {
-                conversation.request_starts(true);
-                http2::refusal(&request, self.settings.caps.request_head)
-            }
-        };
+        let conversation = Rc::clone(&self.conversation);
+        conversation.request_starts();
+        let refusal = head::refusal(&request, self.settings.caps.request_head);
         if refusal.is_none() && probe::is_asked(&request, &self.settings) {
             let answer = probe::answer(&(self.settings.readiness)());
-            let answer = answer.map(|body| Answer::own(body, Arc::clone(&conversation)));
+            let answer = answer.map(|body| Answer::own(body, Rc::clone(&conversation)));
             return Serving { state: State::Probe { answer: Some(answer) }, conversation };
         }
-        let request = request.map(|body| ServerBody::new(body, &conversation));
+        let request = request.map(|body| ServerBody::http2(body, &conversation));
         let inbound = Inbound { request, client: self.client, refusal };
-        Serving { state: State::Stack { future: self.stack.borrow_mut().call(inbound) }, conversation }
+        Serving { state: State::Stack { future: self.stack.clone().oneshot(inbound) }, conversation }
     }
 }
 
@@ -71,7 +57,7 @@ pin_project! {
     {
         #[pin]
         state: State<S, RB>,
-        conversation: Arc<Conversation>,
+        conversation: Rc<Conversation>,
     }
 }
 
@@ -81,7 +67,7 @@ pin_project! {
     where
         S: Service<Inbound<ServerBody>>,
     {
-        Stack { #[pin] future: S::Future },
+        Stack { #[pin] future: Oneshot<S, Inbound<ServerBody>> },
         Probe { answer: Option<Response<Answer<RB>>> },
     }
 }
@@ -94,10 +80,10 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let mut response = match this.state.project() {
+        let response = match this.state.project() {
             StateProjection::Stack { future } => {
                 let Ok(response) = ready!(future.poll(cx));
-                response.map(|body| Answer::stack(body, Arc::clone(this.conversation)))
+                response.map(|body| Answer::stack(body, Rc::clone(this.conversation)))
             }
             StateProjection::Probe { answer } => match answer.take() {
                 Some(response) => response,
@@ -105,13 +91,6 @@ where
             },
         };
         this.conversation.answer_begins();
-        if this.conversation.protocol == Protocol::Http1 {
-            if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-                this.conversation.switches();
-            } else if this.conversation.must_close() {
-                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-            }
-        }
         Poll::Ready(Ok(response))
     }
 }

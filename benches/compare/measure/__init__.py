@@ -1,0 +1,1 @@
+"""Measures gateways side by side; see the section on `compare` in benches/README.md."""
