@@ -143,7 +143,7 @@ impl DirectoryFront {
         catalog: &Arc<Catalog>,
     ) -> Option<Result<Held, ResolveError>> {
         let mut recent = self.recent.try_lock().ok();
-        let mut place = recent.as_deref_mut().and_then(|recent| recent.get_mut(word.index() % RECENT));
+        let place = recent.as_deref_mut().and_then(|recent| recent.get_mut(word.index() % RECENT));
         if let Some(Some(held)) = place.as_deref()
             && held.rights.tenant == *tenant
             && held.holds(min_version, catalog.stamp)
@@ -155,7 +155,7 @@ impl DirectoryFront {
             Ok(rights) => Held { rights, read_at: entry.read_at, catalog: catalog.stamp },
             Err(error) => return Some(Err(error)),
         };
-        if let Some(place) = place.as_deref_mut() {
+        if let Some(place) = place {
             *place = Some(held.clone());
         }
         Some(Ok(held))
