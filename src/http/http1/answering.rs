@@ -60,7 +60,8 @@ impl Connection {
         let date = self.worker.date.now();
         answer_head::write(out.text(), &parts, asked, (framing, length), keep, &date);
         let (status, head) = (parts.status, parts.headers);
-        let mut sending = Sending { out, asked, framing, head, over: framing == Framing::None, broken: false };
+        let mut sending =
+            Sending { out, asked, framing, head, over: framing == Framing::None, broken: false };
         {
             let mut body = pin!(body);
             self.wait(|cx, wire| sending.poll(cx, &mut wire.borrow_mut(), body.as_mut())).await??;

@@ -163,7 +163,12 @@ impl Connection {
         Ok(next.await??)
     }
 
-    async fn refuse<S, RB>(&mut self, stack: &mut S, refusal: HeadRefusal, of_head: bool) -> Result<Ended, Gone>
+    async fn refuse<S, RB>(
+        &mut self,
+        stack: &mut S,
+        refusal: HeadRefusal,
+        of_head: bool,
+    ) -> Result<Ended, Gone>
     where
         S: Service<Inbound<ServerBody>, Response = Response<RB>, Error = Infallible>,
         RB: Body<Data = Bytes>,

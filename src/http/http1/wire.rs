@@ -59,7 +59,11 @@ enum Rest {
     Nothing,
     Length(u64),
     /// Judged strictly first, then taken apart.
-    Chunked { judge: Chunks, judged: BytesMut, taker: Dechunk },
+    Chunked {
+        judge: Chunks,
+        judged: BytesMut,
+        taker: Dechunk,
+    },
     /// Nobody knows where it ends.
     Lost,
 }
@@ -67,7 +71,10 @@ enum Rest {
 /// What comes at the beginning of a request.
 pub(super) enum Next {
     Head(Box<Head>),
-    Refused { refusal: HeadRefusal, of_head: bool },
+    Refused {
+        refusal: HeadRefusal,
+        of_head: bool,
+    },
     /// The client has nothing more to ask.
     End,
 }
@@ -180,11 +187,9 @@ impl Wire {
         self.rest = match head.framing {
             Framing::Length(0) => Rest::Nothing,
             Framing::Length(length) => Rest::Length(length),
-            Framing::Chunked => Rest::Chunked {
-                judge: Chunks::default(),
-                judged: BytesMut::new(),
-                taker: Dechunk::default(),
-            },
+            Framing::Chunked => {
+                Rest::Chunked { judge: Chunks::default(), judged: BytesMut::new(), taker: Dechunk::default() }
+            }
         };
         self.go_on = if head.expects && self.inbox.is_empty() { GO_ON } else { b"" };
         self.conversation.request_starts();
@@ -248,7 +253,8 @@ impl Wire {
             Rest::Lost => Err(io::ErrorKind::InvalidData.into()),
             Rest::Length(_) if self.inbox.is_empty() => Ok(Piece::Wanted),
             Rest::Length(left) => {
-                let count = usize::try_from(*left).map_or(self.inbox.len(), |left| left.min(self.inbox.len()));
+                let count =
+                    usize::try_from(*left).map_or(self.inbox.len(), |left| left.min(self.inbox.len()));
                 *left -= count as u64;
                 if *left == 0 {
                     self.rest = Rest::Nothing;
