@@ -27,6 +27,30 @@ pub enum Knowledge {
     Stale(Duration),
 }
 
+/// Where a tenant's word is: found once by hashing, then read directly. Valid in the [`Freshness`] that gave it out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WordPlace(u16);
+
+impl WordPlace {
+    /// As a number under 65,536, which spreads the tenants evenly.
+    #[must_use]
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+
+    /// For entries that are kept as bytes: what [`WordPlace::from_bytes`] makes it of again.
+    #[must_use]
+    pub const fn to_bytes(self) -> [u8; 2] {
+        self.0.to_le_bytes()
+    }
+
+    /// What [`WordPlace::to_bytes`] was called on.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 2]) -> Self {
+        Self(u16::from_le_bytes(bytes))
+    }
+}
+
 /// Versions below which cached entries must not be used, and the time of the last good poll.
 ///
 /// A collision of two tenants in one word costs a reload, never a wrong answer.
@@ -59,9 +83,21 @@ impl Default for Freshness {
 }
 
 impl Freshness {
+    /// Where the tenant's word is.
+    #[must_use]
+    pub fn place(&self, tenant: &TenantId) -> WordPlace {
+        let place = self.hasher.hash_one(tenant) % (WORDS as u64);
+        WordPlace(u16::try_from(place).unwrap_or(0))
+    }
+
     fn word(&self, tenant: &TenantId) -> &AtomicU64 {
-        let place = usize::try_from(self.hasher.hash_one(tenant) % (WORDS as u64)).unwrap_or(0);
-        &self.min_version[place]
+        &self.min_version[usize::from(self.place(tenant).0)]
+    }
+
+    /// [`Freshness::min_version`] of the tenants whose word is there.
+    #[must_use]
+    pub fn min_version_at(&self, place: WordPlace) -> Version {
+        Version(self.min_version[usize::from(place.0)].load(Ordering::Acquire))
     }
 
     /// The version below which nothing cached of this tenant may be used.
@@ -181,5 +217,26 @@ impl Freshness {
         }
         let age = now.since(Monotonic(self.last_poll.load(Ordering::Acquire)));
         if age < FRESH_FOR { Knowledge::Fresh } else { Knowledge::Stale(age) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tenants_word_is_found_again_by_its_place() {
+        let freshness = Freshness::default();
+        let tenants = (0..100).map(|number| TenantId::parse(&format!("tenant-{number}")).unwrap());
+        for (tenant, version) in tenants.zip(1..) {
+            let place = freshness.place(&tenant);
+            assert_eq!(WordPlace::from_bytes(place.to_bytes()), place);
+            freshness.outdate(&tenant, Version(version));
+            assert_eq!(freshness.place(&tenant), place);
+            assert_eq!(freshness.min_version_at(place), freshness.min_version(&tenant));
+            assert!(freshness.min_version_at(place) >= Version(version));
+        }
+        freshness.outdate_all(Version(1000));
+        assert_eq!(freshness.min_version_at(WordPlace(u16::MAX)), Version(1000));
     }
 }

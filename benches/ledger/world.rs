@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use plangate::{
     clock::{Clock, SystemClock},
     domain::{
-        catalog::{Catalog, Digest, Meter, Unmatched},
+        catalog::{Catalog, Digest, Meter, Stamp, Unmatched},
         command::{Change, Command},
         features::FeatureSet,
         id::{MeterId, PlanId, TenantId},
@@ -124,6 +124,7 @@ fn catalog(limit: u64, rate: Option<Rate>) -> Arc<Catalog> {
         meters: Box::new([MeterTerms { quota: Some(quota), rate }]),
     };
     Arc::new(Catalog {
+        stamp: Stamp::new(),
         digest: Digest("bench".into()),
         features: vec![],
         limits: vec![],

@@ -23,7 +23,7 @@ use super::super::{
 use crate::{
     clock::ManualClock,
     domain::{
-        catalog::{Catalog, Digest, Feature, Meter, Unmatched},
+        catalog::{Catalog, Digest, Feature, Meter, Stamp, Unmatched},
         features::{FeatureIx, FeatureSet},
         id::{FeatureId, KeyId, MeterId, PlanId, TenantId},
         identity::{Credential, Identity},
@@ -57,6 +57,8 @@ pub struct Told {
     pub credential: Option<CredentialError>,
     pub unresolved: Option<ResolveError>,
     pub plan: &'static str,
+    /// What is set for the tenant alone.
+    pub overrides: Overrides,
     /// The plan once newer rights are asked for.
     pub newer_plan: Option<&'static str>,
     /// One for each charge; none left: taken.
@@ -211,7 +213,12 @@ impl Fakes {
     }
 
     fn rights(&self) -> Arc<Rights> {
-        Arc::new(Rights::compile(&tenant(self.told().plan), &self.catalog).unwrap())
+        let (plan, overrides) = {
+            let told = self.told();
+            (told.plan, told.overrides.clone())
+        };
+        let tenant = Tenant { overrides, ..tenant(plan) };
+        Arc::new(Rights::compile(&tenant, &self.catalog).unwrap())
     }
 
     async fn answer(&self, request: Forwardable<Empty<Bytes>>) -> Result<Response<Body>, ForwardError> {
@@ -277,7 +284,7 @@ impl Authenticator for Fakes {
 }
 
 impl Directory for Fakes {
-    fn is_current(&self) -> bool {
+    fn is_current(&self, _: Monotonic) -> bool {
         self.told().behind.is_none()
     }
 
@@ -287,7 +294,12 @@ impl Directory for Fakes {
         Box::pin(async move { ending })
     }
 
-    fn resolve(&self, _: &Arc<Identity>, _: &Arc<Catalog>) -> Answer<Arc<Rights>, ResolveError> {
+    fn resolve(
+        &self,
+        _: &Arc<Identity>,
+        _: &Arc<Catalog>,
+        _: Monotonic,
+    ) -> Answer<Arc<Rights>, ResolveError> {
         self.note("resolve");
         let unresolved = self.told().unresolved.clone();
         self.give(unresolved.map_or_else(|| Ok(self.rights()), Err))
@@ -432,6 +444,7 @@ fn catalog(unmatched: Unmatched) -> Catalog {
         (id, Arc::new(plan))
     };
     Catalog {
+        stamp: Stamp::new(),
         digest: Digest("d".into()),
         features: vec![Feature { id: FeatureId::parse("chat").unwrap(), title: None }],
         limits: Vec::new(),
