@@ -75,9 +75,9 @@ fn main() {
     }
 }
 
-/// What may allocate how often at most, once a tenant is active. A decision's one is the box of its hold.
+/// What may allocate how often at most, once a tenant is active: nothing may.
 const MOST: [(&str, f64); 5] =
-    [("resolve", 0.0), ("decide", 0.0), ("identify, resolve, decide", 0.0), ("api-key", 1.0), ("jwt", 1.0)];
+    [("resolve", 0.0), ("decide", 0.0), ("identify, resolve, decide", 0.0), ("api-key", 0.0), ("jwt", 0.0)];
 
 /// Fails where something allocates more than it may.
 fn check(rows: &[Row]) {
