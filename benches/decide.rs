@@ -18,13 +18,13 @@ use http::{HeaderMap, Request, Response};
 use http_body_util::Empty;
 use plangate::{
     credentials::KeyHasher,
-    domain::path::canonicalise,
+    domain::{decision::decide, path::canonicalise, time::Monotonic},
     pipeline::request::{ForwardError, Forwardable, Inbound},
     ports::Policies,
 };
-use report::{Row, allocations, resident};
+use report::{Row, allocations};
 use tower::{Layer, Service};
-use world::{PATH, World, operation};
+use world::{Active, AtRest, PATH, SAMPLE, World, operation};
 
 // The product's allocator, counted.
 #[cfg(feature = "mimalloc")]
@@ -39,34 +39,79 @@ type Body = Empty<Bytes>;
 
 fn main() {
     let timed = !std::env::args().any(|argument| argument == "--test");
-    let sizes: &[u32] = if timed { &[1, 10_000, 1_000_000] } else { &[1, 100] };
+    let sizes: &[u32] = if timed { &[1, 1_000, 1_000_000] } else { &[1, 100] };
     let mut criterion = Criterion::default()
         .warm_up_time(Duration::from_secs(1))
-        .measurement_time(Duration::from_secs(4))
+        .measurement_time(Duration::from_secs(3))
         .configure_from_args();
-    let (mut decisions, mut parts) = (Vec::new(), Vec::new());
-    for tenants in sizes {
-        let before = resident();
-        let world = World::new(*tenants);
-        let grown = resident().saturating_sub(before);
-        println!("{tenants} tenants known: {} bytes each", grown / u64::from(*tenants));
-        measure_decisions(&mut criterion, &world, *tenants, &mut decisions);
-        measure_parts(&mut criterion, &world, *tenants, &mut parts);
+    let mut tables = [Table::new("", 1_000), Table::new(", all in turn", SAMPLE)];
+    for tenants in sizes.iter().copied() {
+        let world = World::new(tenants);
+        let AtRest { credentials, directory } = world.know();
+        println!(
+            "{tenants} known: {credentials} bytes each for the key, {directory} for the rights (goal: 300)"
+        );
+        let mut active = 0;
+        for table in &mut tables {
+            if active == table.most.min(tenants) {
+                continue; // the same once more
+            }
+            active = table.most.min(tenants);
+            let some = world.activate(active);
+            println!("{tenants} known, {active} active: {} bytes more each", some.bytes);
+            measure_decisions(&mut criterion, (&world, &some), tenants, table);
+            measure_parts(&mut criterion, (&world, &some), tenants, table);
+        }
     }
     criterion.final_summary();
-    report::print("decision", &decisions, timed);
-    report::print("part", &parts, timed);
+    for table in &tables {
+        report::print(&table.decision, &table.decisions, timed);
+        report::print(&table.part, &table.parts, timed);
+    }
+    check(&tables[0].parts);
 }
 
-fn measure_decisions(criterion: &mut Criterion, world: &World, tenants: u32, rows: &mut Vec<Row>) {
-    let mut group = criterion.benchmark_group("decision");
-    for (what, requests) in [("api-key", &world.with_keys), ("jwt", &world.with_tokens)] {
+/// What must not allocate once a tenant is active.
+const FREE: [&str; 3] = ["resolve", "decide", "identify, resolve, decide"];
+
+/// Fails where something allocates that must not.
+fn check(rows: &[Row]) {
+    for row in rows.iter().filter(|row| FREE.contains(&&*row.what)) {
+        assert!(row.allocations == 0.0, "`{}` allocates {} times on average", row.what, row.allocations);
+    }
+}
+
+/// The rows of a number of active tenants.
+struct Table {
+    decision: String,
+    part: String,
+    most: u32,
+    decisions: Vec<Row>,
+    parts: Vec<Row>,
+}
+
+impl Table {
+    fn new(how: &str, most: u32) -> Self {
+        let (decision, part) = (format!("decision{how}"), format!("part{how}"));
+        Self { decision, part, most, decisions: Vec::new(), parts: Vec::new() }
+    }
+}
+
+fn measure_decisions(
+    criterion: &mut Criterion,
+    (world, active): (&World, &Active),
+    tenants: u32,
+    table: &mut Table,
+) {
+    let mut group = criterion.benchmark_group(&table.decision);
+    let rows = &mut table.decisions;
+    for (what, requests) in [("api-key", &active.with_keys), ("jwt", &active.with_tokens)] {
         let mut turn = Turns::over(requests);
         let mut work = |_| drop(black_box(world.decide(turn.next())));
         bench(&mut group, rows, (what, tenants), &mut work);
     }
     let stack = world.gateway.layer(tower::service_fn(at_once));
-    for (what, requests) in [("stack, api-key", &world.with_keys), ("stack, jwt", &world.with_tokens)] {
+    for (what, requests) in [("stack, api-key", &active.with_keys), ("stack, jwt", &active.with_tokens)] {
         let mut turn = Turns::over(requests);
         let whole = |request| {
             let answer = stack.clone().call(request).now_or_never();
@@ -86,41 +131,75 @@ fn measure_decisions(criterion: &mut Criterion, world: &World, tenants: u32, row
 }
 
 /// Where a decision's time goes.
-fn measure_parts(criterion: &mut Criterion, world: &World, tenants: u32, rows: &mut Vec<Row>) {
-    let mut group = criterion.benchmark_group("part");
-    let (catalog, now) = (world.gateway.policies.catalog(), world.gateway.clock.now());
+fn measure_parts(
+    criterion: &mut Criterion,
+    (world, active): (&World, &Active),
+    tenants: u32,
+    table: &mut Table,
+) {
+    let mut group = criterion.benchmark_group(&table.part);
+    let rows = &mut table.parts;
+    let catalog = world.gateway.policies.catalog();
+    let now = world.gateway.clock.now();
+    let started = || world.gateway.clock.monotonic();
     let hasher = KeyHasher::new(&[7; 32]);
-    let key = world.with_keys[0]["x-api-key"].as_bytes();
-    let identities: Vec<_> = world.with_keys.iter().map(|headers| world.identify(headers, now)).collect();
-    let rights: Vec<_> = identities.iter().map(|identity| world.resolve(identity, &catalog)).collect();
-    let mut keys = Turns::over(&world.with_keys);
-    let mut tokens = Turns::over(&world.with_tokens);
+    let key = active.with_keys[0]["x-api-key"].as_bytes();
+    let identities: Vec<_> = active.with_keys.iter().map(|headers| world.identify(headers, now)).collect();
+    let resolve = |identity| world.resolve(identity, &catalog, started());
+    let rights: Vec<_> = identities.iter().map(resolve).collect();
+    let mut keys = Turns::over(&active.with_keys);
+    let mut tokens = Turns::over(&active.with_tokens);
     let mut known = Turns::over(&identities);
+    let mut entitled = Turns::over(&rights);
     let mut compiled = Turns::over(&rights);
-    let route = |_| {
-        let path = canonicalise(black_box(PATH)).unwrap();
-        black_box(catalog.routes.find("GET", &path).unwrap());
-    };
-    bench(&mut group, rows, ("two clocks", tenants), &mut |_| {
+    let mut both = Turns::over(&active.with_keys);
+    let operation = operation(&catalog);
+    let mut part = |what, work: &mut dyn FnMut(usize)| bench(&mut group, rows, (what, tenants), work);
+    part("two clocks", &mut |_| {
         black_box((world.gateway.clock.now(), world.gateway.clock.monotonic()));
     });
-    bench(&mut group, rows, ("path and route", tenants), &mut { route });
-    bench(&mut group, rows, ("hash of a key", tenants), &mut |_| {
+    part("catalog", &mut |_| drop(black_box(world.gateway.policies.catalog())));
+    part("path", &mut |_| drop(black_box(canonicalise(black_box(PATH)).unwrap())));
+    part("route", &mut |_| {
+        black_box(catalog.routes.find(black_box("GET"), black_box(PATH)).unwrap());
+    });
+    part("hash of a key", &mut |_| {
         black_box(hasher.hash(black_box(key)));
     });
-    bench(&mut group, rows, ("identify, api-key", tenants), &mut |_| {
-        black_box(world.identify(keys.next(), now));
+    part("identify, api-key", &mut |_| drop(black_box(world.identify(keys.next(), now))));
+    part("identify, jwt", &mut |_| drop(black_box(world.identify(tokens.next(), now))));
+    // One for all rounds, as one request reads the clock once for all its steps; renewed while the node stays fresh.
+    let mut at = Turned::new(started);
+    part("resolve", &mut |_| drop(black_box(world.resolve(known.next(), &catalog, at.next()))));
+    part("decide", &mut |_| {
+        black_box(decide(entitled.next(), Some(black_box(operation)))).unwrap();
     });
-    bench(&mut group, rows, ("identify, jwt", tenants), &mut |_| {
-        black_box(world.identify(tokens.next(), now));
+    part("identify, resolve, decide", &mut |_| {
+        drop(black_box(world.entitle(both.next(), &catalog, operation, (now, at.next()))));
     });
-    bench(&mut group, rows, ("resolve", tenants), &mut |_| {
-        black_box(world.resolve(known.next(), &catalog));
-    });
-    bench(&mut group, rows, ("charge", tenants), &mut |_| {
-        black_box(world.charge(compiled.next(), operation(&catalog), now)).keep();
-    });
+    part("charge", &mut |_| black_box(world.charge(compiled.next(), operation, now)).keep());
     group.finish();
+}
+
+/// A clock that is read every hundredth time.
+struct Turned<F> {
+    read: F,
+    at: Monotonic,
+    rounds: u32,
+}
+
+impl<F: Fn() -> Monotonic> Turned<F> {
+    fn new(read: F) -> Self {
+        Self { at: read(), read, rounds: 0 }
+    }
+
+    fn next(&mut self) -> Monotonic {
+        self.rounds += 1;
+        if self.rounds % 100 == 0 {
+            self.at = (self.read)();
+        }
+        self.at
+    }
 }
 
 fn bench(

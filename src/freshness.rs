@@ -27,6 +27,25 @@ pub enum Knowledge {
     Stale(Duration),
 }
 
+/// Which word says how old what is cached of a tenant may be. It stays the same for as long as the [`Freshness`] that
+/// gave it lives, so whoever remembers something of a tenant can keep it instead of hashing the tenant's id each time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TenantWord(u16);
+
+impl TenantWord {
+    /// Two bytes, from which [`TenantWord::from_bytes`] makes it again: for entries that are packed.
+    #[must_use]
+    pub const fn to_bytes(self) -> [u8; 2] {
+        self.0.to_le_bytes()
+    }
+
+    /// What [`TenantWord::to_bytes`] was called on.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 2]) -> Self {
+        Self(u16::from_le_bytes(bytes))
+    }
+}
+
 /// Versions below which cached entries must not be used, and the time of the last good poll.
 ///
 /// A collision of two tenants in one word costs a reload, never a wrong answer.
@@ -59,20 +78,31 @@ impl Default for Freshness {
 }
 
 impl Freshness {
-    fn word(&self, tenant: &TenantId) -> &AtomicU64 {
-        let place = usize::try_from(self.hasher.hash_one(tenant) % (WORDS as u64)).unwrap_or(0);
-        &self.min_version[place]
+    /// The tenant's word, for [`Freshness::min_version_at`].
+    #[must_use]
+    pub fn word_of(&self, tenant: &TenantId) -> TenantWord {
+        TenantWord(u16::try_from(self.hasher.hash_one(tenant) % (WORDS as u64)).unwrap_or(0))
+    }
+
+    fn word(&self, word: TenantWord) -> &AtomicU64 {
+        &self.min_version[usize::from(word.0)]
     }
 
     /// The version below which nothing cached of this tenant may be used.
     #[must_use]
     pub fn min_version(&self, tenant: &TenantId) -> Version {
-        Version(self.word(tenant).load(Ordering::Acquire))
+        self.min_version_at(self.word_of(tenant))
+    }
+
+    /// The same by the tenant's word: one read of memory.
+    #[must_use]
+    pub fn min_version_at(&self, word: TenantWord) -> Version {
+        Version(self.word(word).load(Ordering::Acquire))
     }
 
     /// Outdates what is cached of a tenant from before `version`. To be called before `set_applied`.
     pub fn outdate(&self, tenant: &TenantId, version: Version) {
-        self.word(tenant).fetch_max(version.0, Ordering::AcqRel);
+        self.word(self.word_of(tenant)).fetch_max(version.0, Ordering::AcqRel);
     }
 
     /// Outdates everything that is cached from before `version`.
@@ -181,5 +211,26 @@ impl Freshness {
         }
         let age = now.since(Monotonic(self.last_poll.load(Ordering::Acquire)));
         if age < FRESH_FOR { Knowledge::Fresh } else { Knowledge::Stale(age) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_is_the_tenants_own_and_stays() {
+        let freshness = Freshness::default();
+        let tenants = (0..100).map(|number| TenantId::parse(&format!("tenant-{number}")).unwrap());
+        for (tenant, version) in tenants.zip(1..) {
+            let word = freshness.word_of(&tenant);
+            assert_eq!(TenantWord::from_bytes(word.to_bytes()), word);
+            freshness.outdate(&tenant, Version(version));
+            assert_eq!(freshness.word_of(&tenant), word);
+            assert_eq!(freshness.min_version_at(word), freshness.min_version(&tenant));
+            assert!(freshness.min_version_at(word) >= Version(version));
+        }
+        freshness.outdate_all(Version(1000));
+        assert_eq!(freshness.min_version_at(TenantWord(u16::MAX)), Version(1000));
     }
 }

@@ -3,26 +3,26 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use futures_util::future::join_all;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use plangate::{
+    app::in_force::{InForce, InForceFront},
     clock::{Clock, SystemClock},
-    credentials::{Algorithm, Credentials, IssuerSettings, Settings, TokenKeys},
-    directory::{self, TenantDirectory, UnknownTenants},
+    credentials::{Algorithm, Credentials, Front, IssuerSettings, Settings, TokenKeys},
+    directory::{self, DirectoryFront, TenantDirectory, UnknownTenants},
     domain::{
         catalog::Catalog,
         command::Command,
         decision,
         id::{KeyId, PlanId, TenantId},
-        identity::{ApiKey, Identity, KeyHash},
+        identity::{ApiKey, Credential, Identity, KeyHash},
         path::canonicalise,
         period::{AnchorDay, Period, Zone},
         rights::Rights,
         route::Operation,
         tenant::{Overrides, Subscription, SubscriptionState, Tenant},
-        time::{UnixMillis, Version},
+        time::{Monotonic, UnixMillis, Version},
     },
     freshness::Freshness,
     ledger::{EscrowLedger, LedgerParts, file::LedgerFile},
@@ -37,10 +37,13 @@ use plangate::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::keys::{Issuer, api_key};
+use super::{
+    keys::{Issuer, api_key},
+    report::resident,
+};
 
-/// Tenants whose requests are measured: so many that their data fits in no cache.
-const SAMPLE: u32 = 65_536;
+/// Tenants that are asked in turn where all are meant: so many that their data fits in no cache.
+pub const SAMPLE: u32 = 65_536;
 const AT_ONCE: u32 = 128;
 pub const PATH: &str = "/v1/messages/0192f0c1-7f1e-7d3a-9b1e-2f3c4d5e6f70";
 
@@ -71,25 +74,31 @@ const POLICIES: &[(&str, &str)] = &[
     ),
 ];
 
-/// Everything that a decision asks.
+/// Everything that a decision asks: shared adapters, and what one worker puts before them.
 pub struct World {
-    pub gateway: Gateway<InForce, Credentials, TenantDirectory, EscrowLedger>,
-    /// Requests with an API key, each of another tenant (as far as there are so many).
-    pub with_keys: Vec<HeaderMap>,
-    /// The same with a token.
-    pub with_tokens: Vec<HeaderMap>,
+    pub gateway: Gateway<InForceFront, Front, DirectoryFront, EscrowLedger>,
+    tenants: u32,
+    credentials: Arc<Credentials>,
+    directory: TenantDirectory,
+    clock: Arc<SystemClock>,
+    issuer: Issuer,
     stop: CancellationToken,
     // Grants and flushes run here, beside the measured thread.
     runtime: tokio::runtime::Runtime,
 }
 
-/// The catalog, held as a node holds it.
-pub struct InForce(ArcSwap<Catalog>);
+/// Bytes of memory for each tenant.
+pub struct AtRest {
+    pub credentials: u64,
+    pub directory: u64,
+}
 
-impl Policies for InForce {
-    fn catalog(&self) -> Arc<Catalog> {
-        self.0.load_full()
-    }
+/// Requests of tenants that are active: one each, of each kind.
+pub struct Active {
+    pub with_keys: Vec<HeaderMap>,
+    pub with_tokens: Vec<HeaderMap>,
+    /// Bytes that a tenant took when it became active.
+    pub bytes: u64,
 }
 
 fn catalog() -> Arc<Catalog> {
@@ -104,7 +113,7 @@ fn catalog() -> Arc<Catalog> {
 }
 
 impl World {
-    /// A node that knows `tenants` tenants: their keys, rights and quotas are all in memory.
+    /// A node that could know `tenants` tenants, and does not know any yet.
     pub fn new(tenants: u32) -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
@@ -129,69 +138,119 @@ impl World {
         };
         let directory =
             TenantDirectory::new(numbers, freshness, Arc::clone(&clock) as _, Arc::clone(&metrics), settings);
+        let credentials = Arc::new(credentials);
         let gateway = Gateway {
-            policies: Arc::new(InForce(ArcSwap::from(catalog()))),
-            authenticator: Arc::new(credentials),
-            directory: Arc::new(directory),
+            policies: Arc::new(Arc::new(InForce::new(catalog())).front()),
+            authenticator: Arc::new(Front::new(&credentials)),
+            directory: Arc::new(directory.front()),
             ledger: Arc::new(ledger.clone()),
-            clock: clock as _,
+            clock: Arc::clone(&clock) as _,
             metrics,
             cors: Arc::new(Cors::default()),
             mode: Mode::Enforce,
         };
         let end = stop.clone();
         tracker.spawn_on(async move { ledger.run(end).await }, runtime.handle());
-        let mut world = Self { gateway, with_keys: Vec::new(), with_tokens: Vec::new(), stop, runtime };
-        world.fill(tenants, &issuer);
-        world
+        Self { gateway, tenants, credentials, directory, clock, issuer, stop, runtime }
     }
 
-    /// Sends one request of every tenant, so that all are known, and keeps a sample of the requests.
-    fn fill(&mut self, tenants: u32, issuer: &Issuer) {
-        let numbers: Vec<u32> = (0..tenants).collect();
+    /// Has all tenants known: their keys to the authenticator, their facts to the directory. None is charged.
+    pub fn know(&self) -> AtRest {
+        let identify = |number| async move {
+            let identified = self.credentials.identify(&key_request(number), self.clock.now());
+            drop(identified.wait().await.unwrap());
+        };
+        let credentials = self.each(identify);
+        let resolve = |number| async move {
+            let catalog = self.gateway.policies.catalog();
+            let tenant = TenantId::parse(&tenant_name(number)).unwrap();
+            let resolved = self.directory.resolve(
+                &Identity::new(tenant, Credential::Jwt),
+                &catalog,
+                self.clock.monotonic(),
+            );
+            drop(resolved.wait().await.unwrap());
+        };
+        AtRest { credentials, directory: self.each(resolve) }
+    }
+
+    /// Does something for each tenant; how much memory it took for each.
+    fn each<F: Future<Output = ()>>(&self, work: impl Fn(u32) -> F) -> u64 {
+        let (before, numbers) = (resident(), Vec::from_iter(0..self.tenants));
         for some in numbers.chunks(AT_ONCE as usize) {
-            self.admit(&some.iter().map(|number| key_request(*number)).collect::<Vec<_>>());
+            self.runtime.block_on(join_all(some.iter().map(|number| work(*number))));
         }
+        resident().saturating_sub(before) / u64::from(self.tenants)
+    }
+
+    /// Sends requests of `active` tenants through the worker's fronts, so that all they need is warm and open.
+    pub fn activate(&self, active: u32) -> Active {
         // A fixed stride that no power of two divides visits the tenants in an order that no cache foresees.
-        let sample: Vec<u32> =
-            (0..SAMPLE.min(tenants)).map(|n| n.wrapping_mul(2_654_435_761) % tenants).collect();
-        self.with_keys = sample.iter().map(|number| key_request(*number)).collect();
-        self.with_tokens = sample.iter().map(|number| token_request(*number, issuer)).collect();
-        for some in self.with_tokens.chunks(AT_ONCE as usize) {
-            self.admit(some);
+        let some: Vec<u32> = (0..active).map(|n| n.wrapping_mul(2_654_435_761) % self.tenants).collect();
+        let with_keys: Vec<_> = some.iter().map(|number| key_request(*number)).collect();
+        let with_tokens: Vec<_> = some.iter().map(|number| token_request(*number, &self.issuer)).collect();
+        let before = resident();
+        self.admit(&with_keys);
+        let bytes = resident().saturating_sub(before) / u64::from(active);
+        self.admit(&with_tokens);
+        // Now that all is known, what a worker keeps comes to it.
+        for headers in with_keys.iter().chain(&with_tokens) {
+            self.decide(headers).keep();
         }
+        Active { with_keys, with_tokens, bytes }
     }
 
     fn admit(&self, requests: &[HeaderMap]) {
-        let admitted = join_all(requests.iter().map(|headers| async {
-            let (catalog, now) = (self.gateway.policies.catalog(), self.gateway.clock.now());
+        let admit = |headers| async move {
+            let (catalog, now) = (self.gateway.policies.catalog(), self.clock.now());
             let identity = self.gateway.authenticator.identify(headers, now).wait().await.unwrap();
-            let rights = self.gateway.directory.resolve(&identity, &catalog).wait().await.unwrap();
+            let resolved = self.gateway.directory.resolve(&identity, &catalog, self.clock.monotonic());
+            let rights = resolved.wait().await.unwrap();
             let charges = &operation(&catalog).charge;
             self.gateway.ledger.charge(&rights, charges, now).wait().await.unwrap().keep();
-        }));
-        self.runtime.block_on(admitted);
+        };
+        for some in requests.chunks(AT_ONCE as usize) {
+            self.runtime.block_on(join_all(some.iter().map(admit)));
+        }
     }
 
     /// A whole decision, as the stages from Match to Meter make it, without the frame around them.
     pub fn decide(&self, headers: &HeaderMap) -> Hold {
-        let (catalog, now) = (self.gateway.policies.catalog(), self.gateway.clock.now());
+        let catalog = self.gateway.policies.catalog();
+        let (now, started) = (self.gateway.clock.now(), self.gateway.clock.monotonic());
         let path = canonicalise(PATH).unwrap();
         let route = catalog.routes.find("GET", &path).unwrap();
         let operation = catalog.routes.operation(route).unwrap();
-        let identity = self.identify(headers, now);
-        assert!(self.gateway.directory.is_current());
-        let rights = self.resolve(&identity, &catalog);
-        decision::decide(&rights, Some(operation)).unwrap();
+        let rights = self.entitle(headers, &catalog, operation, (now, started));
         self.charge(&rights, operation, now)
+    }
+
+    /// The decision without path, route and charge.
+    pub fn entitle(
+        &self,
+        headers: &HeaderMap,
+        catalog: &Arc<Catalog>,
+        operation: &Operation,
+        (now, started): (UnixMillis, Monotonic),
+    ) -> Arc<Rights> {
+        let identity = self.identify(headers, now);
+        assert!(self.gateway.directory.is_current(started));
+        let rights = self.resolve(&identity, catalog, started);
+        decision::decide(&rights, Some(operation)).unwrap();
+        rights
     }
 
     pub fn identify(&self, headers: &HeaderMap, now: UnixMillis) -> Arc<Identity> {
         at_once(self.gateway.authenticator.identify(headers, now))
     }
 
-    pub fn resolve(&self, identity: &Arc<Identity>, catalog: &Arc<Catalog>) -> Arc<Rights> {
-        at_once(self.gateway.directory.resolve(identity, catalog))
+    pub fn resolve(
+        &self,
+        identity: &Arc<Identity>,
+        catalog: &Arc<Catalog>,
+        started: Monotonic,
+    ) -> Arc<Rights> {
+        at_once(self.gateway.directory.resolve(identity, catalog, started))
     }
 
     pub fn charge(&self, rights: &Arc<Rights>, operation: &Operation, now: UnixMillis) -> Hold {

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use plangate::{
     clock::{Clock, SystemClock},
     domain::{
-        catalog::{Catalog, Digest, Meter, Unmatched},
+        catalog::{Catalog, Digest, Meter, Stamp, Unmatched},
         command::{Change, Command},
         features::FeatureSet,
         id::{MeterId, PlanId, TenantId},
@@ -112,6 +112,7 @@ fn catalog(limit: u64) -> Arc<Catalog> {
         meters: Box::new([MeterTerms { quota: Some(quota), rate: None }]),
     };
     Arc::new(Catalog {
+        stamp: Stamp::new(),
         digest: Digest("bench".into()),
         features: vec![],
         limits: vec![],

@@ -216,11 +216,12 @@ fn view(rights: &Rights, counts: &Counts, now: UnixMillis) -> RightsView {
         view.state = given.state.as_str();
     }
     view.period = Some(given.calendar.period(Window::Month, now).into());
-    let features = given.features.iter().filter_map(|ix| rights.catalog.feature(ix));
+    let plan = &given.offer;
+    let features = plan.features.iter().filter_map(|ix| rights.catalog.feature(ix));
     view.features = features.map(|feature| feature.id.to_string()).collect();
     view.features.sort();
-    view.limits = given.limits.iter().map(|(id, limit)| (id.to_string(), (*limit).into())).collect();
-    for (meter, terms) in rights.catalog.meters.iter().zip(&given.meters) {
+    view.limits = plan.limits.iter().map(|(id, limit)| (id.to_string(), (*limit).into())).collect();
+    for (meter, terms) in rights.catalog.meters.iter().zip(&plan.meters) {
         if let Some(quota) = &terms.quota {
             let count = |window| counts.get(given, &meter.id, window, now);
             view.quotas.insert(meter.id.to_string(), quota_view(quota, count));

@@ -89,7 +89,7 @@ impl Embedded {
         });
         engine.feed.catch_up().await;
         engine.run(&watched);
-        let gateway = engine.gateway(Cors::default(), Mode::Enforce);
+        let gateway = engine.gateways(Cors::default(), Mode::Enforce)();
         Ok(Self { engine, gateway, store, freshness, clock, background, incarnation })
     }
 

@@ -4,11 +4,16 @@ use std::sync::Arc;
 
 use tokio::runtime::Handle;
 
-use super::{background::Background, in_force::InForce, obedience::LedgerObeys, tidying};
+use super::{
+    background::Background,
+    in_force::{InForce, InForceFront},
+    obedience::LedgerObeys,
+    tidying,
+};
 use crate::{
     clock::SystemClock,
-    credentials::{Credentials, Prepared},
-    directory::{self, TenantDirectory},
+    credentials::{Credentials, Front, Prepared},
+    directory::{self, DirectoryFront, TenantDirectory},
     domain::{catalog::Catalog, time::Epoch},
     freshness::Freshness,
     ledger::{EscrowLedger, LedgerParts, file::LedgerFile},
@@ -21,7 +26,11 @@ use crate::{
 };
 
 /// The stack's concrete types.
-pub type NodeGateway = Gateway<InForce, Credentials, TenantDirectory, EscrowLedger>;
+pub type NodeGateway = Gateway<InForceFront, Front, DirectoryFront, EscrowLedger>;
+
+/// Makes a gateway for each worker: over fronts of its own, so that what is counted with each request is counted by one
+/// core alone.
+pub(super) type Gateways = Arc<dyn Fn() -> NodeGateway + Send + Sync>;
 
 /// What an engine is made of.
 pub(super) struct EngineParts {
@@ -127,17 +136,21 @@ impl Engine {
         });
     }
 
-    /// The stages over them.
-    pub(super) fn gateway(&self, cors: Cors, mode: Mode) -> NodeGateway {
-        Gateway {
-            policies: Arc::clone(&self.policies),
-            authenticator: Arc::clone(&self.credentials),
-            directory: Arc::new(self.directory.clone()),
-            ledger: Arc::new(self.ledger.clone()),
-            clock: Arc::clone(&self.clock) as _,
-            metrics: Arc::clone(&self.metrics),
-            cors: Arc::new(cors),
+    /// The stages over them, anew for each worker that asks.
+    pub(super) fn gateways(&self, cors: Cors, mode: Mode) -> Gateways {
+        let policies = Arc::clone(&self.policies);
+        let credentials = Arc::clone(&self.credentials);
+        let (directory, ledger) = (self.directory.clone(), self.ledger.clone());
+        let (clock, metrics, cors) = (Arc::clone(&self.clock), Arc::clone(&self.metrics), Arc::new(cors));
+        Arc::new(move || Gateway {
+            policies: Arc::new(policies.front()),
+            authenticator: Arc::new(Front::new(&credentials)),
+            directory: Arc::new(directory.front()),
+            ledger: Arc::new(ledger.clone()),
+            clock: Arc::clone(&clock) as _,
+            metrics: Arc::clone(&metrics),
+            cors: Arc::clone(&cors),
             mode,
-        }
+        })
     }
 }

@@ -7,7 +7,7 @@ pub mod embed;
 mod engine;
 pub mod environment;
 mod figures;
-mod in_force;
+pub mod in_force;
 mod issuer;
 mod mistake;
 mod obedience;

@@ -171,9 +171,9 @@ impl Ground {
             ModeWord::Enforce => Mode::Enforce,
             ModeWord::Observe => Mode::Observe,
         };
-        let gateway = engine.gateway(cors, mode);
+        let gateways = engine.gateways(cors, mode);
         let plane = settings::data_plane(&self.config, Arc::clone(&self.board), &self.metrics);
-        let workers = Workers::start(&self.config, plane, &gateway, &self.background)?;
+        let workers = Workers::start(&self.config, plane, &gateways, &self.background)?;
         switch.ready(self.admin(&store, &engine, incarnation));
         let Engine { policies, directory, ledger, feed, .. } = engine;
         self.board.serving(feed);

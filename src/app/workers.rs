@@ -6,7 +6,7 @@ use tokio::task::LocalSet;
 use tokio_util::sync::CancellationToken;
 use tower::Layer;
 
-use super::{background::Background, config::Config, engine::NodeGateway, start::StartError};
+use super::{background::Background, config::Config, engine::Gateways, start::StartError};
 use crate::http::{self, Proxy, ServerBody, Settings, Tasks};
 
 /// The threads that serve requests.
@@ -21,7 +21,7 @@ impl Workers {
     pub(super) fn start(
         config: &Config,
         settings: Settings,
-        gateway: &NodeGateway,
+        gateways: &Gateways,
         background: &Background,
     ) -> Result<Self, StartError> {
         let listen = |source| StartError::Listen { key: "listen", address: config.listen, source };
@@ -35,7 +35,7 @@ impl Workers {
         Proxy::<ServerBody>::new(&settings, &Tasks::new(&stop)).map_err(upstream)?;
         let mut threads = Vec::new();
         for (number, listener) in listeners.into_iter().enumerate() {
-            let (settings, gateway, stop) = (Arc::clone(&settings), gateway.clone(), stop.clone());
+            let (settings, gateways, stop) = (Arc::clone(&settings), Arc::clone(gateways), stop.clone());
             let watch = background.watch("data-plane worker");
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let work = move || {
@@ -46,7 +46,9 @@ impl Workers {
                         Ok(proxy) => proxy,
                         Err(error) => return tracing::error!("no proxy: {error}"),
                     };
-                    if let Err(error) = http::serve(listener, gateway.layer(proxy), settings, tasks).await {
+                    // Made here, by the thread that uses it.
+                    let stack = gateways().layer(proxy);
+                    if let Err(error) = http::serve(listener, stack, settings, tasks).await {
                         tracing::error!("a worker cannot serve: {error}");
                     }
                 };

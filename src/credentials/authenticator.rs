@@ -6,9 +6,12 @@ use http::HeaderMap;
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    counts::{CacheCounts, Counts},
+    fingerprint::{Fingerprint, Fingerprinter},
     install_crypto,
     jwt::{Timing, Tokens},
     key::{KeyHasher, KeyLookup},
+    known::{Proof, Verdict},
     presented::{Presentation, Presented},
     settings::{Settings, SettingsError},
 };
@@ -18,32 +21,20 @@ use crate::{
     ports::{Answer, Authenticator, CredentialError, KeyStore},
 };
 
-/// Verifies API keys and JSON Web Tokens, from memory where it can.
+/// Verifies API keys and JSON Web Tokens, from memory where it can: that which all workers of a node share. Each of them
+/// asks it through a [`Front`](super::Front) of its own.
 pub struct Credentials {
-    presentation: Presentation,
+    pub(super) presentation: Presentation,
+    pub(super) fingerprinter: Fingerprinter,
+    pub(super) fronts: Counts,
     keys: Arc<KeyLookup>,
     tokens: Arc<Tokens>,
-}
-
-/// How often memory knew a credential.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct CacheCounts {
-    /// Answered from memory.
-    pub hits: u64,
-    /// Looked up or verified anew.
-    pub misses: u64,
-}
-
-impl std::ops::Add for CacheCounts {
-    type Output = Self;
-    fn add(self, other: Self) -> Self {
-        Self { hits: self.hits + other.hits, misses: self.misses + other.misses }
-    }
 }
 
 /// Settings that were found usable, with the files of token keys read: an authenticator that lacks only the store.
 pub struct Prepared {
     presentation: Presentation,
+    fingerprinter: Fingerprinter,
     tokens: Tokens,
     cached: u64,
 }
@@ -64,7 +55,7 @@ impl Prepared {
         let mut presentation =
             Presentation::new(settings.api_key_header.clone(), !settings.issuers.is_empty());
         let tokens = Tokens::new(settings, &mut presentation, timing)?;
-        Ok(Self { presentation, tokens, cached: settings.cached })
+        Ok(Self { presentation, fingerprinter: Fingerprinter::new()?, tokens, cached: settings.cached })
     }
 
     /// The authenticator over `keys`, whose hashes were made with `key_secret`.
@@ -76,7 +67,13 @@ impl Prepared {
         key_secret: [u8; 32],
     ) -> Credentials {
         let lookup = KeyLookup::new(keys, freshness, KeyHasher::new(&key_secret), self.cached);
-        Credentials { presentation: self.presentation, keys: Arc::new(lookup), tokens: Arc::new(self.tokens) }
+        Credentials {
+            presentation: self.presentation,
+            fingerprinter: self.fingerprinter,
+            fronts: Counts::default(),
+            keys: Arc::new(lookup),
+            tokens: Arc::new(self.tokens),
+        }
     }
 }
 
@@ -105,16 +102,44 @@ impl Credentials {
         Ok(Prepared::with_timing(&settings, timing)?.over(keys, freshness, key_secret))
     }
 
+    /// Reads all files of token keys anew, as [`Credentials::run`] does every few seconds.
+    #[cfg(test)]
+    pub(super) fn reload_keys(&self) {
+        self.tokens.reload_keys();
+    }
+
     /// Makes the hashes under which keys are stored.
     #[must_use]
     pub fn hasher(&self) -> &KeyHasher {
         self.keys.hasher()
     }
 
-    /// How often memory knew a credential, since the start.
+    /// How often memory knew a credential, since the start; that of the fronts included.
     #[must_use]
     pub fn cache_counts(&self) -> CacheCounts {
-        self.keys.counts() + self.tokens.counts()
+        self.fronts.sum() + self.keys.counts() + self.tokens.counts()
+    }
+
+    /// Who the presented credential speaks for, by what all workers share.
+    pub(super) fn judge(
+        &self,
+        presented: &Presented<'_>,
+        fingerprint: Fingerprint,
+        now: UnixMillis,
+    ) -> Verdict {
+        match *presented {
+            Presented::Key(text) => self.keys.identify(text, fingerprint, now),
+            Presented::BearerKey(text) => self.keys.identify_own(text, fingerprint, now),
+            Presented::Token { text, channel } => self.tokens.identify(text, (channel, fingerprint), now),
+        }
+    }
+
+    /// Whether what was learned with this proof may still be used.
+    pub(super) fn stands(&self, proof: Proof) -> bool {
+        match proof {
+            Proof::Key { word, version } => self.keys.is_current(word, version),
+            Proof::Token { generation } => self.tokens.is_current(generation),
+        }
     }
 
     /// Keeps the issuers' keys current until `token` is cancelled.
@@ -126,9 +151,7 @@ impl Credentials {
 impl Authenticator for Credentials {
     fn identify(&self, headers: &HeaderMap, now: UnixMillis) -> Answer<Arc<Identity>, CredentialError> {
         match self.presentation.find(headers) {
-            Ok(Presented::Key(text)) => self.keys.identify(text, now),
-            Ok(Presented::BearerKey(text)) => self.keys.identify_own(text, now),
-            Ok(Presented::Token { text, channel }) => self.tokens.identify(text, channel, now),
+            Ok(presented) => self.judge(&presented, self.fingerprinter.of(&presented), now).answer(),
             Err(error) => Answer::Ready(Err(error)),
         }
     }

@@ -2,7 +2,8 @@
 //!
 //! [`Credentials`] is the authenticator. A request presents at most one credential (`presented`); an API key is found by
 //! its keyed hash (`key`), a token is verified against the keys of its issuer (`jwt`). Both are answered from memory
-//! once they are known.
+//! once they are known, where they are found by a keyed hash (`fingerprint`): first from that of the worker (`front`), then
+//! from what all workers share.
 //!
 //! Keys are made with [`ApiKeySecret::generate`] or taken over with [`ImportedKey::parse`], and stored as what
 //! [`KeyHasher::hash`] makes of them:
@@ -19,14 +20,20 @@
 
 mod authenticator;
 mod cookie;
+mod counts;
+mod fingerprint;
+mod front;
 mod jwt;
 mod key;
+mod known;
 mod presented;
 mod settings;
 #[cfg(test)]
 mod tests;
 
-pub use authenticator::{CacheCounts, Credentials, Prepared};
+pub use authenticator::{Credentials, Prepared};
+pub use counts::CacheCounts;
+pub use front::Front;
 pub use jwt::{Algorithm, UnknownAlgorithm};
 pub use key::{ApiKeySecret, ImportedKey, KeyHasher, NoRandomness, WeakKey, new_key_id};
 pub use settings::{IssuerSettings, Settings, SettingsError, TokenKeys};

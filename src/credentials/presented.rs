@@ -103,16 +103,20 @@ impl Presentation {
     /// Removes Plangate's keys; tokens stay, they may be the upstream's business as well.
     pub(super) fn strip(&self, headers: &mut HeaderMap) {
         headers.remove(&self.key_header);
-        self.strip_own(headers);
+        strip_bearer(headers);
     }
 
     /// Removes keys of ours, told by their prefix; another text in the header for API keys stays.
     pub(super) fn strip_own(&self, headers: &mut HeaderMap) {
         remove_values(headers, &self.key_header, |value| value.trim_ascii().starts_with(PREFIX.as_bytes()));
-        remove_values(headers, &header::AUTHORIZATION, |value| {
-            bearer_token(value).is_some_and(|text| text.starts_with(PREFIX.as_bytes()))
-        });
+        strip_bearer(headers);
     }
+}
+
+fn strip_bearer(headers: &mut HeaderMap) {
+    remove_values(headers, &header::AUTHORIZATION, |value| {
+        bearer_token(value).is_some_and(|text| text.starts_with(PREFIX.as_bytes()))
+    });
 }
 
 fn remove_values(headers: &mut HeaderMap, name: &HeaderName, doomed: impl Fn(&[u8]) -> bool) {

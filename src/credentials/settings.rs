@@ -4,7 +4,7 @@ use std::{fmt, path::PathBuf, time::Duration};
 
 use http::{HeaderName, header};
 
-use super::jwt::Algorithm;
+use super::{NoRandomness, jwt::Algorithm};
 
 /// What the authenticator must be told.
 #[derive(Debug, Clone)]
@@ -128,6 +128,9 @@ pub enum SettingsError {
         /// What is wrong with it.
         reason: String,
     },
+    /// Credentials cannot be remembered safely.
+    #[error(transparent)]
+    Randomness(#[from] NoRandomness),
     /// Encrypted connections cannot be made.
     #[error("encrypted connections cannot be made: {0}")]
     Tls(String),

@@ -1,13 +1,18 @@
 //! Reading tenants: one read at a time for each tenant, however many requests wait for it.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 
-use super::{Entry, Shared, UnknownTenants};
+use super::{Entry, PLANS, Shared, UnknownTenants};
 use crate::{
     domain::{
         command::{Change, Command},
         id::{PlanId, TenantId},
         identity::{Credential, Identity},
+        rights::Facts,
+        tenant::Tenant,
         time::Version,
     },
     ports::{ExecuteError, Origin, ResolveError, StoreError},
@@ -20,12 +25,12 @@ impl Shared {
     /// Reads a tenant, and keeps it unless it changed meanwhile.
     pub(super) async fn load(&self, tenant: &TenantId) -> Result<Arc<Entry>, ResolveError> {
         self.metrics.rights_misses.inc();
-        // An entry that may not be used any more must not answer the single flight.
-        if self.cache.get(tenant).await.is_some() && self.known(tenant).is_none() {
-            self.cache.invalidate(tenant).await;
-        }
         for _ in 0..3 {
-            let reading = self.cache.try_get_with_by_ref(tenant, self.read(tenant));
+            // An entry that may not be used any more must not answer the single flight.
+            if self.reads.get(tenant).await.is_some_and(|known| !self.may_use(&known, tenant)) {
+                self.reads.invalidate(tenant).await;
+            }
+            let reading = self.reads.try_get_with_by_ref(tenant, self.read(tenant));
             let entry = match tokio::time::timeout(READ_WAIT, reading).await {
                 Ok(Ok(entry)) => entry,
                 Ok(Err(error)) => {
@@ -35,17 +40,48 @@ impl Shared {
                 Err(_) => return Err(ResolveError::Unavailable),
             };
             // Another request's read may have begun before a change that this request must obey.
-            if entry.read_at >= self.freshness.min_version(tenant) {
+            if self.may_use(&entry, tenant) {
+                self.keep(&entry, tenant).await;
                 return Ok(entry);
             }
-            self.cache.invalidate(tenant).await;
         }
         Err(ResolveError::Unavailable)
     }
 
+    fn may_use(&self, entry: &Entry, tenant: &TenantId) -> bool {
+        entry.read_at >= self.freshness.min_version(tenant)
+    }
+
+    /// Puts what was read where it belongs: tenants into the table, those that do not exist stay where reads are.
+    async fn keep(&self, entry: &Arc<Entry>, tenant: &TenantId) {
+        if entry.is_unknown() {
+            self.known.remove(tenant, entry.read_at);
+        } else {
+            self.known.put(entry);
+            self.reads.invalidate(tenant).await;
+        }
+    }
+
     async fn read(&self, tenant: &TenantId) -> Result<Arc<Entry>, StoreError> {
         let snapshot = self.store.tenant(tenant).await?;
-        Ok(Arc::new(Entry::new(snapshot.version, snapshot.value)))
+        Ok(Arc::new(match snapshot.value {
+            Some(found) => Entry::known(tenant, snapshot.version, self.facts(&found)),
+            None => Entry::unknown(tenant, snapshot.version),
+        }))
+    }
+
+    /// The facts, with the plan's name shared by all tenants on it.
+    fn facts(&self, tenant: &Tenant) -> Facts {
+        let mut facts = Facts::from(tenant);
+        if let Some(subscribed) = &mut facts.subscription {
+            let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
+            match plans.get(&subscribed.plan) {
+                Some(known) => subscribed.plan = known.clone(),
+                None if plans.len() < PLANS => drop(plans.insert(subscribed.plan.clone())),
+                None => {}
+            }
+        }
+        facts
     }
 
     /// Makes a tenant that first appears with a valid token, where the configuration wants that.

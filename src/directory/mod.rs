@@ -1,31 +1,45 @@
-//! Tenants in memory: compiled rights, found without a lock, never older than what this node has heard of.
+//! Tenants in memory: rights without a look-up, never older than what this node has heard of.
 //!
-//! An entry keeps the tenant's facts beside the compiled rights, so that new policies recompile without the database.
-//! It may be used only while the version at which it was read is at least the tenant's word in
+//! Of every tenant that it knows a node keeps the facts ([`Table`]), so that new policies need no database. Rights are
+//! compiled from them by the worker that needs them, which keeps its own as long as they are used ([`DirectoryFront`]).
+//! Facts and rights may be used only while the version at which the facts were read is at least the tenant's word in
 //! [`Freshness`]; a fill that began before a change is thereby never used after it.
 
 mod entry;
+mod front;
 mod load;
+mod table;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
-use futures_util::FutureExt;
 use moka::future::Cache;
 
 use crate::{
     clock::Clock,
     domain::{
-        catalog::Catalog,
+        catalog::{Catalog, Stamp},
         id::{PlanId, TenantId},
         identity::Identity,
-        rights::Rights,
-        time::Version,
+        rights::{Rights, UnknownPlan},
+        time::{Monotonic, Version},
     },
     freshness::{Freshness, Knowledge},
     metrics::Metrics,
     ports::{Answer, BoxFuture, Directory, ResolveError, TenantStore},
 };
 use entry::Entry;
+use table::Table;
+
+pub use front::DirectoryFront;
+
+/// Reads under way and tenants that do not exist, at most.
+const STRANGERS: u64 = 10_000;
+/// Names of plans that are kept once for all tenants, at most.
+const PLANS: usize = 4096;
 
 /// How long a request on a node that has not heard of changes waits for one poll.
 const POLL_WAIT: Duration = Duration::from_millis(500);
@@ -50,17 +64,30 @@ pub struct Settings {
     pub unknown: UnknownTenants,
 }
 
-/// Rights by tenant.
+/// Rights by tenant. What it answers is new each time: who asks often keeps it, as a [`DirectoryFront`] does.
 #[derive(Clone)]
 pub struct TenantDirectory(Arc<Shared>);
 
 struct Shared {
-    cache: Cache<TenantId, Arc<Entry>>,
+    known: Table,
+    /// Each tenant is read once at a time; and who is not there is remembered.
+    reads: Cache<TenantId, Arc<Entry>>,
+    /// Names of plans: one copy of each, instead of one for each tenant.
+    plans: Mutex<BTreeSet<PlanId>>,
+    missing: Mutex<Missing>,
     store: Arc<dyn TenantStore>,
     freshness: Arc<Freshness>,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
     settings: Settings,
+}
+
+/// Plans that a catalog does not have although tenants are on them: each is worth one line in the log, not one for each
+/// request.
+#[derive(Default)]
+struct Missing {
+    catalog: Option<Stamp>,
+    plans: BTreeSet<PlanId>,
 }
 
 impl TenantDirectory {
@@ -73,30 +100,68 @@ impl TenantDirectory {
         metrics: Arc<Metrics>,
         settings: Settings,
     ) -> Self {
-        let cache = Cache::new(settings.capacity);
-        Self(Arc::new(Shared { cache, store, freshness, clock, metrics, settings }))
+        Self(Arc::new(Shared {
+            known: Table::new(settings.capacity),
+            reads: Cache::new(STRANGERS),
+            plans: Mutex::default(),
+            missing: Mutex::default(),
+            store,
+            freshness,
+            clock,
+            metrics,
+            settings,
+        }))
     }
 }
 
 impl Shared {
     /// The entry, if one is in memory that may still be used.
     fn known(&self, tenant: &TenantId) -> Option<Arc<Entry>> {
-        let entry = self.cache.get(tenant).now_or_never().flatten()?;
+        let entry = self.known.get(tenant)?;
         (entry.read_at >= self.freshness.min_version(tenant)).then_some(entry)
     }
 
-    fn is_fresh(&self) -> bool {
-        self.freshness.knowledge(self.clock.monotonic()) == Knowledge::Fresh
+    /// Whether the node was fresh at an instant.
+    fn is_fresh(&self, at: Monotonic) -> bool {
+        self.freshness.knowledge(at) == Knowledge::Fresh
+    }
+
+    fn is_fresh_now(&self) -> bool {
+        self.is_fresh(self.clock.monotonic())
+    }
+
+    /// New rights of a known tenant.
+    fn compile(
+        &self,
+        entry: &Entry,
+        tenant: &TenantId,
+        catalog: &Arc<Catalog>,
+    ) -> Result<Arc<Rights>, ResolveError> {
+        let compiled = entry.compile(tenant, catalog).ok_or(ResolveError::TenantUnknown)?;
+        compiled.map_err(|error| {
+            self.report(&error, catalog.stamp);
+            ResolveError::Unavailable
+        })
+    }
+
+    fn report(&self, error: &UnknownPlan, catalog: Stamp) {
+        let mut missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
+        if missing.catalog != Some(catalog) {
+            *missing = Missing { catalog: Some(catalog), plans: BTreeSet::new() };
+        }
+        if missing.plans.len() < PLANS && missing.plans.insert(error.plan.clone()) {
+            tracing::error!("rights cannot be compiled: {error}");
+        }
     }
 
     /// Whether this node may decide at all; waits for one poll where it has not heard of changes for a while.
     async fn may_decide(&self) -> Result<(), ResolveError> {
-        if self.is_fresh() {
+        if self.is_fresh_now() {
             return Ok(());
         }
         let freshness = &self.freshness;
         if !freshness.waited_in_vain() && !freshness.is_retired() {
-            if freshness.wait_until(POLL_WAIT, |_| self.is_fresh()).await {
+            if freshness.wait_until(POLL_WAIT, |_| self.is_fresh_now()).await {
                 return Ok(());
             }
             freshness.wait_was_in_vain();
@@ -122,53 +187,81 @@ impl Shared {
             None => self.load(&identity.tenant).await?,
         };
         let entry = if entry.is_unknown() { self.enroll(identity).await? } else { entry };
-        entry.rights(catalog)
-    }
-}
-
-impl Directory for TenantDirectory {
-    fn is_current(&self) -> bool {
-        self.0.is_fresh()
+        self.compile(&entry, &identity.tenant, catalog)
     }
 
-    fn catch_up(&self) -> BoxFuture<Result<(), ResolveError>> {
-        let shared = Arc::clone(&self.0);
+    fn catch_up(shared: &Arc<Self>) -> BoxFuture<Result<(), ResolveError>> {
+        let shared = Arc::clone(shared);
         Box::pin(async move { shared.may_decide().await })
     }
 
-    fn resolve(&self, identity: &Arc<Identity>, catalog: &Arc<Catalog>) -> Answer<Arc<Rights>, ResolveError> {
-        if self.0.is_fresh()
-            && let Some(entry) = self.0.known(&identity.tenant)
-            && !entry.is_unknown()
-        {
-            self.0.metrics.rights_hits.inc();
-            return Answer::Ready(entry.rights(catalog));
-        }
-        let (shared, identity, catalog) = (Arc::clone(&self.0), Arc::clone(identity), Arc::clone(catalog));
+    /// The slow way: waits for news and reads, where that is needed.
+    fn ask(
+        shared: &Arc<Self>,
+        identity: &Arc<Identity>,
+        catalog: &Arc<Catalog>,
+    ) -> Answer<Arc<Rights>, ResolveError> {
+        let (shared, identity, catalog) = (Arc::clone(shared), Arc::clone(identity), Arc::clone(catalog));
         Answer::Pending(Box::pin(async move { shared.resolve(&identity, &catalog).await }))
     }
 
-    fn newer(&self, identity: &Arc<Identity>, known: &Arc<Rights>) -> Answer<Arc<Rights>, ResolveError> {
-        let (shared, identity, known) = (Arc::clone(&self.0), Arc::clone(identity), Arc::clone(known));
+    fn newer(
+        shared: &Arc<Self>,
+        identity: &Arc<Identity>,
+        known: &Arc<Rights>,
+    ) -> Answer<Arc<Rights>, ResolveError> {
+        let (shared, identity, known) = (Arc::clone(shared), Arc::clone(identity), Arc::clone(known));
         Answer::Pending(Box::pin(async move {
             let version = known.version;
             let heard = |freshness: &Freshness| freshness.min_version(&identity.tenant) > version;
             if !shared.freshness.wait_until(POLL_WAIT, heard).await {
                 // The change may have been heard of before these rights were looked up, or is a policy's.
-                shared.forget(&identity.tenant, version).await;
+                shared.forget(&identity.tenant, version);
             }
-            shared.resolve(&identity, &known.catalog).await
+            let found = shared.resolve(&identity, &known.catalog).await?;
+            if found.version > version {
+                // Also where no poll has told of it: what others still hold of the tenant is outdated.
+                shared.freshness.outdate(&identity.tenant, found.version);
+            }
+            Ok(found)
         }))
     }
-}
 
-impl Shared {
-    async fn forget(&self, tenant: &TenantId, version: Version) {
+    fn forget(&self, tenant: &TenantId, version: Version) {
         if let Some(entry) = self.known(tenant)
             && entry.version() <= version
         {
-            self.cache.invalidate(tenant).await;
+            self.known.remove(tenant, entry.read_at);
         }
+    }
+}
+
+impl Directory for TenantDirectory {
+    fn is_current(&self, arrived: Monotonic) -> bool {
+        self.0.is_fresh(arrived)
+    }
+
+    fn catch_up(&self) -> BoxFuture<Result<(), ResolveError>> {
+        Shared::catch_up(&self.0)
+    }
+
+    fn resolve(
+        &self,
+        identity: &Arc<Identity>,
+        catalog: &Arc<Catalog>,
+        arrived: Monotonic,
+    ) -> Answer<Arc<Rights>, ResolveError> {
+        if self.0.is_fresh(arrived)
+            && let Some(entry) = self.0.known(&identity.tenant)
+        {
+            self.0.metrics.rights_hits.inc();
+            return Answer::Ready(self.0.compile(&entry, &identity.tenant, catalog));
+        }
+        Shared::ask(&self.0, identity, catalog)
+    }
+
+    fn newer(&self, identity: &Arc<Identity>, known: &Arc<Rights>) -> Answer<Arc<Rights>, ResolveError> {
+        Shared::newer(&self.0, identity, known)
     }
 }
 

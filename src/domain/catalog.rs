@@ -1,6 +1,12 @@
 //! Everything that the policy files say, compiled: immutable, swapped whole.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use super::{
     features::FeatureIx,
@@ -12,6 +18,27 @@ use super::{
 /// The digest of the policy files a catalog was compiled from: lower-case hexadecimal SHA-256.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Digest(pub Arc<str>);
+
+/// Tells catalogs apart: no two that were compiled in one process have the same, copies of one all have its own. What was
+/// compiled from a catalog holds for each of its copies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Stamp(u64);
+
+impl Stamp {
+    /// A stamp that was never given before.
+    #[must_use]
+    #[allow(clippy::new_without_default, reason = "no two are equal: there is no default one")]
+    pub fn new() -> Self {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        Self(LAST.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    /// As a number, which is never 0.
+    #[must_use]
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+}
 
 /// A declared feature.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,6 +81,8 @@ pub enum Unmatched {
 /// All policies. Features and meters are sorted by id, and indexed by their place.
 #[derive(Debug, Clone)]
 pub struct Catalog {
+    /// Which catalog this is.
+    pub stamp: Stamp,
     /// What it was compiled from.
     pub digest: Digest,
     /// Features by [`FeatureIx`].
@@ -71,6 +100,17 @@ pub struct Catalog {
 }
 
 impl Catalog {
+    /// A copy that shares nothing that is counted with each request: for one worker, so that its counts are in no other
+    /// core's cache. The stamp stays.
+    #[must_use]
+    pub fn own_copy(&self) -> Arc<Self> {
+        let mut copy = self.clone();
+        for plan in copy.plans.values_mut() {
+            *plan = Arc::new((**plan).clone());
+        }
+        Arc::new(copy)
+    }
+
     /// The place of a feature.
     #[must_use]
     pub fn feature_ix(&self, id: &str) -> Option<FeatureIx> {

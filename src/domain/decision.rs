@@ -18,13 +18,13 @@ pub fn decide<'a>(rights: &'a Rights, operation: Option<&Operation>) -> Result<&
     }
     let entitlement = rights.entitlement.as_ref().ok_or(Denial::SubscriptionInactive)?;
     let operation = operation.ok_or(Denial::RouteNotCovered)?;
-    if let Some(missing) = entitlement.features.first_missing(&operation.features)
+    if let Some(missing) = entitlement.offer.features.first_missing(&operation.features)
         && let Some(feature) = rights.catalog.feature(missing)
     {
         return Err(Denial::FeatureNotInPlan { feature: feature.id.clone() });
     }
     for charge in &operation.charge {
-        if entitlement.terms(charge.meter).quota.is_none()
+        if !entitlement.covers(charge.meter)
             && let Some(meter) = rights.catalog.meter(charge.meter)
         {
             return Err(Denial::MeterNotInPlan { meter: meter.id.clone() });

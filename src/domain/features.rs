@@ -38,11 +38,12 @@ impl FeatureSet {
     /// The first of `required` that is not in this set.
     #[must_use]
     pub fn first_missing(&self, required: &Self) -> Option<FeatureIx> {
-        required.0.iter().enumerate().find_map(|(place, wanted)| {
-            let missing = wanted & !self.0.get(place).copied().unwrap_or(0);
-            let bit = u16::try_from(place * 64).ok()? + u16::try_from(missing.trailing_zeros()).ok()?;
-            (missing != 0).then_some(FeatureIx(bit))
-        })
+        let missing = |place: usize, wanted: &u64| wanted & !self.0.get(place).copied().unwrap_or(0);
+        let found = |(place, wanted): (usize, &u64)| match missing(place, wanted) {
+            0 => None,
+            missing => u16::try_from(place * 64 + missing.trailing_zeros() as usize).ok().map(FeatureIx),
+        };
+        required.0.iter().enumerate().find_map(found)
     }
 
     /// All features of the set, in catalog order.

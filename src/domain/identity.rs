@@ -1,6 +1,9 @@
 //! Who a verified credential speaks for.
 
-use std::sync::Arc;
+use std::{
+    any::Any,
+    sync::{Arc, OnceLock},
+};
 
 use super::{
     id::{KeyId, TenantId},
@@ -14,13 +17,56 @@ pub struct Identity {
     pub tenant: TenantId,
     /// What kind it was.
     pub credential: Credential,
+    /// The directory's own place for this identity, so that one that is known needs no second look-up.
+    pub seat: Seat,
 }
 
 impl Identity {
     /// An identity that was just proven. It is shared from here on: one for each place that remembers it.
     #[must_use]
     pub fn new(tenant: TenantId, credential: Credential) -> Arc<Self> {
-        Arc::new(Self { tenant, credential })
+        Arc::new(Self { tenant, credential, seat: Seat::default() })
+    }
+}
+
+/// A place that the directory fills at first use with what it found for an identity. It is no part of who somebody is:
+/// identities are equal whatever is in it, and a copy begins with an empty one.
+#[derive(Default)]
+pub struct Seat(OnceLock<Box<dyn Any + Send + Sync>>);
+
+impl Seat {
+    /// What is there. `None` where nothing is, or somebody left another type.
+    #[must_use]
+    pub fn get<T: Any>(&self) -> Option<&T> {
+        self.0.get()?.downcast_ref()
+    }
+
+    /// Leaves something there; where somebody has been faster, it is dropped.
+    pub fn fill<T: Any + Send + Sync>(&self, what: T) {
+        if self.0.get().is_none() {
+            // Being second is no loss: what is there is as good.
+            let _ = self.0.set(Box::new(what));
+        }
+    }
+}
+
+impl Clone for Seat {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl PartialEq for Seat {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Seat {}
+
+impl std::fmt::Debug for Seat {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.0.get().is_some() { "Seat(taken)" } else { "Seat" })
     }
 }
 

@@ -17,4 +17,5 @@ pub mod route;
 pub mod settlement;
 pub mod tenant;
 pub mod time;
+mod trie;
 pub mod units;

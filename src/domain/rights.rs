@@ -2,19 +2,16 @@
 
 use std::{
     any::Any,
-    collections::BTreeMap,
     sync::{Arc, OnceLock},
 };
 
 use super::{
     catalog::Catalog,
-    features::FeatureSet,
-    id::{LimitId, PlanId, TenantId},
-    period::BillingCalendar,
+    id::{PlanId, TenantId},
+    period::{AnchorDay, BillingCalendar, Zone},
     plan::{MeterIx, MeterTerms, Plan},
-    tenant::{Overrides, SubscriptionState, Tenant},
+    tenant::{Overrides, Subscription, SubscriptionState, Tenant},
     time::Version,
-    units::Allowance,
 };
 
 /// A tenant's rights: immutable; a change makes new ones.
@@ -47,19 +44,22 @@ pub struct Entitlement {
     pub calendar: BillingCalendar,
     /// The version at which counting began anew.
     pub epoch: Version,
-    /// Features, overrides included.
-    pub features: FeatureSet,
-    /// Limits, overrides included.
-    pub limits: BTreeMap<LimitId, Allowance>,
-    /// Terms of each meter, overrides included, by [`MeterIx`].
-    pub meters: Box<[MeterTerms]>,
+    /// Features, limits and meters, overrides included: the catalog's own plan, shared by all its tenants, or where
+    /// something is overridden a copy of it for this tenant.
+    pub offer: Arc<Plan>,
 }
 
 impl Entitlement {
     /// What may be used of a meter.
     #[must_use]
     pub fn terms(&self, meter: MeterIx) -> MeterTerms {
-        self.meters.get(usize::from(meter.0)).copied().unwrap_or_default()
+        self.offer.meters.get(usize::from(meter.0)).copied().unwrap_or_default()
+    }
+
+    /// Whether the plan names a quota of the meter: what it does not name may not be charged.
+    #[must_use]
+    pub fn covers(&self, meter: MeterIx) -> bool {
+        self.offer.meters.get(usize::from(meter.0)).is_some_and(|terms| terms.quota.is_some())
     }
 }
 
@@ -73,83 +73,125 @@ pub struct UnknownPlan {
     pub plan: PlanId,
 }
 
-impl Rights {
-    /// Compiles a tenant's facts against a catalog. Overrides of names that the catalog does not have are without effect.
+/// Of a tenant what its rights are compiled from, and nothing else: small, as a node keeps it for each tenant it knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts {
+    /// The version of the last change to the tenant.
+    pub version: Version,
+    /// Where its days and months begin.
+    pub zone: Zone,
+    /// Its plan, if it has one.
+    pub subscription: Option<Subscribed>,
+    /// Rights set for it alone; `None`: nothing.
+    pub overrides: Option<Arc<Overrides>>,
+    /// Refused until resumed.
+    pub suspended: bool,
+}
+
+/// What rights need of a subscription.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subscribed {
+    /// The plan.
+    pub plan: PlanId,
+    /// The version at which counting began anew.
+    pub epoch: Version,
+    /// Whether it entitles to anything.
+    pub state: SubscriptionState,
+    /// The day on which months begin.
+    pub anchor: AnchorDay,
+}
+
+impl From<&Tenant> for Facts {
+    fn from(tenant: &Tenant) -> Self {
+        let subscribed = |subscription: &Subscription| Subscribed {
+            plan: subscription.plan.clone(),
+            epoch: subscription.epoch,
+            state: subscription.state,
+            anchor: subscription.anchor,
+        };
+        Self {
+            version: tenant.version,
+            zone: tenant.zone.clone(),
+            subscription: tenant.subscription.as_ref().map(subscribed),
+            overrides: (!tenant.overrides.is_empty()).then(|| Arc::new(tenant.overrides.clone())),
+            suspended: tenant.suspended,
+        }
+    }
+}
+
+impl Facts {
+    /// Compiles these facts of a tenant against a catalog. Overrides of names that the catalog does not have are without
+    /// effect.
     ///
     /// # Errors
     /// [`UnknownPlan`] where the catalog does not have the subscription's plan.
-    pub fn compile(tenant: &Tenant, catalog: &Arc<Catalog>) -> Result<Self, UnknownPlan> {
-        let entitlement = match &tenant.subscription {
+    pub fn compile(&self, tenant: &TenantId, catalog: &Arc<Catalog>) -> Result<Rights, UnknownPlan> {
+        let entitlement = match &self.subscription {
             None => None,
-            Some(subscription) => {
-                let plan = catalog.plan(subscription.plan.as_str()).ok_or_else(|| UnknownPlan {
-                    tenant: tenant.id.clone(),
-                    plan: subscription.plan.clone(),
-                })?;
-                let mut entitlement = Entitlement {
-                    plan: plan.id.clone(),
-                    state: subscription.state,
-                    calendar: BillingCalendar { zone: tenant.zone.clone(), anchor: subscription.anchor },
-                    epoch: subscription.epoch,
-                    features: plan.features.clone(),
-                    limits: plan.limits.clone(),
-                    meters: plan.meters.clone(),
+            Some(subscribed) => {
+                let plan = catalog
+                    .plan(subscribed.plan.as_str())
+                    .ok_or_else(|| UnknownPlan { tenant: tenant.clone(), plan: subscribed.plan.clone() })?;
+                let offer = match &self.overrides {
+                    None => Arc::clone(plan),
+                    Some(overrides) => Arc::new(plan.with(overrides, catalog)),
                 };
-                let Entitlement { features, limits, meters, .. } = &mut entitlement;
-                tenant.overrides.apply(catalog, features, limits, meters);
-                Some(entitlement)
+                Some(Entitlement {
+                    plan: plan.id.clone(),
+                    state: subscribed.state,
+                    calendar: BillingCalendar { zone: self.zone.clone(), anchor: subscribed.anchor },
+                    epoch: subscribed.epoch,
+                    offer,
+                })
             }
         };
-        Ok(Self {
-            tenant: tenant.id.clone(),
-            version: tenant.version,
+        Ok(Rights {
+            tenant: tenant.clone(),
+            version: self.version,
             catalog: Arc::clone(catalog),
-            suspended: tenant.suspended,
+            suspended: self.suspended,
             entitlement,
-            overrides: (!tenant.overrides.is_empty()).then(|| Arc::new(tenant.overrides.clone())),
+            overrides: self.overrides.clone(),
             account: AccountSlot::default(),
         })
     }
 }
 
-impl Overrides {
-    /// Sets what is set here in the place of what a plan says.
-    fn apply(
-        &self,
-        catalog: &Catalog,
-        features: &mut FeatureSet,
-        limits: &mut BTreeMap<LimitId, Allowance>,
-        meters: &mut [MeterTerms],
-    ) {
-        for (id, on) in &self.features {
-            if let Some(ix) = catalog.feature_ix(id.as_str()) {
-                if *on { features.insert(ix) } else { features.remove(ix) }
-            }
-        }
-        for (id, allowance) in &self.limits {
-            if catalog.has_limit(id.as_str()) {
-                limits.insert(id.clone(), *allowance);
-            }
-        }
-        for (id, quota) in &self.quotas {
-            if let Some(ix) = catalog.meter_ix(id.as_str()) {
-                meters[usize::from(ix.0)].quota = Some(*quota);
-            }
-        }
-        for (id, rate) in &self.rates {
-            if let Some(ix) = catalog.meter_ix(id.as_str()) {
-                meters[usize::from(ix.0)].rate = *rate;
-            }
-        }
+impl Rights {
+    /// Compiles a tenant's facts against a catalog, see [`Facts::compile`].
+    ///
+    /// # Errors
+    /// [`UnknownPlan`] where the catalog does not have the subscription's plan.
+    pub fn compile(tenant: &Tenant, catalog: &Arc<Catalog>) -> Result<Self, UnknownPlan> {
+        Facts::from(tenant).compile(&tenant.id, catalog)
     }
 }
 
 impl Plan {
-    /// The plan as a tenant with these overrides would have it.
+    /// The plan as a tenant with these overrides has it: what is set there stands in the place of what the plan says.
     #[must_use]
     pub fn with(&self, overrides: &Overrides, catalog: &Catalog) -> Self {
         let mut plan = self.clone();
-        overrides.apply(catalog, &mut plan.features, &mut plan.limits, &mut plan.meters);
+        for (id, on) in &overrides.features {
+            if let Some(ix) = catalog.feature_ix(id.as_str()) {
+                if *on { plan.features.insert(ix) } else { plan.features.remove(ix) }
+            }
+        }
+        for (id, allowance) in &overrides.limits {
+            if catalog.has_limit(id.as_str()) {
+                plan.limits.insert(id.clone(), *allowance);
+            }
+        }
+        for (id, quota) in &overrides.quotas {
+            if let Some(ix) = catalog.meter_ix(id.as_str()) {
+                plan.meters[usize::from(ix.0)].quota = Some(*quota);
+            }
+        }
+        for (id, rate) in &overrides.rates {
+            if let Some(ix) = catalog.meter_ix(id.as_str()) {
+                plan.meters[usize::from(ix.0)].rate = *rate;
+            }
+        }
         plan
     }
 }

@@ -1,8 +1,12 @@
 //! Routes: patterns over canonical paths, and the table that finds the most specific one.
 
-use std::collections::BTreeMap;
-
-use super::{features::FeatureSet, plan::MeterIx, settlement::SettleFrom, units::Units};
+use super::{
+    features::FeatureSet,
+    plan::MeterIx,
+    settlement::SettleFrom,
+    trie::{Node, Subject},
+    units::Units,
+};
 
 /// A matched route: what it requires and charges.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -163,92 +167,6 @@ pub struct RouteTable {
     root: Node,
 }
 
-#[derive(Debug, Clone, Default)]
-struct Node {
-    literals: BTreeMap<Box<str>, Node>,
-    parameter: Option<Box<Node>>,
-    rest: Leaf,
-    /// Ends here without a slash (and, if nothing else does, with one).
-    plain: Leaf,
-    /// Ends here with a slash, written so.
-    slash: Leaf,
-}
-
-#[derive(Debug, Clone, Default)]
-struct Leaf {
-    named: Vec<(Box<str>, OperationIx)>,
-    any: Option<OperationIx>,
-}
-
-impl Leaf {
-    fn find(&self, method: &str) -> Option<OperationIx> {
-        let named = |name: &str| self.named.iter().find(|(n, _)| **n == *name).map(|(_, ix)| *ix);
-        named(method).or_else(|| if method == "HEAD" { named("GET") } else { None }).or(self.any)
-    }
-
-    fn is_empty(&self) -> bool {
-        self.any.is_none() && self.named.is_empty()
-    }
-
-    fn add(&mut self, methods: &Methods, ix: OperationIx) -> Result<(), RouteConflict> {
-        match methods {
-            Methods::Any => match self.any {
-                Some(first) => return Err(RouteConflict { first }),
-                None => self.any = Some(ix),
-            },
-            Methods::Named(names) => {
-                for name in names {
-                    if let Some((_, first)) = self.named.iter().find(|(n, _)| **n == **name) {
-                        return Err(RouteConflict { first: *first });
-                    }
-                }
-                self.named.extend(names.iter().map(|name| (name.as_str().into(), ix)));
-            }
-        }
-        Ok(())
-    }
-}
-
-/// How a path ends, for matching.
-#[derive(Clone, Copy)]
-struct Subject<'a> {
-    method: Option<&'a str>,
-    slash: bool,
-}
-
-impl Node {
-    fn at_end(&self, subject: Subject<'_>) -> Option<OperationIx> {
-        let of = |leaf: &Leaf| match subject.method {
-            Some(method) => leaf.find(method),
-            None => leaf.any.or_else(|| leaf.named.first().map(|(_, ix)| *ix)),
-        };
-        let written = if subject.slash { of(&self.slash) } else { None };
-        written.or_else(|| of(&self.plain)).or_else(|| of(&self.rest))
-    }
-
-    /// `rest` is `None` at the path's end. Literal over parameter over rest, segment by segment, with a step back
-    /// where the more specific branch has nothing for this method.
-    fn find(&self, rest: Option<&str>, subject: Subject<'_>) -> Option<OperationIx> {
-        let Some(rest) = rest else { return self.at_end(subject) };
-        let (head, tail) = match rest.split_once('/') {
-            Some((head, tail)) => (head, Some(tail)),
-            None => (rest, None),
-        };
-        if let Some(found) = self.literals.get(head).and_then(|node| node.find(tail, subject)) {
-            return Some(found);
-        }
-        if !head.is_empty()
-            && let Some(found) = self.parameter.as_ref().and_then(|n| n.find(tail, subject))
-        {
-            return Some(found);
-        }
-        match subject.method {
-            Some(method) => self.rest.find(method),
-            None => (!self.rest.is_empty()).then(|| self.rest.any.unwrap_or_else(|| self.rest.named[0].1)),
-        }
-    }
-}
-
 impl RouteTable {
     /// Adds a route.
     ///
@@ -265,9 +183,7 @@ impl RouteTable {
         let mut rest = false;
         for segment in &pattern.segments {
             match segment {
-                Segment::Literal(text) => {
-                    node = node.literals.entry(text.as_str().into()).or_default();
-                }
+                Segment::Literal(text) => node = node.literal_mut(text),
                 Segment::Parameter(_) => node = node.parameter.get_or_insert_default(),
                 Segment::Rest(_) => rest = true,
             }
@@ -302,7 +218,7 @@ impl RouteTable {
             Some(stripped) => (Some(stripped), true),
             None => ((!rest.is_empty()).then_some(rest), rest.is_empty()),
         };
-        self.root.find(rest, Subject { method, slash })
+        self.root.find(rest, Subject::new(method, slash))
     }
 
     /// The operation at a place that this table gave out.
@@ -366,6 +282,20 @@ mod tests {
         ] {
             let (method, path) = request.split_once(' ').unwrap();
             assert_eq!(found(&table, method, path), route, "{request}");
+        }
+    }
+
+    #[test]
+    fn many_literals_of_one_place_are_all_found() {
+        let names: Vec<String> = (0..300).map(|n| format!("GET /v1/abcd-{n:03}-wxyz/{{x}}")).collect();
+        let table = table(&names.iter().map(String::as_str).collect::<Vec<_>>());
+        for (n, name) in names.iter().enumerate() {
+            assert_eq!(found(&table, "GET", &format!("/v1/abcd-{n:03}-wxyz/1")), name);
+        }
+        for path in
+            ["/v1/abcd-300-wxyz/1", "/v1/abcd--wxyz/1", "/v1/abcdwxyz/1", "/v1//1", "/v1/abcd-000-wxyz"]
+        {
+            assert_eq!(found(&table, "GET", path), "-");
         }
     }
 

@@ -105,7 +105,7 @@ impl Cell {
         if shared.is_closed() {
             return Err(ChargeError::Unavailable);
         }
-        let in_force = shared.catalog.load().as_ref().is_none_or(|c| Arc::ptr_eq(c, &wish.rights.catalog));
+        let in_force = shared.catalog.load().as_ref().is_none_or(|c| c.stamp == wish.rights.catalog.stamp);
         // A request that is still decided by the catalog before the present one does not bring an old limit back.
         let limit_holds =
             |slot: &Slot| (slot.limit == wish.limit && slot.counted == wish.counted) || !in_force;

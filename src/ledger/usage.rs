@@ -72,7 +72,7 @@ pub(super) async fn usage(
 fn frame(rights: &Rights, now: UnixMillis) -> (Vec<MeterUsage>, Vec<Row>, Vec<BucketKey>) {
     let (mut answer, mut rows, mut keys) = (Vec::new(), Vec::new(), Vec::new());
     let Some(entitlement) = &rights.entitlement else { return (answer, rows, keys) };
-    for (meter, terms) in rights.catalog.meters.iter().zip(&entitlement.meters) {
+    for (meter, terms) in rights.catalog.meters.iter().zip(&entitlement.offer.meters) {
         let Some(quota) = terms.quota else { continue };
         for window in Window::ALL.into_iter().filter(|window| quota.counts(*window)) {
             let period = entitlement.calendar.period(window, now);

@@ -38,12 +38,12 @@ impl<A: Authenticator, D: Directory, B> Check<Matched<B>> for Identify<A, D> {
 
     fn check(&self, request: &Matched<B>) -> Answer<Arc<Identity>, Rejection> {
         let head = &request.0;
-        let (headers, now) = (head.request.headers(), head.arrived);
+        let (headers, now, started) = (head.request.headers(), head.arrived, head.started);
         match self.authenticator.identify(headers, now) {
             // What is no credential at all need not wait for news.
             Answer::Ready(Err(why)) => Answer::Ready(Err(why.into())),
-            Answer::Ready(Ok(identity)) if self.directory.is_current() => Answer::Ready(Ok(identity)),
-            Answer::Pending(pending) if self.directory.is_current() => {
+            Answer::Ready(Ok(identity)) if self.directory.is_current(started) => Answer::Ready(Ok(identity)),
+            Answer::Pending(pending) if self.directory.is_current(started) => {
                 Answer::Pending(Box::pin(async move { pending.await.map_err(Rejection::from) }))
             }
             Answer::Ready(Ok(_)) | Answer::Pending(_) => {

@@ -30,7 +30,7 @@ impl<D: Directory, B> Check<Identified<B>> for Resolve<D> {
     type Next = Entitled<B>;
 
     fn check(&self, request: &Identified<B>) -> Answer<Arc<Rights>, Rejection> {
-        match self.0.resolve(&request.identity, &request.head.catalog) {
+        match self.0.resolve(&request.identity, &request.head.catalog, request.head.started) {
             Answer::Ready(answer) => Answer::Ready(answer.map_err(Rejection::from)),
             Answer::Pending(pending) => {
                 Answer::Pending(Box::pin(async move { pending.await.map_err(Rejection::from) }))

@@ -11,7 +11,7 @@ use super::{
     yaml,
 };
 use crate::domain::{
-    catalog::{Catalog, Feature, Limit, Meter, Unmatched},
+    catalog::{Catalog, Feature, Limit, Meter, Stamp, Unmatched},
     features::FeatureSet,
     id::PlanId,
     plan::{MeterIx, Plan},
@@ -204,6 +204,7 @@ fn assemble(
         Unmatched::Deny
     };
     Catalog {
+        stamp: Stamp::new(),
         digest: sources.digest(),
         features: map(&declarations.features, |d| Feature { id: d.id.clone(), title: d.title.clone() }),
         limits: map(&declarations.limits, |d| Limit { id: d.id.clone(), title: d.title.clone() }),

@@ -3,19 +3,26 @@
 use std::sync::Arc;
 
 use super::{Answer, BoxFuture};
-use crate::domain::{catalog::Catalog, identity::Identity, rights::Rights};
+use crate::domain::{catalog::Catalog, identity::Identity, rights::Rights, time::Monotonic};
 
 /// Finds the rights of a tenant.
 pub trait Directory: Send + Sync + 'static {
-    /// Whether this node has heard of changes so recently that it may decide on what it knows. On a node that has not,
-    /// a credential found in memory may have been revoked.
-    fn is_current(&self) -> bool;
+    /// Whether this node, when the request arrived, had heard of changes so recently that it may decide on what it knows.
+    /// On a node that had not, a credential found in memory may have been revoked. `arrived` was read after the request's
+    /// head was there: then no request that came after a change was answered is decided without it.
+    fn is_current(&self, arrived: Monotonic) -> bool;
 
     /// Waits a bounded time for news, or says that this node may go on without.
     fn catch_up(&self) -> BoxFuture<Result<(), ResolveError>>;
 
     /// The tenant's rights, compiled from `catalog` and no older than the newest change that this node has applied.
-    fn resolve(&self, identity: &Arc<Identity>, catalog: &Arc<Catalog>) -> Answer<Arc<Rights>, ResolveError>;
+    /// `arrived` as for [`Directory::is_current`].
+    fn resolve(
+        &self,
+        identity: &Arc<Identity>,
+        catalog: &Arc<Catalog>,
+        arrived: Monotonic,
+    ) -> Answer<Arc<Rights>, ResolveError>;
 
     /// The tenant's rights once this node knows of newer ones than `known`; waits a bounded time for them.
     fn newer(&self, identity: &Arc<Identity>, known: &Arc<Rights>) -> Answer<Arc<Rights>, ResolveError>;

@@ -14,7 +14,7 @@ use super::*;
 use crate::{
     clock::{Clock, SystemClock},
     domain::{
-        catalog::{Catalog, Digest, Unmatched},
+        catalog::{Catalog, Digest, Stamp, Unmatched},
         id::{MeterId, TenantId},
         period::Window,
         time::{Epoch, UnixMillis, Version},
@@ -152,6 +152,7 @@ fn scene() -> Scene {
     let heard = Arc::new(Heard::default());
     let clock = Arc::new(SystemClock::default());
     let catalog = Catalog {
+        stamp: Stamp::new(),
         digest: Digest("d".into()),
         features: Vec::new(),
         limits: Vec::new(),

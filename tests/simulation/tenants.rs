@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use futures_util::FutureExt;
 use plangate::{
     domain::{
-        catalog::{Catalog, Digest, Meter, Unmatched},
+        catalog::{Catalog, Digest, Meter, Stamp, Unmatched},
         command::{Change, Command},
         features::FeatureSet,
         id::{MeterId, PlanId, TenantId},
@@ -83,6 +83,7 @@ pub fn catalog() -> Arc<Catalog> {
         meters: Box::new([MeterTerms::default(), MeterTerms::default()]),
     };
     Arc::new(Catalog {
+        stamp: Stamp::new(),
         digest: Digest("simulated".into()),
         features: vec![],
         limits: vec![],

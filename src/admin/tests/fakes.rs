@@ -15,7 +15,7 @@ use crate::{
     admin::AdminState,
     clock::{Clock, ManualClock},
     domain::{
-        catalog::{Catalog, Digest, Feature, Limit, Meter, Unmatched},
+        catalog::{Catalog, Digest, Feature, Limit, Meter, Stamp, Unmatched},
         command::{Change, Command, UsageRule},
         features::{FeatureIx, FeatureSet},
         id::{FeatureId, KeyId, LimitId, MeterId, PlanId, TenantId},
@@ -429,6 +429,7 @@ fn catalog() -> Arc<Catalog> {
     let soft = Quota { overage: Overage::Allow { cap: Some(units(5)) }, ..Quota::monthly(limited(10)) };
     let ids = ["chat", "export"];
     Arc::new(Catalog {
+        stamp: Stamp::new(),
         digest: Digest("d1".into()),
         features: ids.map(|id| Feature { id: FeatureId::parse(id).unwrap(), title: None }).into(),
         limits: vec![Limit { id: LimitId::parse("seats").unwrap(), title: None }],

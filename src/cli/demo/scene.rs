@@ -179,5 +179,9 @@ async fn use_up(node: &Node, admin: &Admin, tenant: &Tenant) -> Result<(), Failu
 async fn rights(node: &Node, tenant: &Tenant) -> Result<Arc<Rights>, Failure> {
     let credential = Credential::ApiKey { id: KeyId::parse("demo").map_err(refused)? };
     let identity = Identity::new(TenantId::parse(tenant.name).map_err(refused)?, credential);
-    node.directory.resolve(&identity, &node.policies.catalog()).wait().await.map_err(refused)
+    node.directory
+        .resolve(&identity, &node.policies.catalog(), node.clock.monotonic())
+        .wait()
+        .await
+        .map_err(refused)
 }

@@ -53,7 +53,10 @@ impl Default for Timing {
 }
 
 /// Counts changes of keys: what was concluded from older ones is not used any more.
+///
+/// On a cache line of its own: every request reads it.
 #[derive(Debug, Default)]
+#[repr(align(128))]
 pub(super) struct Generation(AtomicU64);
 
 impl Generation {
@@ -204,6 +207,13 @@ impl Published {
             Origin::Url(remote) => self.take(&remote.fetcher.get(&remote.url).await?)?,
         }
         Ok(())
+    }
+
+    #[cfg(test)]
+    pub(super) fn reload_file(&self) {
+        if let Origin::File(path) = &self.origin {
+            self.take(&read(path).unwrap()).unwrap();
+        }
     }
 
     async fn reload_and_tell(&self) -> bool {

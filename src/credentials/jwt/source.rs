@@ -61,6 +61,13 @@ impl KeySource {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn reload(&self) {
+        if let Self::Published(published) = self {
+            published.reload_file();
+        }
+    }
+
     /// Keeps the keys current, for ever.
     pub(super) async fn keep_current(&self) {
         match self {

@@ -1,14 +1,7 @@
 //! Whose a token is: verified once, and then found by its hash for as long as it holds.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{hash::BuildHasherDefault, sync::Arc, time::Duration};
 
-use aws_lc_rs::digest;
 use futures_util::future::join_all;
 use moka::sync::Cache;
 
@@ -22,10 +15,14 @@ use super::{
 use crate::{
     credentials::{
         CacheCounts,
+        counts::Counts,
+        fingerprint::{AsItIs, Fingerprint},
+        known::{Known, Proof, Verdict},
         presented::{Channel, Presentation},
         settings::{Settings, SettingsError},
     },
     domain::{
+        id::TenantId,
         identity::{Credential, Identity},
         time::UnixMillis,
     },
@@ -44,15 +41,29 @@ const REFUSED_KEPT: u64 = 10_000;
 /// When an entry leaves memory at the latest, however long its token holds: most tokens are replaced long before.
 const KEPT_FOR: Duration = Duration::from_secs(3600);
 
-/// SHA-256 of a token, and how it came: an issuer takes cookies or it does not.
-type TokenKey = ([u8; 32], Channel);
+/// By fingerprint, which also tells how the token came: an issuer takes cookies or it does not.
+type ByFingerprint<V> = Cache<u128, V, BuildHasherDefault<AsItIs>>;
 
 /// A token that verified.
 #[derive(Debug, Clone)]
 struct Verified {
-    identity: Arc<Identity>,
+    tenant: TenantId,
     validity: Validity,
+    since: UnixMillis,
     generation: u64,
+}
+
+impl Verified {
+    /// For whoever asks: with ids of its own, as those here are shared.
+    fn known(&self) -> Known {
+        let tenant = TenantId::parse(self.tenant.as_str()).unwrap_or_else(|_| self.tenant.clone());
+        Known {
+            identity: Identity::new(tenant, Credential::Jwt),
+            from: self.validity.from.max(self.since),
+            until: self.validity.until.min(self.since + KEPT_FOR),
+            proof: Proof::Token { generation: self.generation },
+        }
+    }
 }
 
 /// A token that did not.
@@ -67,10 +78,9 @@ struct Refused {
 pub(crate) struct Tokens {
     issuers: Vec<Issuer>,
     generation: Arc<Generation>,
-    verified: Cache<TokenKey, Verified>,
-    refused: Cache<TokenKey, Refused>,
-    hits: AtomicU64,
-    misses: AtomicU64,
+    verified: ByFingerprint<Verified>,
+    refused: ByFingerprint<Refused>,
+    counts: Counts,
 }
 
 /// A token that did not verify, and by whose keys, if it came that far.
@@ -101,15 +111,24 @@ impl Tokens {
         Ok(Self {
             issuers,
             generation,
-            verified: Cache::builder().max_capacity(settings.cached).time_to_live(KEPT_FOR).build(),
-            refused: Cache::new(REFUSED_KEPT),
-            hits: AtomicU64::new(0),
-            misses: AtomicU64::new(0),
+            verified: Cache::builder()
+                .max_capacity(settings.cached)
+                .time_to_live(KEPT_FOR)
+                .build_with_hasher(BuildHasherDefault::default()),
+            refused: Cache::builder()
+                .max_capacity(REFUSED_KEPT)
+                .build_with_hasher(BuildHasherDefault::default()),
+            counts: Counts::default(),
         })
     }
 
     pub(crate) fn counts(&self) -> CacheCounts {
-        CacheCounts { hits: self.hits.load(Ordering::Relaxed), misses: self.misses.load(Ordering::Relaxed) }
+        self.counts.sum()
+    }
+
+    /// What was verified with the keys of `generation` may still be used.
+    pub(crate) fn is_current(&self, generation: u64) -> bool {
+        generation == self.generation.now()
     }
 
     /// Keeps all issuers' keys current, for ever.
@@ -119,70 +138,87 @@ impl Tokens {
         std::future::pending().await
     }
 
+    #[cfg(test)]
+    pub(crate) fn reload_keys(&self) {
+        self.issuers.iter().for_each(|issuer| issuer.keys.reload());
+    }
+
     /// Whose token `token` is.
     pub(crate) fn identify(
         self: &Arc<Self>,
         token: &[u8],
-        channel: Channel,
+        (channel, fingerprint): (Channel, Fingerprint),
         now: UnixMillis,
-    ) -> Answer<Arc<Identity>, CredentialError> {
+    ) -> Verdict {
         if token.len() > LONGEST {
-            return Answer::Ready(Err(CredentialError::Invalid { reason: "the token has more than 8 KiB" }));
+            return Verdict::refused(CredentialError::Invalid { reason: "the token has more than 8 KiB" });
         }
-        let key = (sha256(token), channel);
-        if let Some(known) = self.remembered(&key, now) {
-            self.hits.fetch_add(1, Ordering::Relaxed);
-            return Answer::Ready(known);
+        if let Some(verdict) = self.remembered(fingerprint, now) {
+            self.counts.hit();
+            return verdict;
         }
-        self.misses.fetch_add(1, Ordering::Relaxed);
-        let failure = match self.verify(token, key, now) {
-            Ok(identity) => return Answer::Ready(Ok(identity)),
+        self.counts.miss();
+        let failure = match self.verify(token, (channel, fingerprint), now) {
+            Ok(known) => return Verdict::Known(known),
             Err(failure) => failure,
         };
         let Some(issuer) = failure.issuer.filter(|_| failure.refusal == Refusal::UnknownKey) else {
-            return Answer::Ready(Err(told(failure.refusal, Asked::Current)));
+            return Verdict::refused(told(failure.refusal, Asked::Current));
         };
         match self.issuers[issuer].keys.ask(now) {
-            Some(asked) => Answer::Ready(Err(told(failure.refusal, asked))),
+            Some(asked) => Verdict::refused(told(failure.refusal, asked)),
             None => {
                 let (tokens, token) = (Arc::clone(self), token.to_vec());
-                Answer::Pending(Box::pin(async move {
+                Verdict::Other(Answer::Pending(Box::pin(async move {
                     let asked = tokens.issuers[issuer].keys.asked().await;
-                    tokens.verify(&token, key, now).map_err(|failure| told(failure.refusal, asked))
-                }))
+                    let known = tokens.verify(&token, (channel, fingerprint), now);
+                    known.map(|known| known.identity).map_err(|failure| told(failure.refusal, asked))
+                })))
             }
         }
     }
 
-    fn remembered(&self, key: &TokenKey, now: UnixMillis) -> Option<Result<Arc<Identity>, CredentialError>> {
+    fn remembered(&self, fingerprint: Fingerprint, now: UnixMillis) -> Option<Verdict> {
         let generation = self.generation.now();
-        if let Some(Verified { identity, validity, generation: then }) = self.verified.get(key)
-            && then == generation
-            && now >= validity.from
+        if let Some(verified) = self.verified.get(&fingerprint.0)
+            && verified.generation == generation
+            && now >= verified.validity.from
         {
-            return Some(if now < validity.until { Ok(identity) } else { Err(CredentialError::Expired) });
+            return Some(if now < verified.validity.until {
+                Verdict::Known(verified.known())
+            } else {
+                Verdict::refused(CredentialError::Expired)
+            });
         }
-        let refused = self.refused.get(key).filter(|refused| refused.generation == generation)?;
+        let refused = self.refused.get(&fingerprint.0).filter(|refused| refused.generation == generation)?;
         let recent = (0..REFUSED_FOR).contains(&now.0.saturating_sub(refused.since.0));
-        recent.then_some(Err(refused.error))
+        recent.then(|| Verdict::refused(refused.error))
     }
 
-    fn verify(&self, token: &[u8], key: TokenKey, now: UnixMillis) -> Result<Arc<Identity>, Failure> {
+    fn verify(
+        &self,
+        token: &[u8],
+        (channel, Fingerprint(fingerprint)): (Channel, Fingerprint),
+        now: UnixMillis,
+    ) -> Result<Known, Failure> {
         // Before the keys are read: what a later change of keys makes wrong then has an earlier generation.
         let generation = self.generation.now();
-        let outcome = self.verify_with(token, key.1, now);
-        match &outcome {
-            Ok((identity, validity)) => self
-                .verified
-                .insert(key, Verified { identity: identity.clone(), validity: *validity, generation }),
-            // The others change by themselves: with time, or with the issuer's keys.
-            Err(Failure { refusal: Refusal::NotYet | Refusal::UnknownKey, .. }) => {}
-            Err(Failure { refusal, .. }) => {
-                let error = told(refusal.clone(), Asked::Current);
-                self.refused.insert(key, Refused { error, since: now, generation });
+        match self.verify_with(token, channel, now) {
+            Ok((tenant, validity)) => {
+                let verified = Verified { tenant, validity, since: now, generation };
+                let known = verified.known();
+                self.verified.insert(fingerprint, verified);
+                Ok(known)
+            }
+            Err(failure) => {
+                // The others change by themselves: with time, or with the issuer's keys.
+                if !matches!(failure.refusal, Refusal::NotYet | Refusal::UnknownKey) {
+                    let error = told(failure.refusal.clone(), Asked::Current);
+                    self.refused.insert(fingerprint, Refused { error, since: now, generation });
+                }
+                Err(failure)
             }
         }
-        outcome.map(|(identity, _)| identity)
     }
 
     fn verify_with(
@@ -190,7 +226,7 @@ impl Tokens {
         token: &[u8],
         channel: Channel,
         now: UnixMillis,
-    ) -> Result<(Arc<Identity>, Validity), Failure> {
+    ) -> Result<(TenantId, Validity), Failure> {
         let parts = Parts::split(token)?;
         let iss = parts.claims.issuer()?;
         let place = self.issuers.iter().position(|issuer| issuer.is(iss));
@@ -207,7 +243,7 @@ impl Tokens {
         if now >= validity.until {
             return Err(Refusal::Expired.into());
         }
-        Ok((Identity::new(tenant, Credential::Jwt), validity))
+        Ok((tenant, validity))
     }
 }
 
@@ -222,13 +258,4 @@ fn told(refusal: Refusal, asked: Asked) -> CredentialError {
         }
         (Refusal::UnknownKey, Asked::Failed) => CredentialError::Unavailable,
     }
-}
-
-fn sha256(token: &[u8]) -> [u8; 32] {
-    let mut sum = [0; 32];
-    let digest = digest::digest(&digest::SHA256, token);
-    for (to, from) in sum.iter_mut().zip(digest.as_ref()) {
-        *to = *from;
-    }
-    sum
 }

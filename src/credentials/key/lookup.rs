@@ -1,9 +1,10 @@
 //! Whose an API key is: from memory, or by one look-up in the store that all who ask share.
 
 use std::{
+    hash::BuildHasherDefault,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
@@ -15,15 +16,22 @@ use super::{
     flight::Flights,
     gate::Gate,
     imported,
+    packed::KnownKey,
     secret::{self, PREFIX},
+    shelf::Shelf,
 };
 use crate::{
-    credentials::CacheCounts,
+    credentials::{
+        CacheCounts,
+        counts::Counts,
+        fingerprint::{AsItIs, Fingerprint},
+        known::{Known, Proof, Verdict},
+    },
     domain::{
         identity::{ApiKey, Credential, Identity, KeyHash},
         time::{UnixMillis, Version},
     },
-    freshness::Freshness,
+    freshness::{Freshness, TenantWord},
     ports::{Answer, CredentialError, KeyStore, Snapshot},
 };
 
@@ -39,29 +47,15 @@ const QUEUE_PATIENCE: Duration = Duration::from_secs(2);
 /// How long the store may take for one key.
 const STORE_PATIENCE: Duration = Duration::from_secs(5);
 
+/// When keys without an expiry expire.
+const NEVER: UnixMillis = UnixMillis(i64::MAX);
+
 /// Readings that are outdated when they arrive, before a key counts as unavailable.
 const OUTDATED_READINGS: u32 = 3;
 
 const MALFORMED: CredentialError =
     CredentialError::Invalid { reason: "the key is malformed or its checksum wrong" };
 const UNKNOWN: CredentialError = CredentialError::Invalid { reason: "no such key" };
-
-/// A key that is there.
-#[derive(Debug, Clone)]
-struct KnownKey {
-    identity: Arc<Identity>,
-    expires_at: Option<UnixMillis>,
-    version: Version,
-}
-
-impl KnownKey {
-    fn speak(self, now: UnixMillis) -> Result<Arc<Identity>, CredentialError> {
-        match self.expires_at {
-            Some(end) if now >= end => Err(CredentialError::Expired),
-            _ => Ok(self.identity),
-        }
-    }
-}
 
 /// A key that was not there.
 #[derive(Debug, Clone, Copy)]
@@ -75,6 +69,15 @@ impl UnknownKey {
     fn holds(self, now: UnixMillis, applied: Version) -> bool {
         self.applied == applied && (0..UNKNOWN_FOR).contains(&now.0.saturating_sub(self.since.0))
     }
+}
+
+/// A key that is looked up.
+#[derive(Debug, Clone, Copy)]
+struct Wanted {
+    /// As the store knows it.
+    hash: KeyHash,
+    /// As memory knows it.
+    fingerprint: Fingerprint,
 }
 
 /// What a look-up found.
@@ -91,14 +94,13 @@ pub(crate) struct KeyLookup {
     store: Arc<dyn KeyStore>,
     freshness: Arc<Freshness>,
     hasher: KeyHasher,
-    known: Cache<KeyHash, KnownKey>,
-    unknown: Cache<KeyHash, UnknownKey>,
+    known: Shelf,
+    unknown: Cache<u128, UnknownKey, BuildHasherDefault<AsItIs>>,
     flights: Flights<Found>,
     gate: Gate,
     /// The last look-up failed.
     failing: AtomicBool,
-    hits: AtomicU64,
-    misses: AtomicU64,
+    counts: Counts,
 }
 
 impl KeyLookup {
@@ -113,13 +115,14 @@ impl KeyLookup {
             store,
             freshness,
             hasher,
-            known: Cache::new(cached),
-            unknown: Cache::new(UNKNOWN_KEPT),
+            known: Shelf::new(cached),
+            unknown: Cache::builder()
+                .max_capacity(UNKNOWN_KEPT)
+                .build_with_hasher(BuildHasherDefault::default()),
             flights: Flights::new(),
             gate: Gate::new(QUEUE_PATIENCE),
             failing: AtomicBool::new(false),
-            hits: AtomicU64::new(0),
-            misses: AtomicU64::new(0),
+            counts: Counts::default(),
         }
     }
 
@@ -128,21 +131,27 @@ impl KeyLookup {
     }
 
     pub(crate) fn counts(&self) -> CacheCounts {
-        CacheCounts { hits: self.hits.load(Ordering::Relaxed), misses: self.misses.load(Ordering::Relaxed) }
+        self.counts.sum()
+    }
+
+    /// What was read of a tenant's key at `version` may still be used.
+    pub(crate) fn is_current(&self, word: TenantWord, version: Version) -> bool {
+        version >= self.freshness.min_version_at(word)
     }
 
     /// Whose key `text` is, ours or imported.
     pub(crate) fn identify(
         self: &Arc<Self>,
         text: &[u8],
+        fingerprint: Fingerprint,
         now: UnixMillis,
-    ) -> Answer<Arc<Identity>, CredentialError> {
+    ) -> Verdict {
         if text.starts_with(PREFIX.as_bytes()) {
-            self.identify_own(text, now)
+            self.identify_own(text, fingerprint, now)
         } else if imported::has_shape(text) {
-            self.find(text, now)
+            self.find(text, fingerprint, now)
         } else {
-            Answer::Ready(Err(MALFORMED))
+            Verdict::refused(MALFORMED)
         }
     }
 
@@ -150,50 +159,56 @@ impl KeyLookup {
     pub(crate) fn identify_own(
         self: &Arc<Self>,
         text: &[u8],
+        fingerprint: Fingerprint,
         now: UnixMillis,
-    ) -> Answer<Arc<Identity>, CredentialError> {
-        if secret::is_well_formed(text) { self.find(text, now) } else { Answer::Ready(Err(MALFORMED)) }
+    ) -> Verdict {
+        if secret::is_well_formed(text) {
+            self.find(text, fingerprint, now)
+        } else {
+            Verdict::refused(MALFORMED)
+        }
     }
 
-    fn find(self: &Arc<Self>, text: &[u8], now: UnixMillis) -> Answer<Arc<Identity>, CredentialError> {
-        let hash = self.hasher.hash(text);
-        if let Some(key) = self.known.get(&hash)
-            && self.is_current(&key)
+    fn find(self: &Arc<Self>, text: &[u8], fingerprint: Fingerprint, now: UnixMillis) -> Verdict {
+        if let Some(key) = self.known.get(fingerprint)
+            && self.is_current(key.word, key.version)
         {
-            self.hits.fetch_add(1, Ordering::Relaxed);
-            return Answer::Ready(key.speak(now));
+            self.counts.hit();
+            return match key.known() {
+                known if known.holds_at(now) => Verdict::Known(known),
+                _ => Verdict::refused(CredentialError::Expired),
+            };
         }
         let applied = self.freshness.applied();
-        if self.unknown.get(&hash).is_some_and(|unknown| unknown.holds(now, applied)) {
-            self.hits.fetch_add(1, Ordering::Relaxed);
-            return Answer::Ready(Err(UNKNOWN));
+        if self.unknown.get(&fingerprint.0).is_some_and(|unknown| unknown.holds(now, applied)) {
+            self.counts.hit();
+            return Verdict::refused(UNKNOWN);
         }
-        self.misses.fetch_add(1, Ordering::Relaxed);
-        let lookup = Arc::clone(self);
-        Answer::Pending(Box::pin(async move { lookup.fetch(hash, applied, now).await }))
-    }
-
-    fn is_current(&self, key: &KnownKey) -> bool {
-        key.version >= self.freshness.min_version(&key.identity.tenant)
+        self.counts.miss();
+        let (lookup, wanted) = (Arc::clone(self), Wanted { hash: self.hasher.hash(text), fingerprint });
+        Verdict::Other(Answer::Pending(Box::pin(async move { lookup.fetch(wanted, applied, now).await })))
     }
 
     async fn fetch(
         &self,
-        hash: KeyHash,
+        wanted: Wanted,
         applied: Version,
         now: UnixMillis,
     ) -> Result<Arc<Identity>, CredentialError> {
-        let seat = self.flights.join(hash, applied);
-        match seat.answer(|| self.look_up(hash, seat.began(), now)).await {
-            Found::Key(key) => key.speak(now),
+        let seat = self.flights.join(wanted.hash, applied);
+        match seat.answer(|| self.look_up(wanted, seat.began(), now)).await {
+            Found::Key(key) => match key.known() {
+                known if known.holds_at(now) => Ok(known.identity),
+                _ => Err(CredentialError::Expired),
+            },
             Found::Nothing => Err(UNKNOWN),
             Found::Failed => Err(CredentialError::Unavailable),
         }
     }
 
-    async fn look_up(&self, hash: KeyHash, began: Version, now: UnixMillis) -> Found {
+    async fn look_up(&self, wanted: Wanted, began: Version, now: UnixMillis) -> Found {
         let found = match self.gate.turn().await {
-            Some(_turn) => self.read(hash, began, now).await,
+            Some(_turn) => self.read(wanted, began, now).await,
             None => Err("too many are being looked up".to_owned()),
         };
         // Told of once at each change: a line for every request would only drown the others.
@@ -207,29 +222,41 @@ impl KeyLookup {
         found.unwrap_or(Found::Failed)
     }
 
-    async fn read(&self, hash: KeyHash, began: Version, now: UnixMillis) -> Result<Found, String> {
+    async fn read(&self, wanted: Wanted, began: Version, now: UnixMillis) -> Result<Found, String> {
         for _ in 0..OUTDATED_READINGS {
-            let found = tokio::time::timeout(STORE_PATIENCE, self.store.key_by_hash(&hash))
+            let found = tokio::time::timeout(STORE_PATIENCE, self.store.key_by_hash(&wanted.hash))
                 .await
                 .map_err(|_| "the database does not answer".to_owned())?
                 .map_err(|error| error.to_string())?;
-            let Some(key) = known(found) else {
-                self.known.invalidate(&hash);
-                self.unknown.insert(hash, UnknownKey { since: now, applied: began });
+            let Some(key) = self.known_key(found) else {
+                self.known.remove(wanted.fingerprint);
+                self.unknown.insert(wanted.fingerprint.0, UnknownKey { since: now, applied: began });
                 return Ok(Found::Nothing);
             };
             // A change may have been applied while the reading was under way; then only another reading will do.
-            if self.is_current(&key) {
-                self.known.insert(hash, key.clone());
+            if self.is_current(key.word, key.version) {
+                self.known.insert(wanted.fingerprint, &key);
                 return Ok(Found::Key(key));
             }
         }
         Err("the database answers from before the latest change".to_owned())
     }
+    fn known_key(&self, found: Snapshot<Option<ApiKey>>) -> Option<KnownKey> {
+        let ApiKey { id, tenant, expires_at, .. } = found.value?;
+        let word = self.freshness.word_of(&tenant);
+        let expires_at = expires_at.unwrap_or(NEVER);
+        Some(KnownKey { tenant, id, expires_at, version: found.version, word })
+    }
 }
 
-fn known(found: Snapshot<Option<ApiKey>>) -> Option<KnownKey> {
-    let ApiKey { id, tenant, expires_at, .. } = found.value?;
-    let identity = Identity::new(tenant, Credential::ApiKey { id });
-    Some(KnownKey { identity, expires_at, version: found.version })
+impl KnownKey {
+    fn known(self) -> Known {
+        let Self { tenant, id, expires_at, version, word } = self;
+        Known {
+            identity: Identity::new(tenant, Credential::ApiKey { id }),
+            from: UnixMillis(i64::MIN),
+            until: expires_at,
+            proof: Proof::Key { word, version },
+        }
+    }
 }

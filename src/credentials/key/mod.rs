@@ -6,7 +6,9 @@ mod gate;
 mod hash;
 mod imported;
 mod lookup;
+mod packed;
 mod secret;
+mod shelf;
 
 pub use hash::KeyHasher;
 pub use imported::{ImportedKey, WeakKey};

@@ -8,7 +8,7 @@ use super::store::MemoryStore;
 use crate::{
     clock::{Clock, ManualClock},
     domain::{
-        catalog::{Catalog, Digest, Meter, Unmatched},
+        catalog::{Catalog, Digest, Meter, Stamp, Unmatched},
         features::FeatureSet,
         id::{MeterId, PlanId, TenantId},
         period::{AnchorDay, Window, Zone},
@@ -66,6 +66,7 @@ pub fn catalog(requests: MeterTerms, tokens: MeterTerms) -> Arc<Catalog> {
         meters: Box::new([tokens, requests]),
     };
     Arc::new(Catalog {
+        stamp: Stamp::new(),
         digest: Digest("test".into()),
         features: vec![],
         limits: vec![],

@@ -23,7 +23,7 @@ use super::super::{
 use crate::{
     clock::ManualClock,
     domain::{
-        catalog::{Catalog, Digest, Feature, Meter, Unmatched},
+        catalog::{Catalog, Digest, Feature, Meter, Stamp, Unmatched},
         features::{FeatureIx, FeatureSet},
         id::{FeatureId, KeyId, MeterId, PlanId, TenantId},
         identity::{Credential, Identity},
@@ -33,7 +33,7 @@ use crate::{
         route::{Charge, Methods, Operation, Pattern, RouteTable},
         settlement::{CostHeader, SettleFrom},
         tenant::{Overrides, Subscription, SubscriptionState, Tenant},
-        time::{UnixMillis, Version},
+        time::{Monotonic, UnixMillis, Version},
         units::{Allowance, Units},
     },
     metrics::Metrics,
@@ -277,7 +277,7 @@ impl Authenticator for Fakes {
 }
 
 impl Directory for Fakes {
-    fn is_current(&self) -> bool {
+    fn is_current(&self, _: Monotonic) -> bool {
         self.told().behind.is_none()
     }
 
@@ -287,7 +287,12 @@ impl Directory for Fakes {
         Box::pin(async move { ending })
     }
 
-    fn resolve(&self, _: &Arc<Identity>, _: &Arc<Catalog>) -> Answer<Arc<Rights>, ResolveError> {
+    fn resolve(
+        &self,
+        _: &Arc<Identity>,
+        _: &Arc<Catalog>,
+        _: Monotonic,
+    ) -> Answer<Arc<Rights>, ResolveError> {
         self.note("resolve");
         let unresolved = self.told().unresolved.clone();
         self.give(unresolved.map_or_else(|| Ok(self.rights()), Err))
@@ -432,6 +437,7 @@ fn catalog(unmatched: Unmatched) -> Catalog {
         (id, Arc::new(plan))
     };
     Catalog {
+        stamp: Stamp::new(),
         digest: Digest("d".into()),
         features: vec![Feature { id: FeatureId::parse("chat").unwrap(), title: None }],
         limits: Vec::new(),

@@ -1,15 +1,20 @@
 //! The directory over a store that the test holds in its hand.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+};
 
 use async_trait::async_trait;
+
+mod fronts;
 
 use super::*;
 use crate::{
     clock::ManualClock,
     domain::{
-        catalog::{Catalog, Digest, Unmatched},
+        catalog::{Catalog, Digest, Stamp, Unmatched},
         command::{Change, Command},
         identity::{ApiKey, Credential},
         period::{AnchorDay, Period, Zone},
@@ -22,7 +27,7 @@ use crate::{
 
 #[derive(Default)]
 struct FakeStore {
-    tenant: Mutex<Option<Tenant>>,
+    tenants: Mutex<BTreeMap<TenantId, Tenant>>,
     version: AtomicU64,
     reads: AtomicU64,
     away: AtomicBool,
@@ -31,9 +36,9 @@ struct FakeStore {
 
 #[async_trait]
 impl TenantStore for FakeStore {
-    async fn tenant(&self, _: &TenantId) -> Result<Snapshot<Option<Tenant>>, StoreError> {
+    async fn tenant(&self, id: &TenantId) -> Result<Snapshot<Option<Tenant>>, StoreError> {
         self.reads.fetch_add(1, Ordering::SeqCst);
-        let value = self.tenant.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let value = self.tenants.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned();
         let version = Version(self.version.load(Ordering::SeqCst));
         let gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(gate) = gate {
@@ -52,7 +57,7 @@ impl TenantStore for FakeStore {
     }
     async fn execute(&self, command: &Command, _: &Origin) -> Result<Committed, ExecuteError> {
         let Change::Enroll { plan } = &command.change else { panic!("unexpected {command:?}") };
-        self.put(Some(plan.as_str()));
+        self.put_one(command.tenant.as_str(), Some(plan.as_str()));
         let version = Version(self.version.load(Ordering::SeqCst));
         Ok(Committed { version, effect: Effect::Created, replayed: false })
     }
@@ -68,27 +73,39 @@ impl TenantStore for FakeStore {
 }
 
 impl FakeStore {
-    /// Puts the tenant on a plan (or away), at the next version, and returns it.
+    /// Puts the tenant `acme` on a plan (or away), at the next version, and returns it.
     fn put(&self, plan: Option<&str>) -> Version {
+        self.put_one("acme", plan)
+    }
+
+    fn put_one(&self, name: &str, plan: Option<&str>) -> Version {
         let version = Version(self.version.fetch_add(1, Ordering::SeqCst) + 1);
-        let tenant = plan.map(|plan| Tenant {
-            id: TenantId::parse("acme").unwrap(),
-            name: None,
-            zone: Zone::UTC,
-            suspended: false,
-            subscription: Some(Subscription {
-                plan: PlanId::parse(plan).unwrap(),
-                state: SubscriptionState::Active,
-                anchor: AnchorDay::new(1).unwrap(),
-                epoch: version,
-                since: UnixMillis(0),
-            }),
-            overrides: Overrides::default(),
-            version,
-            created_at: UnixMillis(0),
-        });
-        *self.tenant.lock().unwrap_or_else(PoisonError::into_inner) = tenant;
+        let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
+        let id = TenantId::parse(name).unwrap();
+        match plan {
+            Some(plan) => tenants.insert(id.clone(), tenant(id, plan, version)),
+            None => tenants.remove(&id),
+        };
         version
+    }
+}
+
+fn tenant(id: TenantId, plan: &str, version: Version) -> Tenant {
+    Tenant {
+        id,
+        name: None,
+        zone: Zone::UTC,
+        suspended: false,
+        subscription: Some(Subscription {
+            plan: PlanId::parse(plan).unwrap(),
+            state: SubscriptionState::Active,
+            anchor: AnchorDay::new(1).unwrap(),
+            epoch: version,
+            since: UnixMillis(0),
+        }),
+        overrides: Overrides::default(),
+        version,
+        created_at: UnixMillis(0),
     }
 }
 
@@ -108,6 +125,7 @@ fn catalog() -> Arc<Catalog> {
         (id, Arc::new(plan))
     };
     Arc::new(Catalog {
+        stamp: Stamp::new(),
         digest: Digest("d".into()),
         features: Vec::new(),
         limits: Vec::new(),
@@ -127,11 +145,15 @@ struct Scene {
 }
 
 fn scene(unknown: UnknownTenants) -> Scene {
+    scene_of(unknown, 100)
+}
+
+fn scene_of(unknown: UnknownTenants, capacity: u64) -> Scene {
     let store = Arc::new(FakeStore::default());
     let freshness = Arc::new(Freshness::default());
     let clock = ManualClock::at(UnixMillis(1_000_000));
     freshness.polled(clock.monotonic(), 1);
-    let settings = Settings { capacity: 100, serve_stale: Duration::from_secs(600), unknown };
+    let settings = Settings { capacity, serve_stale: Duration::from_secs(600), unknown };
     let directory = TenantDirectory::new(
         Arc::clone(&store) as Arc<dyn TenantStore>,
         Arc::clone(&freshness),
@@ -148,12 +170,19 @@ fn identity(credential: Credential) -> Arc<Identity> {
 
 impl Scene {
     async fn plan(&self) -> Result<String, ResolveError> {
-        let rights = self.directory.resolve(&identity(Credential::Jwt), &self.catalog).wait().await?;
+        let rights = self
+            .directory
+            .resolve(&identity(Credential::Jwt), &self.catalog, self.clock.monotonic())
+            .wait()
+            .await?;
         Ok(rights.entitlement.as_ref().unwrap().plan.to_string())
     }
 
     fn is_in_memory(&self) -> bool {
-        matches!(self.directory.resolve(&identity(Credential::Jwt), &self.catalog), Answer::Ready(Ok(_)))
+        matches!(
+            self.directory.resolve(&identity(Credential::Jwt), &self.catalog, self.clock.monotonic()),
+            Answer::Ready(Ok(_))
+        )
     }
 }
 
@@ -237,7 +266,11 @@ async fn unknown_tenants_are_refused_or_enrolled_by_a_token_only() {
 
     let enrolling = scene(UnknownTenants::Enroll(PlanId::parse("free").unwrap()));
     let key = identity(Credential::ApiKey { id: crate::domain::id::KeyId::parse("k").unwrap() });
-    let Answer::Pending(pending) = enrolling.directory.resolve(&key, &enrolling.catalog) else { panic!() };
+    let Answer::Pending(pending) =
+        enrolling.directory.resolve(&key, &enrolling.catalog, enrolling.clock.monotonic())
+    else {
+        panic!()
+    };
     assert_eq!(pending.await.unwrap_err(), ResolveError::TenantUnknown);
     assert_eq!(enrolling.plan().await.unwrap(), "free");
     assert!(enrolling.is_in_memory());
