@@ -46,7 +46,7 @@ fn main() {
         .configure_from_args();
     let mut tables = [Table::new("", 1_000), Table::new(", all in turn", SAMPLE)];
     for tenants in sizes.iter().copied() {
-        let world = World::new(tenants);
+        let world = World::new(tenants, Arc::new(SystemClock::default()));
         let AtRest { credentials, directory } = world.know();
         println!(
             "{tenants} known: {credentials} bytes each for the key, {directory} for the rights (goal: 300)"
