@@ -17,26 +17,20 @@ mod observer;
 mod postgres;
 #[path = "decide/report.rs"]
 mod report;
+#[path = "ledger/spends.rs"]
+mod spends;
 #[allow(dead_code, reason = "the word has more than is measured here")]
 #[path = "../src/ledger/word.rs"]
 mod word;
 #[path = "ledger/world.rs"]
 mod world;
 
-use std::{
-    hint::black_box,
-    sync::{Arc, Barrier},
-    time::{Duration, Instant},
-};
+use std::{hint::black_box, sync::Arc, time::Duration};
 
-use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput, measurement::WallTime};
+use criterion::{BenchmarkId, Criterion, Throughput};
 use futures_util::future::join_all;
-use plangate::{
-    domain::rights::Rights,
-    ports::{Answer, Ledger},
-};
-use report::{Row, allocations, resident};
-use word::{Spend, Word};
+use plangate::{domain::rights::Rights, ports::Ledger};
+use report::resident;
 use world::{Generous, Node, TENANT_LIMIT, rights};
 
 // The product's allocator, counted.
@@ -58,77 +52,15 @@ fn main() {
         .measurement_time(Duration::from_secs(4))
         .configure_from_args();
     let mut rows = Vec::new();
-    measure_spends(&mut criterion, &mut rows);
+    spends::measure(&mut criterion, &mut rows);
     measure_grants(&mut criterion);
     criterion.final_summary();
     report::print("spend", &rows, timed);
+    spends::print_shared(if timed { 40 } else { 1 });
     calls::print(if timed { 600 } else { 5 });
     postgres::print(timed);
     let (known, active) = if timed { (1_000_000, 100_000) } else { (1_000, 100) };
     print_memory(known, active);
-}
-
-fn charge(node: &Node, rights: &Arc<Rights>) {
-    match node.ledger.charge(rights, &world::ONE, node.now()) {
-        Answer::Ready(hold) => hold.unwrap().keep(),
-        Answer::Pending(_) => panic!("not in memory"),
-    }
-}
-
-/// One tenant's word, charged and kept, from one thread and from two.
-fn measure_spends(criterion: &mut Criterion, rows: &mut Vec<Row>) {
-    let node = Node::new(Arc::new(Generous));
-    let rights = rights("acme", TENANT_LIMIT);
-    node.admit(&rights);
-    let mut group = criterion.benchmark_group("spend");
-    let one = |_| charge(&node, black_box(&rights));
-    (0..1000).for_each(one);
-    let allocations = allocations(10_000, one);
-    for what in ["one word", "one word, 2 threads"] {
-        rows.push(Row { what: what.to_owned(), tenants: 1, allocations });
-    }
-    measure_the_word(&mut group, rows);
-    group.bench_function(BenchmarkId::new("one word", 1), |b| b.iter(|| one(0)));
-    group.bench_function(BenchmarkId::new("one word, 2 threads", 1), |b| {
-        b.iter_custom(|rounds| {
-            on_two_threads(|| (0..rounds).for_each(|_| charge(&node, black_box(&rights))))
-        });
-    });
-    group.finish();
-}
-
-/// The compare-and-swap alone, without the charge around it: `src/ledger/word.rs` itself.
-fn measure_the_word(group: &mut BenchmarkGroup<'_, WallTime>, rows: &mut Vec<Row>) {
-    let word = Word::default();
-    word.open(u64::MAX);
-    // A word that is full takes nothing: in the time of a bench none comes near.
-    let spend = || assert!(matches!(black_box(&word).spend(black_box(1), true), Spend::Taken { .. }));
-    let allocations = allocations(10_000, |_| spend());
-    for what in ["the word alone", "the word alone, 2 threads"] {
-        rows.push(Row { what: what.to_owned(), tenants: 1, allocations });
-    }
-    group.bench_function(BenchmarkId::new("the word alone", 1), |b| b.iter(spend));
-    group.bench_function(BenchmarkId::new("the word alone, 2 threads", 1), |b| {
-        b.iter_custom(|rounds| on_two_threads(|| (0..rounds).for_each(|_| spend())));
-    });
-}
-
-/// How long two threads take that do the same at the same time.
-fn on_two_threads(work: impl Fn() + Sync) -> Duration {
-    let start = Barrier::new(3);
-    std::thread::scope(|scope| {
-        let threads = [0, 1].map(|_| {
-            scope.spawn(|| {
-                start.wait();
-                work();
-            })
-        });
-        start.wait();
-        #[allow(clippy::disallowed_methods, reason = "a bench measures the machine's time")]
-        let begun = Instant::now();
-        threads.into_iter().for_each(|thread| thread.join().unwrap());
-        begun.elapsed()
-    })
 }
 
 /// First charges of so many tenants, which all wait for units: through the queue, the workers and the store's rules.

@@ -45,5 +45,5 @@ async fn main() -> Result<(), Box<dyn Error>> {
 }
 
 async fn notes(Extension(subject): Extension<Subject>) -> String {
-    format!("the notes of {}\n", subject.tenant)
+    format!("the notes of {}\n", subject.tenant())
 }

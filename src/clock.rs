@@ -39,7 +39,10 @@ impl SystemClock {
         #[allow(clippy::disallowed_methods, reason = "the one place that reads the civil clock")]
         let now = SystemTime::now();
         let millis = match now.duration_since(UNIX_EPOCH) {
-            Ok(after) => i64::try_from(after.as_millis()).unwrap_or(i64::MAX),
+            Ok(after) => i64::try_from(after.as_secs())
+                .unwrap_or(i64::MAX)
+                .saturating_mul(1000)
+                .saturating_add(after.subsec_millis().into()),
             Err(before) => -i64::try_from(before.duration().as_millis()).unwrap_or(i64::MAX),
         };
         UnixMillis(millis)

@@ -27,19 +27,27 @@ pub enum Knowledge {
     Stale(Duration),
 }
 
-/// Which word says how old what is cached of a tenant may be. It stays the same for as long as the [`Freshness`] that
-/// gave it lives, so whoever remembers something of a tenant can keep it instead of hashing the tenant's id each time.
+/// Where a tenant's word is: found once by hashing, then read directly. Valid in the [`Freshness`] that gave it out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TenantWord(u16);
+pub struct WordPlace(u16);
 
-impl TenantWord {
-    /// Two bytes, from which [`TenantWord::from_bytes`] makes it again: for entries that are packed.
+impl WordPlace {
+    /// As a number under 65,536, which spreads the tenants evenly.
+    #[must_use]
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
+/// For entries that are kept as bytes.
+impl WordPlace {
+    /// From which [`WordPlace::from_bytes`] makes it again.
     #[must_use]
     pub const fn to_bytes(self) -> [u8; 2] {
         self.0.to_le_bytes()
     }
 
-    /// What [`TenantWord::to_bytes`] was called on.
+    /// What [`WordPlace::to_bytes`] was called on.
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 2]) -> Self {
         Self(u16::from_le_bytes(bytes))
@@ -78,31 +86,32 @@ impl Default for Freshness {
 }
 
 impl Freshness {
-    /// The tenant's word, for [`Freshness::min_version_at`].
+    /// Where the tenant's word is.
     #[must_use]
-    pub fn word_of(&self, tenant: &TenantId) -> TenantWord {
-        TenantWord(u16::try_from(self.hasher.hash_one(tenant) % (WORDS as u64)).unwrap_or(0))
+    pub fn place(&self, tenant: &TenantId) -> WordPlace {
+        let place = self.hasher.hash_one(tenant) % (WORDS as u64);
+        WordPlace(u16::try_from(place).unwrap_or(0))
     }
 
-    fn word(&self, word: TenantWord) -> &AtomicU64 {
-        &self.min_version[usize::from(word.0)]
+    fn word(&self, tenant: &TenantId) -> &AtomicU64 {
+        &self.min_version[usize::from(self.place(tenant).0)]
+    }
+
+    /// [`Freshness::min_version`] of the tenants whose word is there.
+    #[must_use]
+    pub fn min_version_at(&self, place: WordPlace) -> Version {
+        Version(self.min_version[usize::from(place.0)].load(Ordering::Acquire))
     }
 
     /// The version below which nothing cached of this tenant may be used.
     #[must_use]
     pub fn min_version(&self, tenant: &TenantId) -> Version {
-        self.min_version_at(self.word_of(tenant))
-    }
-
-    /// The same by the tenant's word: one read of memory.
-    #[must_use]
-    pub fn min_version_at(&self, word: TenantWord) -> Version {
-        Version(self.word(word).load(Ordering::Acquire))
+        Version(self.word(tenant).load(Ordering::Acquire))
     }
 
     /// Outdates what is cached of a tenant from before `version`. To be called before `set_applied`.
     pub fn outdate(&self, tenant: &TenantId, version: Version) {
-        self.word(self.word_of(tenant)).fetch_max(version.0, Ordering::AcqRel);
+        self.word(tenant).fetch_max(version.0, Ordering::AcqRel);
     }
 
     /// Outdates everything that is cached from before `version`.
@@ -219,18 +228,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_word_is_the_tenants_own_and_stays() {
+    fn a_tenants_word_is_found_again_by_its_place() {
         let freshness = Freshness::default();
         let tenants = (0..100).map(|number| TenantId::parse(&format!("tenant-{number}")).unwrap());
         for (tenant, version) in tenants.zip(1..) {
-            let word = freshness.word_of(&tenant);
-            assert_eq!(TenantWord::from_bytes(word.to_bytes()), word);
+            let place = freshness.place(&tenant);
+            assert_eq!(WordPlace::from_bytes(place.to_bytes()), place);
             freshness.outdate(&tenant, Version(version));
-            assert_eq!(freshness.word_of(&tenant), word);
-            assert_eq!(freshness.min_version_at(word), freshness.min_version(&tenant));
-            assert!(freshness.min_version_at(word) >= Version(version));
+            assert_eq!(freshness.place(&tenant), place);
+            assert_eq!(freshness.min_version_at(place), freshness.min_version(&tenant));
+            assert!(freshness.min_version_at(place) >= Version(version));
         }
         freshness.outdate_all(Version(1000));
-        assert_eq!(freshness.min_version_at(TenantWord(u16::MAX)), Version(1000));
+        assert_eq!(freshness.min_version_at(WordPlace(u16::MAX)), Version(1000));
     }
 }

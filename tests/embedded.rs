@@ -63,7 +63,7 @@ async fn scene() -> Scene {
 async fn notes(Extension(subject): Extension<Subject>, headers: HeaderMap) -> String {
     let names = ["x-plangate-tenant", "x-plangate-plan", "x-request-id", "x-api-key"];
     let told: Vec<String> = names.iter().map(|name| text(&headers, name)).collect();
-    format!("{}|{}", subject.tenant, told.join("|"))
+    format!("{}|{}", subject.tenant(), told.join("|"))
 }
 
 fn text(headers: &HeaderMap, name: &str) -> String {

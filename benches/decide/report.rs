@@ -45,6 +45,9 @@ fn median(group: &str, row: &Row) -> Option<f64> {
 
 /// Prints the rows, with what is wanted beside them. In a test run there are no times.
 pub fn print(group: &str, rows: &[Row], timed: bool) {
+    if rows.is_empty() {
+        return;
+    }
     println!("\n| {group} | tenants | median | goal | allocations |\n|---|--:|--:|--:|--:|");
     for row in rows {
         let nanos =

@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use plangate::{
     app::in_force::{InForce, InForceFront},
     clock::Clock,
-    credentials::{Algorithm, Credentials, Front, IssuerSettings, Settings, TokenKeys},
+    credentials::{Algorithm, Credentials, CredentialsFront, IssuerSettings, Settings, TokenKeys},
     directory::{self, DirectoryFront, TenantDirectory, UnknownTenants},
     domain::{
         catalog::Catalog,
@@ -79,7 +79,7 @@ const POLICIES: &[(&str, &str)] = &[
 
 /// Everything that a decision asks: shared adapters, and what one worker puts before them.
 pub struct World {
-    pub gateway: Gateway<InForceFront, Front, DirectoryFront, EscrowLedger>,
+    pub gateway: Gateway<InForceFront, CredentialsFront, DirectoryFront, EscrowLedger>,
     tenants: u32,
     credentials: Arc<Credentials>,
     directory: TenantDirectory,
@@ -144,7 +144,7 @@ impl World {
         let credentials = Arc::new(credentials);
         let gateway = Gateway {
             policies: Arc::new(Arc::new(InForce::new(catalog())).front()),
-            authenticator: Arc::new(Front::new(&credentials)),
+            authenticator: Arc::new(CredentialsFront::new(&credentials)),
             directory: Arc::new(directory.front()),
             ledger: Arc::new(ledger.clone()),
             clock: Arc::clone(&clock),

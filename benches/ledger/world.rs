@@ -1,6 +1,6 @@
 //! A node with the real ledger, and the stores under it.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use plangate::{
@@ -12,10 +12,11 @@ use plangate::{
         id::{MeterId, PlanId, TenantId},
         period::{AnchorDay, Zone},
         plan::{MeterIx, MeterTerms, Plan, Quota},
+        rate::Rate,
         rights::Rights,
         route::{Charge, RouteTable},
         tenant::{Overrides, Subscription, SubscriptionState, Tenant},
-        time::{UnixMillis, Version},
+        time::{Monotonic, UnixMillis, Version},
         units::{Allowance, Units},
     },
     freshness::Freshness,
@@ -60,6 +61,10 @@ impl Node {
         self.clock.now()
     }
 
+    pub fn monotonic(&self) -> Monotonic {
+        self.clock.monotonic()
+    }
+
     /// A first charge, which waits for units.
     pub fn admit(&self, rights: &Arc<Rights>) {
         let charge = self.ledger.charge(rights, &ONE, self.now()).wait();
@@ -99,7 +104,14 @@ pub async fn enroll(store: &dyn TenantStore, tenant: &str, limit: u64) -> Arc<Ri
     rights_of(tenant, limit, done.version)
 }
 
-fn catalog(limit: u64) -> Arc<Catalog> {
+/// No rate that a thread could reach.
+const RATE: Rate = Rate {
+    limit: Units::saturating(10_000_000_000),
+    per: Duration::from_secs(1),
+    burst: Units::saturating(10_000_000_000),
+};
+
+fn catalog(limit: u64, rate: Option<Rate>) -> Arc<Catalog> {
     let quota = Quota::monthly(Allowance::Limited(Units::saturating(limit)));
     let plan = Plan {
         id: PlanId::parse("pro").unwrap(),
@@ -109,7 +121,7 @@ fn catalog(limit: u64) -> Arc<Catalog> {
         trial: None,
         features: FeatureSet::default(),
         limits: BTreeMap::new(),
-        meters: Box::new([MeterTerms { quota: Some(quota), rate: None }]),
+        meters: Box::new([MeterTerms { quota: Some(quota), rate }]),
     };
     Arc::new(Catalog {
         stamp: Stamp::new(),
@@ -128,11 +140,23 @@ pub fn rights(tenant: &str, limit: u64) -> Arc<Rights> {
     rights_of(tenant, limit, Version(1))
 }
 
+/// The same with a rate besides.
+pub fn rated(tenant: &str) -> Arc<Rights> {
+    thread_local! {
+        static CATALOG: Arc<Catalog> = catalog(TENANT_LIMIT, Some(RATE));
+    }
+    CATALOG.with(|catalog| compiled(tenant, Version(1), catalog))
+}
+
 fn rights_of(tenant: &str, limit: u64, version: Version) -> Arc<Rights> {
     thread_local! {
-        static CATALOG: Arc<Catalog> = catalog(TENANT_LIMIT);
+        static CATALOG: Arc<Catalog> = catalog(TENANT_LIMIT, None);
     }
-    let catalog = if limit == TENANT_LIMIT { CATALOG.with(Arc::clone) } else { catalog(limit) };
+    let catalog = if limit == TENANT_LIMIT { CATALOG.with(Arc::clone) } else { catalog(limit, None) };
+    compiled(tenant, version, &catalog)
+}
+
+fn compiled(tenant: &str, version: Version, catalog: &Arc<Catalog>) -> Arc<Rights> {
     let tenant = Tenant {
         id: TenantId::parse(tenant).unwrap(),
         name: None,
@@ -149,7 +173,7 @@ fn rights_of(tenant: &str, limit: u64, version: Version) -> Arc<Rights> {
         version,
         created_at: UnixMillis(0),
     };
-    Arc::new(Rights::compile(&tenant, &catalog).unwrap())
+    Arc::new(Rights::compile(&tenant, catalog).unwrap())
 }
 
 /// Gives what is asked for, so that the ledger alone is measured.

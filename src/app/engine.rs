@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     clock::SystemClock,
-    credentials::{Credentials, Front, Prepared},
+    credentials::{Credentials, CredentialsFront, Prepared},
     directory::{self, DirectoryFront, TenantDirectory},
     domain::{catalog::Catalog, time::Epoch},
     freshness::Freshness,
@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// The stack's concrete types.
-pub type NodeGateway = Gateway<InForceFront, Front, DirectoryFront, EscrowLedger>;
+pub type NodeGateway = Gateway<InForceFront, CredentialsFront, DirectoryFront, EscrowLedger>;
 
 /// Makes a gateway for each worker: over fronts of its own, so that what is counted with each request is counted by one
 /// core alone.
@@ -144,7 +144,7 @@ impl Engine {
         let (clock, metrics, cors) = (Arc::clone(&self.clock), Arc::clone(&self.metrics), Arc::new(cors));
         Arc::new(move || Gateway {
             policies: Arc::new(policies.front()),
-            authenticator: Arc::new(Front::new(&credentials)),
+            authenticator: Arc::new(CredentialsFront::new(&credentials)),
             directory: Arc::new(directory.front()),
             ledger: Arc::new(ledger.clone()),
             clock: Arc::clone(&clock) as _,

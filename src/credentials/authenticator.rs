@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// Verifies API keys and JSON Web Tokens, from memory where it can: that which all workers of a node share. Each of them
-/// asks it through a [`Front`](super::Front) of its own.
+/// asks it through a [`CredentialsFront`](super::CredentialsFront) of its own.
 pub struct Credentials {
     pub(super) presentation: Presentation,
     pub(super) fingerprinter: Fingerprinter,

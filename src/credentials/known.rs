@@ -7,7 +7,7 @@ use crate::{
         identity::Identity,
         time::{UnixMillis, Version},
     },
-    freshness::TenantWord,
+    freshness::WordPlace,
     ports::{Answer, CredentialError},
 };
 
@@ -17,7 +17,7 @@ pub(super) enum Proof {
     /// A key: its tenant's word must not have moved past the version that it was read at.
     Key {
         /// The tenant's word.
-        word: TenantWord,
+        word: WordPlace,
         /// The version.
         version: Version,
     },

@@ -33,7 +33,7 @@ mod tests;
 
 pub use authenticator::{Credentials, Prepared};
 pub use counts::CacheCounts;
-pub use front::Front;
+pub use front::CredentialsFront;
 pub use jwt::{Algorithm, UnknownAlgorithm};
 pub use key::{ApiKeySecret, ImportedKey, KeyHasher, NoRandomness, WeakKey, new_key_id};
 pub use settings::{IssuerSettings, Settings, SettingsError, TokenKeys};

@@ -73,11 +73,11 @@ impl Shared {
     /// The facts, with the plan's name shared by all tenants on it.
     fn facts(&self, tenant: &Tenant) -> Facts {
         let mut facts = Facts::from(tenant);
-        if let Some(subscribed) = &mut facts.subscription {
+        if let Some(plan) = &mut facts.plan {
             let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
-            match plans.get(&subscribed.plan) {
-                Some(known) => subscribed.plan = known.clone(),
-                None if plans.len() < PLANS => drop(plans.insert(subscribed.plan.clone())),
+            match plans.get(plan) {
+                Some(known) => *plan = known.clone(),
+                None if plans.len() < PLANS => drop(plans.insert(plan.clone())),
                 None => {}
             }
         }

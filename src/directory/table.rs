@@ -6,7 +6,10 @@
 
 use std::{
     hash::{BuildHasher, RandomState},
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, atomic::Ordering},
+    sync::{
+        Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use hashbrown::{HashTable, hash_table};
@@ -27,6 +30,8 @@ struct Shard {
     /// Places in `entries`, found by the tenant's hash.
     places: HashTable<u32>,
     entries: Vec<Arc<Entry>>,
+    /// Of each entry, whether it was asked for since the hand last passed.
+    asked: Vec<AtomicBool>,
     most: usize,
     hand: usize,
 }
@@ -37,7 +42,15 @@ impl Table {
         let capacity = usize::try_from(capacity).unwrap_or(usize::MAX);
         let shards = if capacity < SMALL { 1 } else { SHARDS };
         let most = (capacity / shards).min(u32::MAX as usize);
-        let shard = |_| RwLock::new(Shard { places: HashTable::new(), entries: Vec::new(), most, hand: 0 });
+        let shard = |_| {
+            RwLock::new(Shard {
+                places: HashTable::new(),
+                entries: Vec::new(),
+                asked: Vec::new(),
+                most,
+                hand: 0,
+            })
+        };
         Self { shards: (0..shards).map(shard).collect(), hasher: RandomState::new() }
     }
 
@@ -58,10 +71,10 @@ impl Table {
     pub(super) fn get(&self, tenant: &TenantId) -> Option<Arc<Entry>> {
         let hash = self.hasher.hash_one(tenant.as_str());
         let shard = self.read(hash);
-        let place = *shard.places.find(hash, |place| shard.is(*place, tenant.as_str()))?;
-        let entry = shard.entries.get(place as usize)?;
-        if !entry.asked.load(Ordering::Relaxed) {
-            entry.asked.store(true, Ordering::Relaxed);
+        let place = *shard.places.find(hash, |place| shard.is(*place, tenant.as_str()))? as usize;
+        let (entry, asked) = (shard.entries.get(place)?, shard.asked.get(place)?);
+        if !asked.load(Ordering::Relaxed) {
+            asked.store(true, Ordering::Relaxed);
         }
         Some(Arc::clone(entry))
     }
@@ -107,7 +120,9 @@ impl Shard {
             return;
         }
         let place = if self.entries.len() < self.most {
+            self.make_room();
             self.entries.push(Arc::clone(entry));
+            self.asked.push(AtomicBool::new(false));
             self.entries.len() - 1
         } else {
             let place = self.oldest();
@@ -120,12 +135,21 @@ impl Shard {
         self.places.insert_unique(hash, place, |place| rehash(&entries[*place as usize].tenant));
     }
 
+    /// Grows the lists by an eighth where they are full: doubling would leave up to half of them empty.
+    fn make_room(&mut self) {
+        if self.entries.len() == self.entries.capacity() {
+            let more = (self.entries.len() / 8).max(64).min(self.most - self.entries.len());
+            self.entries.reserve_exact(more);
+            self.asked.reserve_exact(more);
+        }
+    }
+
     /// The next entry that was not asked for since the hand last passed it.
     fn oldest(&mut self) -> usize {
         loop {
             let place = self.hand % self.entries.len();
             self.hand = place + 1;
-            if !self.entries[place].asked.swap(false, Ordering::Relaxed) {
+            if !self.asked[place].swap(false, Ordering::Relaxed) {
                 return place;
             }
         }
@@ -147,6 +171,7 @@ impl Shard {
         }
         self.unlink(hash, place);
         self.entries.swap_remove(place);
+        self.asked.swap_remove(place);
         // The last entry stands in the place now.
         if let Some(moved) = self.entries.get(place) {
             let (from, hash) = (self.entries.len(), rehash(&moved.tenant));

@@ -22,6 +22,9 @@ pub struct AnchorDay(i8);
 pub struct InvalidAnchorDay(pub i64);
 
 impl AnchorDay {
+    /// The first day of the month.
+    pub const FIRST: Self = Self(1);
+
     /// Takes a day of the month.
     ///
     /// # Errors

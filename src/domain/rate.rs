@@ -51,19 +51,22 @@ impl Rate {
         }
     }
 
+    /// Reckons beforehand what `units` units at a time take of this rate.
+    #[must_use]
+    pub fn pace(&self, units: Units) -> Pace {
+        Pace {
+            passes: units <= self.burst && self.limit > Units::ZERO,
+            units: self.span(units.get()),
+            one: self.span(1).max(1),
+            whole: self.span(self.burst.get()),
+            burst: self.burst,
+        }
+    }
+
     /// Decides whether `units` may pass `now`, where `tat` is the theoretical arrival time left by the last step.
     #[must_use]
     pub fn step(&self, tat: Monotonic, now: Monotonic, units: Units) -> RateStep {
-        if units > self.burst || self.limit == Units::ZERO {
-            return RateStep::Refused(None);
-        }
-        let next = tat.0.max(now.0).saturating_add(self.span(units.get()));
-        let allowed = now.0.saturating_add(self.span(self.burst.get()));
-        if next <= allowed {
-            RateStep::Allowed(Monotonic(next))
-        } else {
-            RateStep::Refused(Some(Duration::from_nanos(next - allowed)))
-        }
+        self.pace(units).step(tat, now)
     }
 
     /// The arrival time after `units` are given back.
@@ -71,14 +74,44 @@ impl Rate {
     pub fn give_back(&self, tat: Monotonic, units: Units) -> Monotonic {
         Monotonic(tat.0.saturating_sub(self.span(units.get())))
     }
+}
+
+/// A rate for so many units at a time, its divisions done: what a charge that comes again and again asks of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pace {
+    /// Whether so many units pass at all, after however long a pause.
+    passes: bool,
+    /// Nanoseconds that the units take.
+    units: u64,
+    /// And one alone.
+    one: u64,
+    /// And the whole burst.
+    whole: u64,
+    burst: Units,
+}
+
+impl Pace {
+    /// Decides whether the units may pass `now`, where `tat` is the theoretical arrival time left by the last step.
+    #[must_use]
+    pub fn step(&self, tat: Monotonic, now: Monotonic) -> RateStep {
+        if !self.passes {
+            return RateStep::Refused(None);
+        }
+        let next = tat.0.max(now.0).saturating_add(self.units);
+        let allowed = now.0.saturating_add(self.whole);
+        if next <= allowed {
+            RateStep::Allowed(Monotonic(next))
+        } else {
+            RateStep::Refused(Some(Duration::from_nanos(next - allowed)))
+        }
+    }
 
     /// Units that would pass at once, and the time until all of the burst would.
     #[must_use]
     pub fn left(&self, tat: Monotonic, now: Monotonic) -> (Units, Duration) {
         let ahead = tat.0.saturating_sub(now.0);
-        let one = self.span(1).max(1);
-        let room = self.span(self.burst.get()).saturating_sub(ahead);
-        (Units::saturating((room / one).min(self.burst.get())), Duration::from_nanos(ahead))
+        let room = self.whole.saturating_sub(ahead);
+        (Units::saturating((room / self.one).min(self.burst.get())), Duration::from_nanos(ahead))
     }
 }
 
@@ -108,7 +141,10 @@ mod tests {
         }
         assert_eq!(rate.step(tat, now, Units::ONE), RateStep::Refused(Some(Duration::from_millis(100))));
         assert!(matches!(rate.step(tat, Monotonic(START + 100_000_000), Units::ONE), RateStep::Allowed(_)));
-        assert_eq!(rate.left(tat, now), (Units::ZERO, Duration::from_millis(300)));
+        let left = |tat| rate.pace(Units::ONE).left(tat, now);
+        assert_eq!(left(tat), (Units::ZERO, Duration::from_millis(300)));
+        assert_eq!(left(rate.give_back(tat, Units::ONE)), (Units::ONE, Duration::from_millis(200)));
+        assert_eq!(left(Monotonic(0)), (Units::saturating(3), Duration::ZERO));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::{
     id::{PlanId, TenantId},
     period::{AnchorDay, BillingCalendar, Zone},
     plan::{MeterIx, MeterTerms, Plan},
-    tenant::{Overrides, Subscription, SubscriptionState, Tenant},
+    tenant::{Overrides, SubscriptionState, Tenant},
     time::Version,
 };
 
@@ -80,40 +80,31 @@ pub struct Facts {
     pub version: Version,
     /// Where its days and months begin.
     pub zone: Zone,
-    /// Its plan, if it has one.
-    pub subscription: Option<Subscribed>,
     /// Rights set for it alone; `None`: nothing.
     pub overrides: Option<Arc<Overrides>>,
+    /// Its plan; `None`: there is no subscription, and the fields after this one say nothing.
+    pub plan: Option<PlanId>,
+    /// The version at which counting began anew.
+    pub epoch: Version,
+    /// Whether the subscription entitles to anything.
+    pub state: SubscriptionState,
+    /// The day on which months begin.
+    pub anchor: AnchorDay,
     /// Refused until resumed.
     pub suspended: bool,
 }
 
-/// What rights need of a subscription.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Subscribed {
-    /// The plan.
-    pub plan: PlanId,
-    /// The version at which counting began anew.
-    pub epoch: Version,
-    /// Whether it entitles to anything.
-    pub state: SubscriptionState,
-    /// The day on which months begin.
-    pub anchor: AnchorDay,
-}
-
 impl From<&Tenant> for Facts {
     fn from(tenant: &Tenant) -> Self {
-        let subscribed = |subscription: &Subscription| Subscribed {
-            plan: subscription.plan.clone(),
-            epoch: subscription.epoch,
-            state: subscription.state,
-            anchor: subscription.anchor,
-        };
+        let subscription = tenant.subscription.as_ref();
         Self {
             version: tenant.version,
             zone: tenant.zone.clone(),
-            subscription: tenant.subscription.as_ref().map(subscribed),
             overrides: (!tenant.overrides.is_empty()).then(|| Arc::new(tenant.overrides.clone())),
+            plan: subscription.map(|subscription| subscription.plan.clone()),
+            epoch: subscription.map_or(tenant.version, |subscription| subscription.epoch),
+            state: subscription.map_or(SubscriptionState::Active, |subscription| subscription.state),
+            anchor: subscription.map_or(AnchorDay::FIRST, |subscription| subscription.anchor),
             suspended: tenant.suspended,
         }
     }
@@ -126,21 +117,21 @@ impl Facts {
     /// # Errors
     /// [`UnknownPlan`] where the catalog does not have the subscription's plan.
     pub fn compile(&self, tenant: &TenantId, catalog: &Arc<Catalog>) -> Result<Rights, UnknownPlan> {
-        let entitlement = match &self.subscription {
+        let entitlement = match &self.plan {
             None => None,
-            Some(subscribed) => {
+            Some(name) => {
                 let plan = catalog
-                    .plan(subscribed.plan.as_str())
-                    .ok_or_else(|| UnknownPlan { tenant: tenant.clone(), plan: subscribed.plan.clone() })?;
+                    .plan(name.as_str())
+                    .ok_or_else(|| UnknownPlan { tenant: tenant.clone(), plan: name.clone() })?;
                 let offer = match &self.overrides {
                     None => Arc::clone(plan),
                     Some(overrides) => Arc::new(plan.with(overrides, catalog)),
                 };
                 Some(Entitlement {
                     plan: plan.id.clone(),
-                    state: subscribed.state,
-                    calendar: BillingCalendar { zone: self.zone.clone(), anchor: subscribed.anchor },
-                    epoch: subscribed.epoch,
+                    state: self.state,
+                    calendar: BillingCalendar { zone: self.zone.clone(), anchor: self.anchor },
+                    epoch: self.epoch,
                     offer,
                 })
             }

@@ -213,10 +213,11 @@ impl RouteTable {
     }
 
     fn look_up(&self, method: Option<&str>, path: &str) -> Option<OperationIx> {
-        let rest = path.strip_prefix('/')?;
-        let (rest, slash) = match rest.strip_suffix('/') {
-            Some(stripped) => (Some(stripped), true),
-            None => ((!rest.is_empty()).then_some(rest), rest.is_empty()),
+        let rest = path.as_bytes().strip_prefix(b"/")?;
+        let (rest, slash) = match rest {
+            [] => (None, true),
+            [stripped @ .., b'/'] => (Some(stripped), true),
+            _ => (Some(rest), false),
         };
         self.root.find(rest, Subject::new(method, slash))
     }

@@ -27,13 +27,12 @@ pub(super) struct Leaf {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Word {
     key: u64,
-    text: Box<str>,
+    text: Box<[u8]>,
 }
 
 /// The first and the last four bytes; of a shorter text all bytes. Two texts of equal length up to eight bytes have the
 /// same only if they are equal.
-fn key(text: &str) -> u64 {
-    let bytes = text.as_bytes();
+fn key(bytes: &[u8]) -> u64 {
     match bytes {
         [] => 0,
         [first, .., last] if bytes.len() < 4 => {
@@ -51,11 +50,11 @@ fn key(text: &str) -> u64 {
 #[derive(Clone, Copy)]
 struct Wanted<'a> {
     key: u64,
-    text: &'a str,
+    text: &'a [u8],
 }
 
 impl<'a> Wanted<'a> {
-    fn of(text: &'a str) -> Self {
+    fn of(text: &'a [u8]) -> Self {
         Self { key: key(text), text }
     }
 
@@ -68,8 +67,24 @@ impl<'a> Wanted<'a> {
 
 impl Word {
     fn of(text: &str) -> Self {
-        Self { key: key(text), text: text.into() }
+        Self { key: key(text.as_bytes()), text: text.as_bytes().into() }
     }
+}
+
+/// Where the first slash is. Looks at eight bytes at a time: a byte of `other` is zero where they have a slash, and the
+/// first one that is gives the lowest bit of `zero`.
+fn slash(bytes: &[u8]) -> Option<usize> {
+    const EACH: u64 = u64::from_le_bytes([1; 8]);
+    let mut at = 0;
+    while let Some(eight) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>) {
+        let other = u64::from_le_bytes(*eight) ^ (EACH * u64::from(b'/'));
+        let zero = other.wrapping_sub(EACH) & !other & (EACH << 7);
+        if zero != 0 {
+            return Some(at + zero.trailing_zeros() as usize / 8);
+        }
+        at += 8;
+    }
+    bytes.get(at..)?.iter().position(|byte| *byte == b'/').map(|place| at + place)
 }
 
 /// So few are looked through one after the other.
@@ -79,7 +94,7 @@ impl Leaf {
     fn find(&self, method: Wanted<'_>) -> Option<OperationIx> {
         let named = |name: Wanted<'_>| self.named.iter().find(|(word, _)| name.is(word)).map(|(_, ix)| *ix);
         let found =
-            named(method).or_else(|| (method.text == "HEAD").then(|| named(Wanted::of("GET"))).flatten());
+            named(method).or_else(|| (method.text == b"HEAD").then(|| named(Wanted::of(b"GET"))).flatten());
         found.or(self.any)
     }
 
@@ -96,7 +111,9 @@ impl Leaf {
             },
             Methods::Named(names) => {
                 for name in names {
-                    if let Some((_, first)) = self.named.iter().find(|(word, _)| *word.text == **name) {
+                    if let Some((_, first)) =
+                        self.named.iter().find(|(word, _)| *word.text == *name.as_bytes())
+                    {
                         return Err(RouteConflict { first: *first });
                     }
                 }
@@ -117,7 +134,7 @@ pub(super) struct Subject<'a> {
 impl<'a> Subject<'a> {
     /// A path with a final slash or without, for one method or for any.
     pub(super) fn new(method: Option<&'a str>, slash: bool) -> Self {
-        Self { method: method.map(Wanted::of), slash }
+        Self { method: method.map(|method| Wanted::of(method.as_bytes())), slash }
     }
 
     fn of(self, leaf: &Leaf) -> Option<OperationIx> {
@@ -129,7 +146,7 @@ impl<'a> Subject<'a> {
 }
 
 impl Node {
-    fn literal(&self, head: &str) -> Option<&Self> {
+    fn literal(&self, head: &[u8]) -> Option<&Self> {
         let wanted = Wanted::of(head);
         let literals = &self.literals[..];
         let near = if literals.len() <= FEW {
@@ -161,13 +178,13 @@ impl Node {
 
     /// `rest` is `None` at the path's end. Literal over parameter over rest, segment by segment, with a step back
     /// where the more specific branch has nothing for this method.
-    pub(super) fn find(&self, rest: Option<&str>, subject: Subject<'_>) -> Option<OperationIx> {
+    pub(super) fn find(&self, rest: Option<&[u8]>, subject: Subject<'_>) -> Option<OperationIx> {
         let Some(rest) = rest else { return self.at_end(subject) };
         if self.literals.is_empty() && self.parameter.is_none() {
             return subject.of(&self.rest);
         }
-        let (head, tail) = match rest.split_once('/') {
-            Some((head, tail)) => (head, Some(tail)),
+        let (head, tail) = match slash(rest) {
+            Some(place) => (&rest[..place], rest.get(place + 1..)),
             None => (rest, None),
         };
         if let Some(found) = self.literal(head).and_then(|node| node.find(tail, subject)) {
@@ -187,6 +204,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_first_slash_is_found_wherever_it_is() {
+        for length in 0..30 {
+            for byte in [0, b'a', b'.', b'0', 0x80, 0xae, 0xaf, 0xff] {
+                let mut bytes = vec![byte; length];
+                assert_eq!(slash(&bytes), None);
+                for place in (0..length).rev() {
+                    bytes[place] = b'/';
+                    assert_eq!(slash(&bytes), Some(place), "{bytes:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn texts_of_one_length_have_one_key_only_where_they_may() {
         let mut texts: Vec<String> = vec![String::new()];
         for length in 1..=9 {
@@ -199,7 +230,7 @@ mod tests {
         }
         for one in &texts {
             for other in &texts {
-                assert_eq!(Wanted::of(one).is(&Word::of(other)), one == other, "{one} {other}");
+                assert_eq!(Wanted::of(one.as_bytes()).is(&Word::of(other)), one == other, "{one} {other}");
             }
         }
     }

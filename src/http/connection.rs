@@ -23,8 +23,6 @@ use crate::pipeline::request::{Client, Inbound};
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// A connection that has sent nothing when the worker stops may still send its request for so long.
 const LAST_CALL: Duration = Duration::from_millis(100);
-/// What is read at first.
-const FIRST_ROOM: usize = 4 * 1024;
 
 /// What a connection is served with.
 pub(super) struct Accepted<S> {
@@ -45,7 +43,7 @@ where
     let Accepted { mut stream, peer, permit, stack, worker } = accepted;
     let opened = Instant::now();
     let timeouts = worker.settings.timeouts;
-    let mut inbox = BytesMut::with_capacity(FIRST_ROOM);
+    let mut inbox = worker.memory.take_inbox();
     let sniffed = tokio::select! {
         biased;
         sniffed = tokio::time::timeout(timeouts.request_head, sniff(&mut stream, &mut inbox)) => sniffed,

@@ -86,9 +86,9 @@ fn size(bytes: &mut BytesMut) -> Result<Option<u64>, InvalidChunk> {
     if digits.is_empty() || digits.len() > 15 {
         return Err(BAD_SIZE);
     }
-    let size = digits.iter().try_fold(0, |sum, digit| {
-        char::from(*digit).to_digit(16).map(|digit| sum * 16 + u64::from(digit))
-    });
+    let size = digits
+        .iter()
+        .try_fold(0, |sum, digit| char::from(*digit).to_digit(16).map(|digit| sum * 16 + u64::from(digit)));
     size.map(Some).ok_or(BAD_SIZE)
 }
 
@@ -120,7 +120,8 @@ mod tests {
 
     /// The data, the trailers' number and what is left, with the body coming in pieces of that size.
     fn read(body: &[u8], piece: usize) -> Result<(Vec<u8>, usize, Vec<u8>), InvalidChunk> {
-        let (mut chunks, mut bytes, mut data, mut trailers) = (Dechunk::default(), BytesMut::new(), vec![], 0);
+        let (mut chunks, mut bytes, mut data, mut trailers) =
+            (Dechunk::default(), BytesMut::new(), vec![], 0);
         let mut pieces = body.chunks(piece);
         loop {
             match chunks.next(&mut bytes)? {
@@ -153,7 +154,17 @@ mod tests {
 
     #[test]
     fn oddities_end_the_answer() {
-        for body in ["\r\n", "x\r\n", "-1\r\n", "0x1\r\n", "1\na\r\n", "1\r\nab\r\n", "1\r\na\n0\r\n\r\n", "0\r\nX\r\n\r\n", "1000000000000000\r\n"] {
+        for body in [
+            "\r\n",
+            "x\r\n",
+            "-1\r\n",
+            "0x1\r\n",
+            "1\na\r\n",
+            "1\r\nab\r\n",
+            "1\r\na\n0\r\n\r\n",
+            "0\r\nX\r\n\r\n",
+            "1000000000000000\r\n",
+        ] {
             assert!(matches!(read(body.as_bytes(), 1), Err(InvalidChunk(_))), "{body:?}");
         }
         let long = format!("1;{}", "x".repeat(MAX_LINE));

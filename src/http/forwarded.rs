@@ -20,7 +20,10 @@ pub(super) fn remove_forged(headers: &mut HeaderMap, trusted: bool) {
 /// Whether a client may not say this.
 pub(super) fn is_forged(name: &str, trusted: bool) -> bool {
     // All of these begin with `x` or `f`, after whatever a server that folds names leaves out.
-    if !name.bytes().next().is_some_and(|b| matches!(b, b'x' | b'f' | b'X' | b'F') || !b.is_ascii_alphanumeric())
+    if !name
+        .bytes()
+        .next()
+        .is_some_and(|b| matches!(b, b'x' | b'f' | b'X' | b'F') || !b.is_ascii_alphanumeric())
     {
         return false;
     }

@@ -115,10 +115,7 @@ fn lines_end_in_crlf(head: &[u8]) -> bool {
 }
 
 /// Looks at all there is, and notes the fields.
-fn judge(
-    request: &httparse::Request<'_, '_>,
-    fields: &mut Fields,
-) -> Result<(Framing, Seen), HeadRefusal> {
+fn judge(request: &httparse::Request<'_, '_>, fields: &mut Fields) -> Result<(Framing, Seen), HeadRefusal> {
     let malformed = |why| Err(HeadRefusal::Malformed(why));
     if let Some("TRACE" | "CONNECT") = request.method {
         return malformed("the methods TRACE and CONNECT are not served");

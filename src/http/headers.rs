@@ -19,7 +19,8 @@ pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {
 pub(super) fn named_by_connection(headers: &HeaderMap) -> impl Iterator<Item = HeaderName> {
     let tokens = headers.get_all(CONNECTION).iter().map(HeaderValue::as_bytes).flat_map(tokens);
     // These end here anyway.
-    let tokens = tokens.filter(|t| !t.eq_ignore_ascii_case(b"close") && !t.eq_ignore_ascii_case(b"keep-alive"));
+    let tokens =
+        tokens.filter(|t| !t.eq_ignore_ascii_case(b"close") && !t.eq_ignore_ascii_case(b"keep-alive"));
     let names = tokens.filter_map(|token| HeaderName::from_bytes(token).ok());
     names.filter(|name| *name != CONTENT_LENGTH && *name != HOST)
 }
@@ -43,7 +44,12 @@ pub(super) fn tokens(value: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 fn lists(headers: &HeaderMap, name: HeaderName, token: &str) -> bool {
-    headers.get_all(name).iter().map(HeaderValue::as_bytes).flat_map(tokens).any(|t| t.eq_ignore_ascii_case(token.as_bytes()))
+    headers
+        .get_all(name)
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .flat_map(tokens)
+        .any(|t| t.eq_ignore_ascii_case(token.as_bytes()))
 }
 
 /// Whether the request asks for a WebSocket.

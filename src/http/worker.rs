@@ -1,13 +1,6 @@
 //! What the connections of one thread share: settings, memory, the date, and how far its end has come.
 
-use std::{
-    cell::Cell,
-    future::Future,
-    pin::Pin,
-    rc::Rc,
-    sync::Arc,
-    task::Context,
-};
+use std::{cell::Cell, future::Future, pin::Pin, rc::Rc, sync::Arc, task::Context};
 
 use tokio::sync::{Notify, futures::OwnedNotified};
 
@@ -66,7 +59,11 @@ impl Worker {
 
     /// Wakes a task when the phase changes.
     pub fn news(self: &Rc<Self>) -> News {
-        News { worker: Rc::clone(self), heard: None, change: Box::pin(Arc::clone(&self.changed).notified_owned()) }
+        News {
+            worker: Rc::clone(self),
+            heard: None,
+            change: Box::pin(Arc::clone(&self.changed).notified_owned()),
+        }
     }
 }
 

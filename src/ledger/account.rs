@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     hash::{BuildHasher, BuildHasherDefault, DefaultHasher},
-    sync::{Arc, OnceLock, PoisonError, RwLock},
+    sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, Weak},
     time::Duration,
 };
 
@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 
 use super::{
     cell::Cell,
+    desk::Desk,
     metrics::{LedgerMetrics, MeterUnits},
     rate_cell::RateCell,
     shared::Shared,
@@ -19,8 +20,6 @@ use super::{
 use crate::domain::{
     id::{MeterId, TenantId},
     period::Window,
-    plan::MeterIx,
-    rights::Rights,
     time::{Monotonic, UnixMillis, Version},
 };
 
@@ -32,58 +31,105 @@ const SPREAD: Duration = Duration::from_secs(540);
 /// One meter of one tenant.
 #[derive(Debug)]
 pub(super) struct MeterAccount {
-    pub tenant: TenantId,
     pub meter: MeterId,
     pub rate: RateCell,
     pub units: Arc<MeterUnits>,
-    cells: [Cell; 4],
+    /// Every meter is counted by the month,
+    month: Cell,
+    /// few by anything shorter.
+    shorter: OnceLock<Box<[Cell; 3]>>,
 }
 
 impl MeterAccount {
-    pub fn cell(&self, window: Window) -> &Cell {
-        &self.cells[window as usize]
+    /// The place of a window, where it was ever counted.
+    pub fn cell(&self, window: Window) -> Option<&Cell> {
+        match window {
+            Window::Month => Some(&self.month),
+            Window::Hour | Window::Day | Window::Week => {
+                self.shorter.get().map(|cells| &cells[window as usize])
+            }
+        }
     }
+
+    pub fn cell_or_new(&self, window: Window) -> &Cell {
+        match window {
+            Window::Month => &self.month,
+            Window::Hour | Window::Day | Window::Week => {
+                &self.shorter.get_or_init(Box::default)[window as usize]
+            }
+        }
+    }
+
+    fn cells(&self) -> impl Iterator<Item = &Cell> {
+        self.shorter.get().into_iter().flat_map(|cells| cells.iter()).chain([&self.month])
+    }
+}
+
+/// What is known of a tenant.
+#[derive(Debug, Default)]
+struct Known {
+    /// Few, and written once each: found through a tab from the second charge on.
+    meters: Vec<Arc<MeterAccount>>,
+    /// Where it is charged from.
+    desks: Vec<Weak<Desk>>,
 }
 
 /// One tenant.
 #[derive(Debug)]
 pub(super) struct Account {
-    tenant: TenantId,
-    /// Spreads what all tenants of one anchor would do at the same instant.
-    place: u16,
-    /// Few, and written once each: found through a [`Desk`] from the second charge on.
-    meters: RwLock<Vec<Arc<MeterAccount>>>,
+    pub tenant: TenantId,
+    known: RwLock<Known>,
     /// Told when a change of the tenant was applied.
     pub changed: Notify,
 }
 
 impl Account {
     fn new(tenant: TenantId) -> Arc<Self> {
-        let place =
-            tenant.as_str().bytes().fold(0_u16, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
-        Arc::new(Self { tenant, place, meters: RwLock::default(), changed: Notify::new() })
+        Arc::new(Self { tenant, known: RwLock::default(), changed: Notify::new() })
+    }
+
+    /// How long before its start a period is prepared. Spreads what all tenants of one anchor would do at the same instant.
+    fn lead(&self) -> Duration {
+        let place = self
+            .tenant
+            .as_str()
+            .bytes()
+            .fold(0_u16, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
+        LEAD_AT_LEAST + SPREAD.mul_f64(f64::from(place) / f64::from(u16::MAX))
+    }
+
+    /// A desk leads here from now on.
+    pub fn know(&self, desk: &Arc<Desk>) {
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        known.desks.retain(|desk| desk.strong_count() > 0);
+        known.desks.reserve_exact(1);
+        known.desks.push(Arc::downgrade(desk));
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Known> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn known(&self, meter: &MeterId) -> Option<Arc<MeterAccount>> {
-        let meters = self.meters.read().unwrap_or_else(PoisonError::into_inner);
-        meters.iter().find(|known| known.meter == *meter).cloned()
+        self.read().meters.iter().find(|known| known.meter == *meter).cloned()
     }
 
-    fn meter(&self, meter: &MeterId, metrics: &LedgerMetrics) -> Arc<MeterAccount> {
+    pub fn meter(&self, meter: &MeterId, metrics: &LedgerMetrics) -> Arc<MeterAccount> {
         if let Some(known) = self.known(meter) {
             return known;
         }
-        let mut meters = self.meters.write().unwrap_or_else(PoisonError::into_inner);
+        let Known { meters, .. } = &mut *self.known.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = meters.iter().find(|known| known.meter == *meter) {
             return Arc::clone(known);
         }
         let made = Arc::new(MeterAccount {
-            tenant: self.tenant.clone(),
             meter: meter.clone(),
             rate: RateCell::default(),
             units: metrics.meter(meter),
-            cells: Window::ALL.map(Cell::new),
+            month: Cell::default(),
+            shorter: OnceLock::new(),
         });
+        meters.reserve_exact(1);
         meters.push(Arc::clone(&made));
         made
     }
@@ -91,62 +137,38 @@ impl Account {
     /// Seals every open slot of an older version. Those that are to be recorded.
     pub fn seal(&self, shared: &Shared, below: Version) -> Vec<Arc<Slot>> {
         let mut out = Vec::new();
-        for meter in self.meters.read().unwrap_or_else(PoisonError::into_inner).iter() {
-            meter.cells.iter().for_each(|cell| cell.seal(shared, below, &mut out));
+        for meter in &self.read().meters {
+            meter.cells().for_each(|cell| cell.seal(shared, below, &mut out));
         }
         out
     }
 
     /// Every sealed slot that the database may know of and that is not forgotten yet.
     pub fn sealed(&self) -> Vec<Arc<Slot>> {
-        let meters = self.meters.read().unwrap_or_else(PoisonError::into_inner);
-        let cells = meters.iter().flat_map(|meter| &meter.cells);
+        let known = self.read();
+        let cells = known.meters.iter().flat_map(|meter| meter.cells());
         cells.flat_map(Cell::sealed).filter(|slot| slot.concerns_database()).collect()
     }
 
     /// Lets go of every slot.
     pub fn forget(&self) {
-        let meters = self.meters.read().unwrap_or_else(PoisonError::into_inner);
-        meters.iter().flat_map(|meter| &meter.cells).for_each(Cell::forget);
+        let Known { meters, desks } = &*self.read();
+        desks.iter().filter_map(Weak::upgrade).for_each(|desk| desk.forget());
+        meters.iter().flat_map(|meter| meter.cells()).for_each(Cell::forget);
     }
 
     /// Returns what has ended or is idle. Whether nothing is left that a new account would not have.
     pub fn sweep(&self, shared: &Arc<Shared>, now: UnixMillis, monotonic: Monotonic) -> bool {
-        let lead = LEAD_AT_LEAST + SPREAD.mul_f64(f64::from(self.place) / f64::from(u16::MAX));
-        let meters = self.meters.read().unwrap_or_else(PoisonError::into_inner);
-        let mut empty = true;
-        for meter in meters.iter() {
-            for cell in &meter.cells {
-                empty &= cell.sweep(shared, now, monotonic, lead);
-            }
-            empty &= meter.rate.is_idle(monotonic);
+        let lead = self.lead();
+        let Known { meters, desks } = &*self.read();
+        for cell in meters.iter().flat_map(|meter| meter.cells()) {
+            cell.sweep(shared, now, monotonic, lead);
         }
-        empty
-    }
-}
-
-/// The ledger's place in one tenant's compiled rights: its account, and its meters by the catalog's numbers.
-#[derive(Debug)]
-pub(super) struct Desk {
-    pub account: Arc<Account>,
-    meters: Box<[OnceLock<Arc<MeterAccount>>]>,
-}
-
-impl Desk {
-    /// The desk of these rights, opened at first use.
-    pub fn of<'a>(shared: &Shared, rights: &'a Rights) -> Option<&'a Self> {
-        rights.account.get_or_open(|| {
-            Arc::new(Self {
-                account: shared.accounts.open(&rights.tenant),
-                meters: rights.catalog.meters.iter().map(|_| OnceLock::new()).collect(),
-            })
+        // What is sealed by now is forgotten when nobody refers to it any more: so the desks must not.
+        desks.iter().filter_map(Weak::upgrade).for_each(|desk| desk.clear());
+        meters.iter().fold(true, |empty, meter| {
+            meter.cells().fold(empty, |empty, cell| cell.fold() && empty) && meter.rate.is_idle(monotonic)
         })
-    }
-
-    pub fn meter(&self, shared: &Shared, rights: &Rights, ix: MeterIx) -> Option<&Arc<MeterAccount>> {
-        let meter = rights.catalog.meter(ix)?;
-        let place = self.meters.get(usize::from(ix.0))?;
-        Some(place.get_or_init(|| self.account.meter(&meter.id, &shared.metrics)))
     }
 }
 
@@ -179,7 +201,7 @@ impl Accounts {
         self.shard(tenant).read().unwrap_or_else(PoisonError::into_inner).get(tenant).cloned()
     }
 
-    fn open(&self, tenant: &TenantId) -> Arc<Account> {
+    pub fn open(&self, tenant: &TenantId) -> Arc<Account> {
         if let Some(account) = self.get(tenant) {
             return account;
         }

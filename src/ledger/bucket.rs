@@ -1,14 +1,14 @@
 //! A bucket as this node knows it: what was used of it outside of its open slot, and whether there is anything left.
 
 use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicU64, Ordering},
+    Arc, Mutex,
+    atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence},
 };
 
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::ArcSwapOption;
 use tokio::sync::Notify;
 
-use super::slot::Slot;
+use super::{shared::lock, slot::Slot};
 use crate::{
     domain::{
         time::{Monotonic, Version},
@@ -48,11 +48,10 @@ pub(super) enum Outlook {
     },
 }
 
-/// Units of a bucket outside of its open slot.
+/// The sealed part of a bucket.
 #[derive(Debug, Default)]
 struct Tally {
-    /// By other incarnations, and by slots of this one that are settled and forgotten.
-    elsewhere: u64,
+    /// What was used elsewhere was told by the database at least once.
     known: bool,
     /// Sealed slots of this incarnation that are not settled yet.
     sealed: Vec<Arc<Slot>>,
@@ -62,7 +61,12 @@ struct Tally {
 #[derive(Debug)]
 pub(super) struct Bucket {
     pub key: BucketKey,
-    tally: ArcSwap<Tally>,
+    tally: Mutex<Tally>,
+    /// Units used by other incarnations, and of slots of this one that are settled and forgotten. Written under the lock of
+    /// the tally.
+    elsewhere: AtomicU64,
+    /// The tally has sealed slots. Without any the lock need not be taken to know what was used.
+    has_sealed: AtomicBool,
     exhausted: ArcSwapOption<Exhausted>,
     freed: AtomicU64,
     /// Until then somebody wants what is given back.
@@ -70,17 +74,17 @@ pub(super) struct Bucket {
     /// Told when units may have come back, or it is clear that none will.
     pub woken: Notify,
     /// Requests that wait for that.
-    pub waiting: AtomicU64,
+    pub waiting: AtomicU32,
     watched: AtomicBool,
-    begun: AtomicU64,
-    ended: AtomicU64,
+    begun: AtomicU32,
+    ended: AtomicU32,
 }
 
 /// Tells whether anything was recorded of a bucket between two looks: equal ones without anything under way say no.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Mark {
-    begun: u64,
-    ended: u64,
+    begun: u32,
+    ended: u32,
 }
 
 impl Mark {
@@ -91,7 +95,7 @@ impl Mark {
 
     /// Only one thing has begun since `before`, when nothing was under way.
     pub fn follows(self, before: Self) -> bool {
-        before.is_quiet() && self.begun == before.begun + 1
+        before.is_quiet() && self.begun == before.begun.wrapping_add(1)
     }
 }
 
@@ -99,15 +103,17 @@ impl Bucket {
     pub fn new(key: BucketKey) -> Arc<Self> {
         Arc::new(Self {
             key,
-            tally: ArcSwap::default(),
+            tally: Mutex::default(),
+            elsewhere: AtomicU64::new(0),
+            has_sealed: AtomicBool::new(false),
             exhausted: ArcSwapOption::empty(),
             freed: AtomicU64::new(0),
             wanted_until: AtomicU64::new(0),
             woken: Notify::new(),
-            waiting: AtomicU64::new(0),
+            waiting: AtomicU32::new(0),
             watched: AtomicBool::new(false),
-            begun: AtomicU64::new(0),
-            ended: AtomicU64::new(0),
+            begun: AtomicU32::new(0),
+            ended: AtomicU32::new(0),
         })
     }
 
@@ -201,65 +207,71 @@ impl Bucket {
 
     /// Sealed slots of this incarnation that are not settled yet.
     pub fn sealed(&self) -> Vec<Arc<Slot>> {
-        self.tally.load().sealed.clone()
+        if self.has_sealed.load(Ordering::SeqCst) { lock(&self.tally).sealed.clone() } else { Vec::new() }
     }
 
     /// Lets go of its slots.
     pub fn forget(&self) {
-        self.tally.store(Arc::default());
+        let forgotten = std::mem::take(&mut *lock(&self.tally));
+        // They hold the bucket, and the records of the file.
+        drop(forgotten);
     }
 
     /// Keeps a sealed slot until it is settled.
     pub fn keep_sealed(&self, slot: &Arc<Slot>) {
-        self.tally.rcu(|tally| {
-            let mut sealed = tally.sealed.clone();
-            sealed.push(Arc::clone(slot));
-            Tally { elsewhere: tally.elsewhere, known: tally.known, sealed }
-        });
+        let mut tally = lock(&self.tally);
+        tally.sealed.push(Arc::clone(slot));
+        self.has_sealed.store(true, Ordering::SeqCst);
     }
 
     /// Learns what the database knows as used elsewhere.
     pub fn learn_elsewhere(&self, elsewhere: u64, sure: bool) {
-        self.tally.rcu(|tally| {
-            let learn = sure || !tally.known;
-            Tally {
-                elsewhere: if learn { elsewhere } else { tally.elsewhere },
-                known: true,
-                sealed: tally.sealed.clone(),
-            }
-        });
+        let mut tally = lock(&self.tally);
+        if sure || !tally.known {
+            self.elsewhere.store(elsewhere, Ordering::SeqCst);
+        }
+        tally.known = true;
     }
 
     /// Forgets sealed slots to which nothing can happen any more. Whether there are none left.
     pub fn fold(&self) -> bool {
-        let tally = self.tally.load_full();
-        // With no other owner nobody holds a charge on the slot, and nobody can come to hold one: it is sealed.
-        let done: Vec<u64> = tally
-            .sealed
-            .iter()
-            .filter(|slot| Arc::strong_count(slot) == 1 && slot.is_settled())
-            .map(|slot| slot.key.seq)
-            .collect();
-        if done.is_empty() {
-            return tally.sealed.is_empty();
+        let mut tally = lock(&self.tally);
+        // With no other owner nobody holds a charge on the slot, and nobody can come to hold one: it is sealed, its cell has
+        // another, and no tab refers to it.
+        let done = |slot: &mut Arc<Slot>| {
+            let alone = Arc::strong_count(slot) == 1;
+            // Whoever let go of it last has given back before.
+            fence(Ordering::Acquire);
+            alone && slot.is_settled()
+        };
+        let gone: Vec<Arc<Slot>> = tally.sealed.extract_if(.., done).collect();
+        let empty = tally.sealed.is_empty();
+        if gone.is_empty() {
+            return empty;
         }
-        drop(tally);
         self.begin();
-        self.tally.rcu(|tally| {
-            let (gone, sealed): (Vec<_>, Vec<_>) =
-                tally.sealed.iter().cloned().partition(|slot| done.contains(&slot.key.seq));
-            // The database has it all: the records may be used again.
-            gone.iter().for_each(|slot| slot.word.release());
-            let net: u64 = gone.iter().map(|slot| slot.word.totals().net()).sum();
-            Tally { elsewhere: tally.elsewhere.saturating_add(net), known: tally.known, sealed }
-        });
+        // The database has it all: the records may be used again.
+        gone.iter().for_each(|slot| slot.word.release());
+        let net = gone.iter().fold(0, |sum: u64, slot| sum.saturating_add(slot.word.totals().net()));
+        let elsewhere = self.elsewhere.load(Ordering::SeqCst);
+        // In this order: who sees no sealed slots sees what became of them.
+        self.elsewhere.store(elsewhere.saturating_add(net), Ordering::SeqCst);
+        self.has_sealed.store(!empty, Ordering::SeqCst);
+        drop(tally);
         self.end();
-        self.tally.load().sealed.is_empty()
+        empty
     }
 
-    /// Units used outside of its open slot, as far as known here.
-    pub fn beside(&self) -> u64 {
-        let tally = self.tally.load();
-        tally.sealed.iter().fold(tally.elsewhere, |sum, slot| sum.saturating_add(slot.word.totals().net()))
+    /// Units used of it, as far as known here, where `slot` is one of its slots.
+    pub fn used(&self, slot: &Slot) -> u64 {
+        let own = slot.word.totals().net();
+        if !self.has_sealed.load(Ordering::SeqCst) {
+            return self.elsewhere.load(Ordering::SeqCst).saturating_add(own);
+        }
+        let tally = lock(&self.tally);
+        let elsewhere = self.elsewhere.load(Ordering::SeqCst);
+        // That one may be sealed itself by now.
+        let others = tally.sealed.iter().filter(|sealed| sealed.seq != slot.seq);
+        others.fold(elsewhere.saturating_add(own), |sum, slot| sum.saturating_add(slot.word.totals().net()))
     }
 }

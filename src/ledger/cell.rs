@@ -5,8 +5,6 @@ use std::{
     time::Duration,
 };
 
-use arc_swap::ArcSwapOption;
-
 use super::{
     bucket::{Bucket, Mark},
     refill,
@@ -42,24 +40,22 @@ pub(super) struct Wish<'a> {
 }
 
 impl Wish<'_> {
-    fn is_met_by(&self, slot: &Slot) -> bool {
+    pub fn is_met_by(&self, slot: &Slot) -> bool {
         slot.version == self.rights.version
-            && slot.limit == self.limit
+            && slot.limit() == self.limit
             && slot.counted == self.counted
             && slot.period.contains(self.now)
             && !slot.word.is_sealed()
     }
 }
 
-#[derive(Debug)]
-pub(super) struct Cell {
-    window: Window,
-    current: ArcSwapOption<Slot>,
-    rest: Mutex<Rest>,
-}
+/// Asked for a slot once for each tab, and tended by the sweep: charges go to the slot itself.
+#[derive(Debug, Default)]
+pub(super) struct Cell(Mutex<Slots>);
 
 #[derive(Debug, Default)]
-struct Rest {
+struct Slots {
+    current: Option<Arc<Slot>>,
     /// The slot of the period before the current one's.
     previous: Option<Arc<Slot>>,
     /// The slot of the period after it, opened and granted a while before that begins.
@@ -77,30 +73,30 @@ pub(super) struct Unrecorded {
 }
 
 impl Cell {
-    pub fn new(window: Window) -> Self {
-        Self { window, current: ArcSwapOption::empty(), rest: Mutex::default() }
-    }
-
     /// The slot to charge, opened if need be.
     pub fn slot(
         &self,
         shared: &Shared,
         owner: (&TenantId, &MeterId),
+        window: Window,
         wish: Wish<'_>,
     ) -> Result<Arc<Slot>, ChargeError> {
-        match &*self.current.load() {
+        let mut slots = lock(&self.0);
+        match &slots.current {
             Some(slot) if wish.is_met_by(slot) => Ok(Arc::clone(slot)),
-            _ => self.open(shared, owner, wish),
+            _ => slots.open(shared, owner, window, wish),
         }
     }
+}
 
+impl Slots {
     fn open(
-        &self,
+        &mut self,
         shared: &Shared,
-        (tenant, meter): (&TenantId, &MeterId),
+        owner: (&TenantId, &MeterId),
+        window: Window,
         wish: Wish<'_>,
     ) -> Result<Arc<Slot>, ChargeError> {
-        let mut rest = lock(&self.rest);
         // Under the lock, as closing takes it for each cell after it has set the mark.
         if shared.is_closed() {
             return Err(ChargeError::Unavailable);
@@ -108,38 +104,33 @@ impl Cell {
         let in_force = shared.catalog.load().as_ref().is_none_or(|c| c.stamp == wish.rights.catalog.stamp);
         // A request that is still decided by the catalog before the present one does not bring an old limit back.
         let limit_holds =
-            |slot: &Slot| (slot.limit == wish.limit && slot.counted == wish.counted) || !in_force;
+            |slot: &Slot| (slot.limit() == wish.limit && slot.counted == wish.counted) || !in_force;
         let version = wish.rights.version;
         let usable = |slot: &Slot| slot.version == version && limit_holds(slot) && !slot.word.is_sealed();
-        let current = self.current.load_full();
-        for slot in current.iter().chain(&rest.previous).chain(&rest.next) {
+        for slot in self.iter() {
             if slot.version > version {
                 return Err(ChargeError::Outdated);
             }
         }
-        let open = current.iter().chain(&rest.previous);
+        let open = self.current.iter().chain(&self.previous);
         if let Some(slot) = open.into_iter().find(|slot| usable(slot) && slot.period.contains(wish.now)) {
             return Ok(Arc::clone(slot));
         }
-        let current = current.filter(|slot| {
-            usable(slot) || {
-                self.current.store(None);
-                retire(shared, slot);
-                false
+        for place in self.places() {
+            if let Some(unusable) = place.take_if(|slot| !usable(slot)) {
+                retire(shared, &unusable);
             }
-        });
-        let unusable = [rest.previous.take_if(|slot| !usable(slot)), rest.next.take_if(|slot| !usable(slot))];
-        unusable.iter().flatten().for_each(|slot| retire(shared, slot));
-        let slot = match rest.next.take_if(|slot| slot.period.contains(wish.now)) {
+        }
+        let slot = match self.next.take_if(|slot| slot.period.contains(wish.now)) {
             Some(begun) => begun,
-            None => self.make(shared, &mut rest, (tenant, meter), wish)?,
+            None => self.make(shared, owner, window, wish)?,
         };
-        let displaced = match current {
+        let displaced = match &self.current {
             // The request arrived before the current period began.
-            Some(current) if slot.period.start < current.period.start => rest.previous.replace(slot.clone()),
-            older => {
-                self.current.store(Some(Arc::clone(&slot)));
-                older.and_then(|older| rest.previous.replace(older))
+            Some(current) if slot.period.start < current.period.start => self.previous.replace(slot.clone()),
+            _ => {
+                let older = self.current.replace(Arc::clone(&slot));
+                older.and_then(|older| self.previous.replace(older))
             }
         };
         if let Some(slot) = displaced {
@@ -148,19 +139,27 @@ impl Cell {
         Ok(slot)
     }
 
+    fn iter(&self) -> impl Iterator<Item = &Arc<Slot>> {
+        self.current.iter().chain(&self.previous).chain(&self.next)
+    }
+
+    fn places(&mut self) -> [&mut Option<Arc<Slot>>; 3] {
+        [&mut self.current, &mut self.previous, &mut self.next]
+    }
+
     fn make(
-        &self,
+        &mut self,
         shared: &Shared,
-        rest: &mut Rest,
         (tenant, meter): (&TenantId, &MeterId),
+        window: Window,
         wish: Wish<'_>,
     ) -> Result<Arc<Slot>, ChargeError> {
         let calendar = &wish.entitlement.calendar;
-        let period = calendar.period(self.window, wish.now);
+        let period = calendar.period(window, wish.now);
         let key = BucketKey {
             tenant: tenant.clone(),
             meter: meter.clone(),
-            window: self.window,
+            window,
             start: period.start,
             epoch: wish.entitlement.epoch,
         };
@@ -172,140 +171,136 @@ impl Cell {
             version: wish.rights.version,
             opened: shared.monotonic(),
         };
-        self.slot_of(shared, rest, key, terms)
+        self.slot_of(shared, key, terms)
     }
 
     fn slot_of(
-        &self,
+        &mut self,
         shared: &Shared,
-        rest: &mut Rest,
         key: BucketKey,
         terms: SlotTerms,
     ) -> Result<Arc<Slot>, ChargeError> {
-        let key = SlotKey { bucket: key, incarnation: shared.world.incarnation, seq: shared.next_seq() };
+        let seq = shared.next_seq();
+        let named = SlotKey { bucket: key, incarnation: shared.world.incarnation, seq };
         // On record before anything is granted to it: the database is never ahead of the file.
-        let word = shared.record(&key, terms.period.end, terms.counted)?;
-        let bucket = match rest.buckets.iter().find(|bucket| bucket.key == key.bucket) {
+        let word = shared.record(&named, terms.period.end, terms.counted)?;
+        let bucket = match self.buckets.iter().find(|bucket| bucket.key == named.bucket) {
             Some(bucket) => Arc::clone(bucket),
             None => {
-                rest.buckets.push(Bucket::new(key.bucket.clone()));
-                Arc::clone(&rest.buckets[rest.buckets.len() - 1])
+                let bucket = Bucket::new(named.bucket);
+                self.buckets.reserve_exact(1);
+                self.buckets.push(Arc::clone(&bucket));
+                bucket
             }
         };
-        Ok(Slot::new(key, word, terms, &bucket))
+        Ok(Slot::new(seq, word, terms, &bucket))
     }
 
     /// Opens the next period's slot a while before it begins and asks for its first units, so that not all tenants of one
     /// anchor ask at the same instant. `lead` is how long before.
-    fn prepare(&self, shared: &Arc<Shared>, rest: &mut Rest, now: UnixMillis, lead: Duration) {
-        let Some(current) = self.current.load_full() else { return };
+    fn prepare(&mut self, shared: &Arc<Shared>, now: UnixMillis, lead: Duration) {
+        let Some(current) = self.current.clone() else { return };
         let from =
             UnixMillis(current.period.end.0.saturating_sub(i64::try_from(lead.as_millis()).unwrap_or(0)));
         let due = current.is_bounded() && from <= now && now < current.period.end && !shared.is_closed();
-        if !due || rest.next.is_some() || current.word.is_sealed() {
+        if !due || self.next.is_some() || current.word.is_sealed() {
             return;
         }
-        let period = current.calendar.period(self.window, current.period.end);
-        let key = BucketKey { start: period.start, ..current.key.bucket.clone() };
+        let period = current.calendar.period(current.bucket.key.window, current.period.end);
+        let key = BucketKey { start: period.start, ..current.bucket.key.clone() };
         let terms = SlotTerms {
             period,
             calendar: current.calendar.clone(),
-            limit: current.limit,
+            limit: current.limit(),
             counted: current.counted,
             version: current.version,
             opened: shared.monotonic(),
         };
-        let Ok(slot) = self.slot_of(shared, rest, key, terms) else { return };
+        let Ok(slot) = self.slot_of(shared, key, terms) else { return };
         let expected = lock(&current.refill).last;
-        rest.next = Some(Arc::clone(&slot));
+        self.next = Some(Arc::clone(&slot));
         refill::ask_ahead(shared, &slot, expected);
     }
+}
 
+impl Cell {
     /// Seals every open slot of an older version; the next charge opens new ones. Adds those to `out` that are to be
     /// recorded.
     pub fn seal(&self, shared: &Shared, below: Version, out: &mut Vec<Arc<Slot>>) {
-        let mut rest = lock(&self.rest);
-        let older = |slot: &Arc<Slot>| slot.version < below;
-        let current = self.current.load_full().filter(older);
-        if current.is_some() {
-            self.current.store(None);
+        let mut slots = lock(&self.0);
+        for place in slots.places() {
+            if let Some(older) = place.take_if(|slot| slot.version < below) {
+                retire(shared, &older);
+            }
         }
-        let given =
-            [current, rest.previous.take_if(|slot| older(slot)), rest.next.take_if(|slot| older(slot))];
-        given.iter().flatten().for_each(|slot| retire(shared, slot));
-        for bucket in &rest.buckets {
+        for bucket in &slots.buckets {
             out.extend(bucket.sealed().into_iter().filter(|slot| !slot.is_settled()));
         }
     }
 
-    /// Returns the slots of ended periods and idle ones, and forgets what is settled. Whether the cell is empty then.
-    pub fn sweep(&self, shared: &Arc<Shared>, now: UnixMillis, monotonic: Monotonic, lead: Duration) -> bool {
-        let mut rest = lock(&self.rest);
-        self.prepare(shared, &mut rest, now, lead);
+    /// Returns the slots of ended periods and idle ones, and prepares those of the next.
+    pub fn sweep(&self, shared: &Arc<Shared>, now: UnixMillis, monotonic: Monotonic, lead: Duration) {
+        let mut slots = lock(&self.0);
+        slots.prepare(shared, now, lead);
         let over = |slot: &Slot| slot.period.end + GRACE <= now || slot.word.is_sealed();
-        let ended = [rest.previous.take_if(|slot| over(slot)), rest.next.take_if(|slot| over(slot))];
+        let ended = [
+            slots.previous.take_if(|slot| over(slot)),
+            slots.next.take_if(|slot| over(slot)),
+            slots.current.take_if(|slot| over(slot) || slot.idle(monotonic) >= IDLE),
+        ];
         ended.iter().flatten().for_each(|slot| retire(shared, slot));
-        let current = self.current.load_full();
-        if let Some(slot) = current.filter(|slot| over(slot) || slot.idle(monotonic) >= IDLE) {
-            self.current.store(None);
-            retire(shared, &slot);
-        }
-        if self.current.load().is_none() {
+        if slots.current.is_none() {
             // Also a prepared one falls idle when nobody comes.
-            self.current.store(rest.next.take_if(|slot| slot.period.contains(now)));
+            slots.current = slots.next.take_if(|slot| slot.period.contains(now));
         }
-        let current = self.current.load_full();
-        let others = [rest.previous.clone(), rest.next.clone()];
-        let open = |bucket: &Arc<Bucket>| {
-            current.iter().chain(others.iter().flatten()).any(|slot| Arc::ptr_eq(&slot.bucket, bucket))
-        };
-        rest.buckets.retain(|bucket| !bucket.fold() || open(bucket));
-        rest.buckets.is_empty()
     }
 
-    fn open_slots(&self, rest: &Rest) -> impl Iterator<Item = Arc<Slot>> + use<> {
-        self.current.load_full().into_iter().chain(rest.previous.clone()).chain(rest.next.clone())
+    /// Forgets what is settled. Whether the cell is empty then.
+    pub fn fold(&self) -> bool {
+        let mut slots = lock(&self.0);
+        let mut buckets = std::mem::take(&mut slots.buckets);
+        let open = |bucket: &Arc<Bucket>| slots.iter().any(|slot| Arc::ptr_eq(&slot.bucket, bucket));
+        buckets.retain(|bucket| !bucket.fold() || open(bucket));
+        slots.buckets = buckets;
+        slots.buckets.is_empty()
     }
 
     /// Lets go of every slot.
     pub fn forget(&self) {
-        self.current.store(None);
-        let rest = std::mem::take(&mut *lock(&self.rest));
-        rest.buckets.iter().for_each(|bucket| bucket.forget());
+        let slots = std::mem::take(&mut *lock(&self.0));
+        slots.buckets.iter().for_each(|bucket| bucket.forget());
     }
 
     /// Its sealed slots that are not forgotten yet.
     pub fn sealed(&self) -> Vec<Arc<Slot>> {
-        lock(&self.rest).buckets.iter().flat_map(|bucket| bucket.sealed()).collect()
+        lock(&self.0).buckets.iter().flat_map(|bucket| bucket.sealed()).collect()
     }
 
     /// Others want units of a bucket: seals its open slot where it has any left. The bucket, and the slots whose totals
     /// are to be recorded at once; `None` where this node knows nothing of it.
     pub fn recall(&self, shared: &Shared, key: &BucketKey) -> Option<(Arc<Bucket>, Vec<Arc<Slot>>)> {
-        let mut rest = lock(&self.rest);
-        let bucket = Arc::clone(rest.buckets.iter().find(|bucket| bucket.key == *key)?);
-        let unspent = |slot: &Arc<Slot>| slot.key.bucket == *key && slot.has_rest();
-        let current = self.current.load_full().filter(unspent);
-        if current.is_some() {
-            self.current.store(None);
+        let mut slots = lock(&self.0);
+        let bucket = Arc::clone(slots.buckets.iter().find(|bucket| bucket.key == *key)?);
+        for place in slots.places() {
+            if let Some(unspent) = place.take_if(|slot| slot.bucket.key == *key && slot.has_rest()) {
+                retire(shared, &unspent);
+            }
         }
-        let given =
-            [current, rest.previous.take_if(|slot| unspent(slot)), rest.next.take_if(|slot| unspent(slot))];
-        given.iter().flatten().for_each(|slot| retire(shared, slot));
         let mut totals = bucket.sealed();
-        totals.extend(self.open_slots(&rest).filter(|slot| slot.key.bucket == *key));
+        totals.extend(slots.iter().filter(|slot| slot.bucket.key == *key).cloned());
         totals.retain(|slot| slot.concerns_database() && slot.recorded() != slot.word.totals());
         Some((bucket, totals))
     }
 
     /// What this node has not recorded yet of the bucket that starts at `key.start`.
     pub fn unrecorded(&self, key: &BucketKey) -> Unrecorded {
-        let rest = lock(&self.rest);
-        let Some(bucket) = rest.buckets.iter().find(|bucket| bucket.key == *key) else {
+        let slots = lock(&self.0);
+        let Some(bucket) = slots.buckets.iter().find(|bucket| bucket.key == *key) else {
             return Unrecorded::default();
         };
         let mut answer = Unrecorded { mark: bucket.mark(), ..Unrecorded::default() };
-        for slot in self.open_slots(&rest).filter(|slot| slot.key.bucket == *key).chain(bucket.sealed()) {
+        let open = slots.iter().filter(|slot| slot.bucket.key == *key).cloned();
+        for slot in open.chain(bucket.sealed()) {
             answer.net += i128::from(slot.word.totals().net()) - i128::from(slot.recorded().net());
             if slot.is_unsure() {
                 answer.unsure.push(slot);

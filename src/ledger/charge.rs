@@ -1,4 +1,4 @@
-//! Charges a request: the rates first, then every window of every meter, all or nothing.
+//! Charges a request: by the tab of its desk, which is made where there is none, and waits for units where they are short.
 
 use std::{
     pin::Pin,
@@ -9,23 +9,19 @@ use std::{
 use tokio::time::Sleep;
 
 use super::{
-    account::Desk,
     bucket::{Bucket, Outlook},
-    cell::Wish,
-    hold::{Entry, Line, Lines, TakenRate},
+    desk::Desk,
     refill::{self, Verdict},
-    shared::{Shared, lock},
+    shared::Shared,
     slot::Slot,
-    word::Spend,
+    tab::Tab,
+    take::{Take, Want},
 };
 use crate::{
     domain::{
-        denial::Denial,
-        period::{Window, Windows},
-        rights::{Entitlement, Rights},
+        rights::Rights,
         route::Charge,
-        time::UnixMillis,
-        units::Units,
+        time::{Monotonic, UnixMillis},
     },
     ports::{Answer, ChargeError, Hold},
 };
@@ -36,40 +32,86 @@ const ATTEMPTS: usize = 64;
 const PATIENCE: Duration = Duration::from_secs(2);
 /// A request waits once for what others give back, and no longer.
 pub(super) const RECALL: Duration = Duration::from_millis(100);
-/// Requests that may wait for that, a bucket.
-const RECALL_WAITERS: u64 = 256;
 /// Before units are asked for again that are withheld at present.
 const LATER: Duration = Duration::from_millis(50);
 /// How long the news of a change that the database already knows may take to come here: a poll and some.
 const NEWS: Duration = Duration::from_millis(300);
 
-enum Attempt {
-    Taken,
-    Refused(ChargeError),
-    Short(Vec<Want>),
-}
-
-/// What a word is short of.
-struct Want {
-    slot: Arc<Slot>,
-    need: u64,
-    /// The database has too few; others were asked to give theirs back.
-    recalling: bool,
-}
-
-/// See [`crate::ports::Ledger::charge`].
+/// See [`crate::ports::Ledger::charge`]. `at`: the monotonic clock, where it was read already.
+#[inline]
 pub(super) fn charge(
     shared: &Arc<Shared>,
     rights: &Arc<Rights>,
     charges: &[Charge],
     now: UnixMillis,
+    at: Option<Monotonic>,
 ) -> Answer<Hold, ChargeError> {
-    let mut taking = match Taking::begin(shared, rights, charges) {
-        Ok(taking) => taking,
-        Err(refused) => return Answer::Ready(Err(refused)),
+    let Some(desk) = Desk::of(shared, rights) else { return Answer::Ready(Err(ChargeError::Unavailable)) };
+    let first = desk.first();
+    match first.as_ref().filter(|tab| tab.is_for(charges) && tab.serves(shared, now)) {
+        Some(tab) => charge_by(shared, rights, tab, now, at),
+        None => charge_otherwise(shared, rights, desk, charges, now, at),
+    }
+}
+
+/// By another tab than the first, or a new one.
+#[cold]
+fn charge_otherwise(
+    shared: &Arc<Shared>,
+    rights: &Arc<Rights>,
+    desk: &Desk,
+    charges: &[Charge],
+    now: UnixMillis,
+    at: Option<Monotonic>,
+) -> Answer<Hold, ChargeError> {
+    let tab = match desk.other(charges).filter(|tab| tab.serves(shared, now)) {
+        Some(tab) => tab,
+        None => match Tab::open(shared, desk, rights, charges, now) {
+            Err(why) => return Answer::Ready(Err(why)),
+            Ok(None) => return Answer::Ready(Ok(Hold::empty())),
+            Ok(Some(tab)) => {
+                desk.keep(&tab);
+                tab
+            }
+        },
     };
-    match taking.attempt(shared, rights, now, false) {
-        Attempt::Taken => Answer::Ready(Ok(taking.finish(shared))),
+    charge_by(shared, rights, &tab, now, at)
+}
+
+#[inline]
+fn charge_by(
+    shared: &Arc<Shared>,
+    rights: &Arc<Rights>,
+    tab: &Arc<Tab>,
+    now: UnixMillis,
+    at: Option<Monotonic>,
+) -> Answer<Hold, ChargeError> {
+    if let Err(refused) = tab.take_rates(|| at.unwrap_or_else(|| shared.monotonic())) {
+        return Answer::Ready(Err(refused));
+    }
+    match tab.take(shared, false) {
+        Take::Taken => Answer::Ready(Ok(Hold::new(Arc::clone(tab) as _))),
+        unusual => go_on(shared, rights, tab, now, unusual),
+    }
+}
+
+/// With the rates taken, and the words not.
+#[cold]
+fn go_on(
+    shared: &Arc<Shared>,
+    rights: &Arc<Rights>,
+    tab: &Arc<Tab>,
+    now: UnixMillis,
+    first: Take,
+) -> Answer<Hold, ChargeError> {
+    let mut taking = Taking { tab: Arc::clone(tab), done: false };
+    let attempt = match first {
+        Take::Refused(why) => Attempt::Refused(why),
+        Take::Short(short) => Attempt::Short(short),
+        Take::Taken | Take::Again | Take::Moved => taking.attempt(shared, rights, now, false),
+    };
+    match attempt {
+        Attempt::Taken => Answer::Ready(Ok(taking.finish())),
         Attempt::Refused(why) => Answer::Ready(Err(why)),
         Attempt::Short(short) => {
             Answer::Pending(Box::pin(wait(Arc::clone(shared), Arc::clone(rights), taking, now, short)))
@@ -77,169 +119,53 @@ pub(super) fn charge(
     }
 }
 
+enum Attempt {
+    Taken,
+    Refused(ChargeError),
+    Short(Vec<Want>),
+}
+
 /// A charge under way: its rates are taken, and given back if it does not come to an end.
-struct Taking(Lines);
+struct Taking {
+    tab: Arc<Tab>,
+    done: bool,
+}
 
 impl Drop for Taking {
     fn drop(&mut self) {
-        self.0.release_rates();
+        if !self.done {
+            self.tab.give_rates_back(usize::MAX);
+        }
     }
-}
-
-fn entitlement(rights: &Rights) -> Result<&Entitlement, ChargeError> {
-    rights.entitlement.as_ref().ok_or_else(|| Denial::SubscriptionInactive.into())
 }
 
 impl Taking {
-    fn begin(shared: &Shared, rights: &Rights, charges: &[Charge]) -> Result<Self, ChargeError> {
-        let entitlement = entitlement(rights)?;
-        let desk = Desk::of(shared, rights).ok_or(ChargeError::Unavailable)?;
-        let mut taking = Self(Lines::default());
-        let mut monotonic = None;
-        for charge in charges {
-            let meter = desk.meter(shared, rights, charge.meter).ok_or(ChargeError::Outdated)?;
-            let terms = entitlement.terms(charge.meter);
-            if terms.quota.is_none() {
-                return Err(Denial::MeterNotInPlan { meter: meter.meter.clone() }.into());
-            }
-            let rate = terms
-                .rate
-                .map(|plan| TakenRate { plan, share: plan.shared_by(shared.world.freshness.live_nodes()) });
-            if let Some(rate) = &rate {
-                let now = *monotonic.get_or_insert_with(|| shared.monotonic());
-                meter.rate.take(&rate.share, charge.units, now).map_err(|retry_after| {
-                    Denial::RateLimited { meter: meter.meter.clone(), rate: rate.plan, retry_after }
-                })?;
-            }
-            taking.0.push(Line {
-                ix: charge.meter,
-                meter: Arc::clone(meter),
-                units: charge.units,
-                rate,
-                slots: [const { None }; 4],
-            });
-        }
-        Ok(taking)
-    }
-
-    fn finish(mut self, shared: &Arc<Shared>) -> Hold {
-        Hold::new(Entry::new(shared, std::mem::take(&mut self.0)))
+    fn finish(mut self) -> Hold {
+        self.done = true;
+        Hold::new(Arc::clone(&self.tab) as _)
     }
 
     /// `waited`: the request has waited for others to give back units, and does not again.
     fn attempt(&mut self, shared: &Arc<Shared>, rights: &Rights, now: UnixMillis, waited: bool) -> Attempt {
         for _ in 0..ATTEMPTS {
-            match self.look(shared, rights, now, waited) {
-                Ok(Look::Fits) => {}
-                Ok(Look::Moved) => continue,
-                Ok(Look::Short(short)) => return Attempt::Short(short),
-                Err(why) => return Attempt::Refused(why),
-            }
-            if self.0.take(shared) {
-                return Attempt::Taken;
+            match self.tab.take(shared, waited) {
+                Take::Taken => return Attempt::Taken,
+                Take::Again => {}
+                Take::Refused(why) => return Attempt::Refused(why),
+                Take::Short(short) => return Attempt::Short(short),
+                Take::Moved => {
+                    let Some(desk) = Desk::of(shared, rights) else { break };
+                    match self.tab.again(shared, desk, rights, now) {
+                        Ok(tab) => {
+                            desk.keep(&tab);
+                            self.tab = tab;
+                        }
+                        Err(why) => return Attempt::Refused(why),
+                    }
+                }
             }
         }
         Attempt::Refused(ChargeError::Unavailable)
-    }
-
-    /// Finds every word and asks whether it would do, before any is charged.
-    fn look(
-        &mut self,
-        shared: &Shared,
-        rights: &Rights,
-        now: UnixMillis,
-        waited: bool,
-    ) -> Result<Look, ChargeError> {
-        let entitlement = entitlement(rights)?;
-        let mut short = Vec::new();
-        for window in Window::ALL {
-            for line in self.0.iter_mut() {
-                let place = &mut line.slots[window as usize];
-                *place = None;
-                let Some(quota) = entitlement.terms(line.ix).quota.filter(|quota| quota.counts(window))
-                else {
-                    continue;
-                };
-                let counted = match window {
-                    Window::Month => Windows::of(|window| quota.counts(window)),
-                    Window::Hour | Window::Day | Window::Week => Windows::default(),
-                };
-                let wish = Wish { rights, entitlement, limit: quota.hard_limit(window), counted, now };
-                let owner = (&line.meter.tenant, &line.meter.meter);
-                let slot = line.meter.cell(window).slot(shared, owner, wish)?;
-                match slot.word.peek(line.units.get(), slot.is_bounded()) {
-                    Spend::Taken { .. } => {}
-                    Spend::Sealed => return Ok(Look::Moved),
-                    Spend::Full => {
-                        // It has counted as far as it can: the next one goes on. A new one that is full at once has been
-                        // asked for more than any can count.
-                        if slot.word.totals().used == 0 || !slot.word.seal() {
-                            return Err(ChargeError::Unavailable);
-                        }
-                        return Ok(Look::Moved);
-                    }
-                    Spend::Short { need } => {
-                        let recalling = ask_or_refuse(shared, &slot, line.units, need, waited)?;
-                        short.push(Want { slot: Arc::clone(&slot), need, recalling });
-                    }
-                }
-                *place = Some(slot);
-            }
-        }
-        Ok(if short.is_empty() { Look::Fits } else { Look::Short(short) })
-    }
-}
-
-enum Look {
-    Fits,
-    Moved,
-    Short(Vec<Want>),
-}
-
-/// Refuses where it is of no use to ask the database for more units. Otherwise whether it was asked, and others are giving
-/// theirs back.
-fn ask_or_refuse(
-    shared: &Shared,
-    slot: &Slot,
-    units: Units,
-    need: u64,
-    waited: bool,
-) -> Result<bool, ChargeError> {
-    let Some(limit) = slot.limit else { return Ok(false) };
-    if units > limit {
-        return Err(exhausted(slot, limit, None).into());
-    }
-    let now = shared.monotonic();
-    let Some(terms) = slot.terms() else { return Ok(false) };
-    match slot.bucket.outlook(terms, need, now) {
-        Outlook::Recalling if !waited && slot.bucket.waiting.load(Ordering::Relaxed) < RECALL_WAITERS => {
-            return Ok(true);
-        }
-        known @ (Outlook::Recalling | Outlook::Exhausted { .. }) => {
-            if slot.bucket.watch() {
-                lock(&shared.watched).push(Arc::clone(&slot.bucket));
-            }
-            let left = if let Outlook::Exhausted { left } = known { left } else { None };
-            return Err(exhausted(slot, limit, left).into());
-        }
-        Outlook::Unknown => {}
-    }
-    if shared.outage.is_on(now) || shared.is_adrift(now) {
-        return Err(ChargeError::Unavailable);
-    }
-    Ok(false)
-}
-
-/// `left`: what the database has left, where nobody holds any: then all others count as used, recorded or not.
-fn exhausted(slot: &Slot, limit: Units, left: Option<u64>) -> Denial {
-    let counted = left.map_or(0, |left| limit.get().saturating_sub(left));
-
-    Denial::QuotaExhausted {
-        meter: slot.key.bucket.meter.clone(),
-        window: slot.key.bucket.window,
-        limit,
-        used: Units::saturating(slot.used().max(counted)),
-        period: slot.period,
     }
 }
 
@@ -262,7 +188,7 @@ async fn wait(
         }
     };
     match tokio::time::timeout(PATIENCE, charge).await {
-        Ok(Ok(())) => Ok(taking.finish(&shared)),
+        Ok(Ok(())) => Ok(taking.finish()),
         Ok(Err(why)) => Err(why),
         Err(_) => Err(ChargeError::Unavailable),
     }

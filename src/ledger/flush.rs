@@ -65,13 +65,13 @@ struct Shipment<'a> {
 impl<'a> Shipment<'a> {
     fn load(shared: &'a Shared, mut slots: Vec<Arc<Slot>>) -> Self {
         // One order for all statements, so that two of them cannot wait for each other's rows.
-        let order = |slot: &Arc<Slot>| (slot.key.bucket.clone(), slot.key.seq);
+        let order = |slot: &Arc<Slot>| (slot.bucket.key.clone(), slot.seq);
         slots.sort_by_cached_key(order);
         slots.dedup_by(|a, b| Arc::ptr_eq(a, b));
         let at = shared.world.clock.now();
         let report = |slot: &Arc<Slot>| {
             slot.clean();
-            slot.report(at)
+            slot.report(shared.world.incarnation, at)
         };
         let reports = slots.iter().map(report).collect();
         Self { shared, slots, reports, recorded: false }

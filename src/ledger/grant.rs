@@ -49,11 +49,14 @@ impl Job {
         let sealed = self.slot.bucket.sealed();
         let freed = self.slot.bucket.freed();
         let look = self.slot.bucket.mark();
-        let totals = SlotTotals { sealed: false, ..self.slot.report(shared.world.clock.now()) };
+        let totals = SlotTotals {
+            sealed: false,
+            ..self.slot.report(shared.world.incarnation, shared.world.clock.now())
+        };
         let begun = self.slot.bucket.mark();
         let own = totals.used.saturating_sub(totals.refunded);
         let own = sealed.iter().fold(own, |sum, slot| sum.saturating_add(slot.recorded().net()));
-        let limit = self.slot.limit.unwrap_or_default();
+        let limit = self.slot.limit().unwrap_or_default();
         let mut refill = lock(&self.slot.refill);
         let now = shared.monotonic();
         let (since, before) = refill.rate_from;
@@ -125,7 +128,7 @@ impl Job {
             // By this node: the answer came after the return, and nothing of it is opened.
             return Verdict::Again;
         }
-        tracing::warn!(slot = ?self.slot.key, "the database has sealed this slot: a new one is opened");
+        tracing::warn!(bucket = ?self.slot.bucket.key, seq = self.slot.seq, "the database has sealed this slot: a new one is opened");
         self.shared.soil(&self.slot);
         Verdict::Unavailable
     }

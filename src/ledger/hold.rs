@@ -1,46 +1,23 @@
-//! What one request has taken: the words it came from, so that what is given back goes to those and no others.
+//! What one request has taken: its tab, so that what is given back goes to the words it came from and no others.
 
-use std::sync::Arc;
+use std::time::Duration;
 
-use super::{account::MeterAccount, metrics::Kind, refill, shared::Shared, slot::Slot, word::Spend};
+use super::{
+    metrics::Kind,
+    slot::Slot,
+    tab::{Line, Tab},
+};
 use crate::{
-    domain::{period::Window, plan::MeterIx, rate::Rate, route::Charge, time::UnixMillis, units::Units},
-    ports::{HoldEntry, Standing},
+    domain::{
+        route::Charge,
+        time::{Monotonic, UnixMillis},
+        units::Units,
+    },
+    ports::{HoldEntry, Ready, Standing},
 };
 
-/// A rate that units were taken from.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct TakenRate {
-    /// As the plan has it.
-    pub plan: Rate,
-    /// This node's share of it, by which the units were taken.
-    pub share: Rate,
-}
-
-/// One charged meter.
-#[derive(Debug)]
-pub(super) struct Line {
-    pub ix: MeterIx,
-    pub meter: Arc<MeterAccount>,
-    pub units: Units,
-    pub rate: Option<TakenRate>,
-    /// By [`Window`].
-    pub slots: [Option<Arc<Slot>>; 4],
-}
-
-impl Line {
-    /// Gives `units` back to the rate and to every word.
-    fn give_back(&self, units: Units) {
-        if let Some(rate) = &self.rate {
-            self.meter.rate.give_back(&rate.share, units);
-        }
-        for slot in self.slots.iter().flatten() {
-            give_back(slot, units.get());
-        }
-    }
-}
-
-fn give_back(slot: &Slot, units: u64) {
+/// Gives back what was charged to a slot.
+pub(super) fn give_back(slot: &Slot, units: u64) {
     slot.word.refund(units);
     if slot.word.is_sealed() {
         // The open slot of the bucket cannot spend these: the database gets them back and can grant them again.
@@ -48,155 +25,77 @@ fn give_back(slot: &Slot, units: u64) {
     }
 }
 
-/// All meters of one charge. Most charges have one or two: these need no memory of their own.
-#[derive(Debug, Default)]
-pub(super) struct Lines {
-    first: [Option<Line>; 2],
-    more: Vec<Line>,
-}
-
-impl Lines {
-    pub fn push(&mut self, line: Line) {
-        match self.first.iter_mut().find(|place| place.is_none()) {
-            Some(place) => *place = Some(line),
-            None => self.more.push(line),
-        }
-    }
-
-    pub fn iter(&self) -> impl Iterator<Item = &Line> {
-        self.first.iter().flatten().chain(&self.more)
-    }
-
-    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Line> {
-        self.first.iter_mut().flatten().chain(&mut self.more)
-    }
-
-    /// Gives the rates back what was taken from them.
-    pub fn release_rates(&mut self) {
-        for line in self.iter_mut() {
-            if let Some(rate) = line.rate.take() {
-                line.meter.rate.give_back(&rate.share, line.units);
-            }
-        }
-    }
-
-    /// Takes the units of every line from every word, the shortest windows first; all or nothing.
-    pub fn take(&self, shared: &Arc<Shared>) -> bool {
-        for (place, window) in Window::ALL.into_iter().enumerate() {
-            for (nth, line) in self.iter().enumerate() {
-                let Some(slot) = &line.slots[window as usize] else { continue };
-                match slot.word.spend(line.units.get(), slot.is_bounded()) {
-                    Spend::Taken { left } => {
-                        if refill::is_low(&slot.low_water, left) {
-                            refill::prefetch(shared, slot);
-                        }
-                    }
-                    Spend::Short { .. } | Spend::Sealed | Spend::Full => {
-                        self.untake(shared, place, nth);
-                        return false;
-                    }
-                }
-            }
-        }
-        true
-    }
-
-    /// Gives back what [`Lines::take`] had taken before it failed at a window and line.
-    fn untake(&self, shared: &Shared, place: usize, nth: usize) {
-        for (earlier, window) in Window::ALL.into_iter().enumerate().take(place + 1) {
-            let lines = if earlier < place { usize::MAX } else { nth };
-            for slot in self.iter().take(lines).filter_map(|line| {
-                line.slots[window as usize].as_ref().inspect(|slot| give_back(slot, line.units.get()))
-            }) {
-                shared.soil(slot);
-            }
-        }
-    }
-}
-
-/// The ledger's side of a [`crate::ports::Hold`]: one allocation per metered request.
-pub(super) struct Entry {
-    shared: Arc<Shared>,
-    lines: Lines,
-}
-
-impl Entry {
-    /// Takes charge of units that were taken.
-    pub fn new(shared: &Arc<Shared>, lines: Lines) -> Box<Self> {
-        for line in lines.iter() {
-            line.meter.units.add(Kind::Admitted, line.units.get());
-            for slot in line.slots.iter().flatten() {
-                shared.soil(slot);
-            }
-        }
-        Box::new(Self { shared: Arc::clone(shared), lines })
-    }
-
-    fn give_back(&self, line: &Line, units: Units) {
+impl Tab {
+    fn return_units(&self, number: usize, line: &Line, units: Units) {
         if units == Units::ZERO {
             return;
         }
-        line.give_back(units);
-        line.meter.units.add(Kind::Refunded, units.get());
-        self.soil(line);
-    }
-
-    fn overrun(&self, line: &Line, units: Units) {
-        for slot in line.slots.iter().flatten() {
-            slot.word.overrun(units.get());
+        if let Some(rate) = &line.rate {
+            line.meter.rate.give_back(&self.share(rate), units);
         }
-        line.meter.units.add(Kind::Overrun, units.get());
-        self.soil(line);
+        for stake in self.stakes_of(number) {
+            give_back(&stake.slot, units.get());
+        }
+        line.counts.add(Kind::Refunded, units.get());
+        self.soil(number);
     }
 
-    fn soil(&self, line: &Line) {
-        for slot in line.slots.iter().flatten() {
-            self.shared.soil(slot);
+    fn overrun(&self, number: usize, line: &Line, units: Units) {
+        for stake in self.stakes_of(number) {
+            stake.slot.word.overrun(units.get());
+        }
+        line.counts.add(Kind::Overrun, units.get());
+        self.soil(number);
+    }
+
+    fn soil(&self, number: usize) {
+        // With the ledger gone nobody is left to record it; the word in the file has it.
+        let Some(shared) = self.home.ledger() else { return };
+        for stake in self.stakes_of(number) {
+            shared.soil(&stake.slot);
         }
     }
 }
 
-impl HoldEntry for Entry {
-    fn keep(self: Box<Self>) {}
-
-    fn refund(self: Box<Self>) {
-        for line in self.lines.iter() {
-            self.give_back(line, line.units);
+impl HoldEntry for Tab {
+    fn refund(&self) {
+        for (number, line) in self.lines.iter().enumerate() {
+            self.return_units(number, line, line.units);
         }
     }
 
-    fn settle(self: Box<Self>, actual: &[Charge]) {
-        for line in self.lines.iter() {
+    fn settle(&self, actual: &[Charge]) {
+        for (number, line) in self.lines.iter().enumerate() {
             let mut named = actual.iter().filter(|charge| charge.meter == line.ix).peekable();
             if named.peek().is_none() {
                 continue;
             }
             let cost = named.fold(Units::ZERO, |sum, charge| sum.saturating_add(charge.units));
             if cost < line.units {
-                self.give_back(line, line.units.saturating_sub(cost));
+                self.return_units(number, line, line.units.saturating_sub(cost));
             } else if cost > line.units {
-                self.overrun(line, cost.saturating_sub(line.units));
+                self.overrun(number, line, cost.saturating_sub(line.units));
             }
         }
     }
 
-    fn standings(&self, now: UnixMillis, show: &mut dyn FnMut(Standing<'_>)) {
-        for line in self.lines.iter() {
+    fn standings(&self, now: UnixMillis, at: Option<Monotonic>, show: &mut dyn FnMut(Standing<'_>)) {
+        for (number, line) in self.lines.iter().enumerate() {
             let meter = line.meter.meter.as_str();
-            for window in Window::ALL.into_iter().rev() {
-                let Some(slot) = &line.slots[window as usize] else { continue };
-                let Some(quota) = slot.limit else { continue };
+            for stake in self.stakes_of(number) {
+                let Some(quota) = stake.slot.limit() else { continue };
                 show(Standing {
                     meter,
-                    window: Some(window),
+                    window: Some(stake.slot.bucket.key.window),
                     quota,
-                    seconds: slot.period.seconds().max(1),
-                    remaining: quota.saturating_sub(Units::saturating(slot.used())),
-                    resets_in: now.seconds_until(slot.period.end),
+                    seconds: stake.slot.period.seconds().max(1),
+                    remaining: quota.saturating_sub(Units::saturating(stake.slot.used())),
+                    resets_in: now.seconds_until(stake.slot.period.end),
                 });
             }
             if let Some(rate) = &line.rate {
-                let (remaining, whole) = line.meter.rate.left(&rate.share, self.shared.monotonic());
+                let at = at.unwrap_or_else(|| self.home.monotonic());
+                let (remaining, whole) = line.meter.rate.left(&rate.pace, at);
                 show(Standing {
                     meter,
                     window: None,
@@ -208,8 +107,12 @@ impl HoldEntry for Entry {
             }
         }
     }
+
+    fn ready(&self) -> Option<&Ready> {
+        Some(&self.ready)
+    }
 }
 
-fn ceil_seconds(duration: std::time::Duration) -> u64 {
+fn ceil_seconds(duration: Duration) -> u64 {
     duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
 }

@@ -3,19 +3,52 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc, PoisonError, RwLock,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        Arc, Mutex, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
     },
 };
 
+use super::shared::lock;
 use crate::domain::id::MeterId;
 
-const LANES: usize = 8;
+/// All threads that ever charge, on any machine that is not extraordinary.
+const LANES: usize = 64;
+/// The last lane is for all threads that found no other free.
+const SHARED: usize = LANES - 1;
 
-static NEXT_LANE: AtomicUsize = AtomicUsize::new(0);
+/// Lanes that no thread has.
+struct Free {
+    returned: Vec<usize>,
+    unused: usize,
+}
+
+static FREE: Mutex<Free> = Mutex::new(Free { returned: Vec::new(), unused: 0 });
+
+/// A thread's own lane, the same in all counters, for as long as the thread runs. So nobody else writes there, and a count
+/// is no more than a load and a store.
+struct Own(usize);
+
+impl Own {
+    fn take() -> Self {
+        let mut free = lock(&FREE);
+        Self(free.returned.pop().unwrap_or_else(|| {
+            let lane = free.unused.min(SHARED);
+            free.unused = lane + 1;
+            lane
+        }))
+    }
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        if self.0 < SHARED {
+            lock(&FREE).returned.push(self.0);
+        }
+    }
+}
 
 thread_local! {
-    static LANE: usize = NEXT_LANE.fetch_add(1, Ordering::Relaxed) % LANES;
+    static LANE: Own = Own::take();
 }
 
 /// What a unit was counted as.
@@ -31,13 +64,25 @@ pub(super) enum Kind {
 struct Lane([AtomicU64; 3]);
 
 /// One meter's counters.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct MeterUnits([Lane; LANES]);
+
+impl Default for MeterUnits {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| Lane::default()))
+    }
+}
 
 impl MeterUnits {
     pub fn add(&self, kind: Kind, units: u64) {
-        let lane = LANE.try_with(|lane| *lane).unwrap_or(0);
-        self.0[lane].0[kind as usize].fetch_add(units, Ordering::Relaxed);
+        // A thread that is about to end has none any more.
+        let lane = LANE.try_with(|lane| lane.0).unwrap_or(SHARED);
+        let count = &self.0[lane].0[kind as usize];
+        if lane < SHARED {
+            count.store(count.load(Ordering::Relaxed).wrapping_add(units), Ordering::Relaxed);
+        } else {
+            count.fetch_add(units, Ordering::Relaxed);
+        }
     }
 
     fn sum(&self, kind: Kind) -> u64 {
@@ -109,5 +154,38 @@ impl LedgerMetrics {
         }
         let mut meters = self.meters.write().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(meters.entry(meter.clone()).or_default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_threads_than_lanes_are_all_counted() {
+        let units = MeterUnits::default();
+        let together = std::sync::Barrier::new(LANES + 20);
+        std::thread::scope(|scope| {
+            for _ in 0..LANES + 20 {
+                scope.spawn(|| {
+                    units.add(Kind::Admitted, 1);
+                    // All of them have a lane now, or share the last.
+                    together.wait();
+                    (0..1000).for_each(|_| units.add(Kind::Admitted, 1));
+                });
+            }
+        });
+        assert_eq!(units.sum(Kind::Admitted), 1001 * (LANES as u64 + 20));
+    }
+
+    #[test]
+    fn the_lanes_of_threads_that_have_ended_are_used_again() {
+        let units = MeterUnits::default();
+        for _ in 0..3 * LANES {
+            std::thread::scope(|scope| {
+                scope.spawn(|| units.add(Kind::Refunded, 2));
+            });
+        }
+        assert_eq!(units.sum(Kind::Refunded), 6 * LANES as u64);
     }
 }

@@ -5,6 +5,12 @@
 //! and given back. A charge that fits takes one compare-and-swap per window and no lock. One that does not fit waits for
 //! a grant; when the database has none left, it is refused, and for a while those after it from memory.
 //!
+//! What a charge touches is looked up once and remembered as a *tab* at the *desk* of the tenant's compiled rights: the
+//! rates and the open words. Threads that have rights of their own have desks of their own, so that they write to nothing
+//! that another thread writes, save the words and the rates of the tenant they both charge. A hold is its tab once more.
+//! Sealing a word makes an end of the tabs on it: the charge after it finds that out by the word itself, and the sweep
+//! clears the desks, so that a sealed word is let go of however long rights are remembered.
+//!
 //! Totals are recorded every second, never differences, so that a repetition is harmless. When a tenant's rights change,
 //! when a period ends and when the node stops, the word is *sealed*: nothing more can be charged to it, and the database
 //! computes what comes back. The next charge opens a new word under a new number. Refunds always go to the word that was
@@ -17,6 +23,7 @@ mod atomic {
 mod bucket;
 mod cell;
 mod charge;
+mod desk;
 pub mod file;
 mod flush;
 mod grant;
@@ -28,6 +35,8 @@ mod recover;
 mod refill;
 mod shared;
 mod slot;
+mod tab;
+mod take;
 #[cfg(test)]
 mod tests;
 mod usage;
@@ -43,7 +52,7 @@ use crate::{
         id::TenantId,
         rights::Rights,
         route::Charge,
-        time::{UnixMillis, Version},
+        time::{Monotonic, UnixMillis, Version},
     },
     ports::{Answer, BoxFuture, ChargeError, Hold, Ledger, MeterUsage, StoreError, Wanted},
 };
@@ -145,7 +154,17 @@ impl EscrowLedger {
 
 impl Ledger for EscrowLedger {
     fn charge(&self, rights: &Arc<Rights>, charges: &[Charge], now: UnixMillis) -> Answer<Hold, ChargeError> {
-        charge::charge(&self.0, rights, charges, now)
+        charge::charge(&self.0, rights, charges, now, None)
+    }
+
+    fn charge_at(
+        &self,
+        rights: &Arc<Rights>,
+        charges: &[Charge],
+        now: UnixMillis,
+        at: Monotonic,
+    ) -> Answer<Hold, ChargeError> {
+        charge::charge(&self.0, rights, charges, now, Some(at))
     }
 
     fn usage(&self, rights: &Arc<Rights>, now: UnixMillis) -> BoxFuture<Result<Vec<MeterUsage>, StoreError>> {

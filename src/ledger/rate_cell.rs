@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::domain::{
-    rate::{Rate, RateStep},
+    rate::{Pace, Rate, RateStep},
     time::Monotonic,
     units::Units,
 };
@@ -16,14 +16,11 @@ use crate::domain::{
 pub(super) struct RateCell(AtomicU64);
 
 impl RateCell {
-    /// Lets `units` pass, or says when they would (`None`: never).
-    pub fn take(&self, rate: &Rate, units: Units, now: Monotonic) -> Result<(), Option<Duration>> {
-        if units == Units::ZERO {
-            return Ok(());
-        }
+    /// Lets what the pace is of pass, or says when it would (`None`: never).
+    pub fn take(&self, pace: &Pace, now: Monotonic) -> Result<(), Option<Duration>> {
         let mut arrival = self.0.load(Ordering::Relaxed);
         loop {
-            match rate.step(Monotonic(arrival), now, units) {
+            match pace.step(Monotonic(arrival), now) {
                 RateStep::Refused(after) => return Err(after),
                 RateStep::Allowed(next) => {
                     match self.0.compare_exchange_weak(arrival, next.0, Ordering::Relaxed, Ordering::Relaxed)
@@ -44,8 +41,8 @@ impl RateCell {
     }
 
     /// Units that would pass at once, and the time until the whole burst would.
-    pub fn left(&self, rate: &Rate, now: Monotonic) -> (Units, Duration) {
-        rate.left(Monotonic(self.0.load(Ordering::Relaxed)), now)
+    pub fn left(&self, pace: &Pace, now: Monotonic) -> (Units, Duration) {
+        pace.left(Monotonic(self.0.load(Ordering::Relaxed)), now)
     }
 
     /// Whether the cell says no more than a new one would.
@@ -62,14 +59,14 @@ mod tests {
     fn passes_a_burst_and_takes_it_back() {
         let rate = Rate { limit: Units::ONE, per: Duration::from_secs(1), burst: Units::saturating(3) };
         let (cell, now) = (RateCell::default(), Monotonic(1_000_000_000_000));
+        let take = |units| cell.take(&rate.pace(Units::saturating(units)), now);
         assert!(cell.is_idle(now));
-        assert_eq!(cell.take(&rate, Units::saturating(3), now), Ok(()));
+        assert_eq!(take(3), Ok(()));
         assert!(!cell.is_idle(now));
-        assert_eq!(cell.take(&rate, Units::ONE, now), Err(Some(Duration::from_secs(1))));
-        assert_eq!(cell.take(&rate, Units::ZERO, now), Ok(()));
-        assert_eq!(cell.take(&rate, Units::saturating(4), now), Err(None));
+        assert_eq!(take(1), Err(Some(Duration::from_secs(1))));
+        assert_eq!(take(4), Err(None));
         cell.give_back(&rate, Units::saturating(2));
-        assert_eq!(cell.left(&rate, now), (Units::saturating(2), Duration::from_secs(1)));
-        assert_eq!(cell.take(&rate, Units::saturating(2), now), Ok(()));
+        assert_eq!(cell.left(&rate.pace(Units::ONE), now), (Units::saturating(2), Duration::from_secs(1)));
+        assert_eq!(take(2), Ok(()));
     }
 }

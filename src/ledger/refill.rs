@@ -47,7 +47,8 @@ pub(super) struct Refill {
     pub need: u64,
     /// What all who wait want together.
     pub wanted: u64,
-    waiters: Vec<oneshot::Sender<Verdict>>,
+    /// Mostly nobody: then they take no room.
+    waiters: Option<Box<Waiters>>,
     /// When units were last asked for, and how many were used by then.
     pub rate_from: (Monotonic, u64),
     /// The size of the last grant.
@@ -56,6 +57,10 @@ pub(super) struct Refill {
     pub expected: u64,
 }
 
+/// Those who wait for units of one slot.
+#[derive(Debug, Default)]
+struct Waiters(Vec<oneshot::Sender<Verdict>>);
+
 impl Refill {
     pub fn since(now: Monotonic) -> Self {
         Self {
@@ -63,7 +68,7 @@ impl Refill {
             believed: 0,
             need: u64::MAX,
             wanted: 0,
-            waiters: Vec::new(),
+            waiters: None,
             rate_from: (now, 0),
             last: 0,
             expected: 0,
@@ -75,7 +80,7 @@ impl Refill {
         self.in_flight = false;
         self.need = u64::MAX;
         self.wanted = 0;
-        std::mem::take(&mut self.waiters)
+        self.waiters.take().map(|waiters| waiters.0).unwrap_or_default()
     }
 }
 
@@ -95,10 +100,11 @@ pub(super) fn join(shared: &Arc<Shared>, slot: &Arc<Slot>, need: u64) -> Option<
     let (tell, hear) = oneshot::channel();
     let start = {
         let mut refill = lock(&slot.refill);
-        if refill.waiters.len() >= WAITERS {
+        let waiters = refill.waiters.get_or_insert_default();
+        if waiters.0.len() >= WAITERS {
             return None;
         }
-        refill.waiters.push(tell);
+        waiters.0.push(tell);
         refill.need = refill.need.min(need);
         refill.wanted = refill.wanted.saturating_add(need);
         !std::mem::replace(&mut refill.in_flight, true)

@@ -1,8 +1,9 @@
 //! What every part of the ledger reaches: the world outside, the queues, and the numbering of slots.
 
 use std::{
+    fmt,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -50,8 +51,33 @@ pub struct LedgerParts {
     pub tracker: TaskTracker,
 }
 
+/// What a hold needs of the ledger, however long it is held. It does not keep the ledger: the file is let go of with the last
+/// handle of it, whatever tabs are remembered with rights.
+pub(super) struct Home {
+    ledger: Weak<Shared>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Home {
+    /// The ledger, if it is still there.
+    pub fn ledger(&self) -> Option<Arc<Shared>> {
+        self.ledger.upgrade()
+    }
+
+    pub fn monotonic(&self) -> Monotonic {
+        self.clock.monotonic()
+    }
+}
+
+impl fmt::Debug for Home {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Home")
+    }
+}
+
 pub(super) struct Shared {
     pub world: LedgerParts,
+    pub home: Arc<Home>,
     pub accounts: Accounts,
     pub dirty: DirtyQueue,
     pub grants: GrantQueue,
@@ -72,7 +98,8 @@ pub(super) struct Shared {
 
 impl Shared {
     pub fn new(world: LedgerParts) -> Arc<Self> {
-        Arc::new(Self {
+        Arc::new_cyclic(|ledger| Self {
+            home: Arc::new(Home { ledger: Weak::clone(ledger), clock: Arc::clone(&world.clock) }),
             world,
             accounts: Accounts::default(),
             dirty: DirtyQueue::default(),
@@ -130,7 +157,8 @@ impl Shared {
 }
 
 impl Drop for Shared {
-    /// Buckets and their sealed slots hold each other; the file stays locked as long as any of them is left.
+    /// Buckets and their sealed slots hold each other, and rights may outlive the ledger with their desks and tabs; the
+    /// file stays locked as long as any slot is left.
     fn drop(&mut self) {
         self.accounts.all().iter().for_each(|account| account.forget());
     }

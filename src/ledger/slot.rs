@@ -18,18 +18,19 @@ use crate::{
         time::{Monotonic, UnixMillis, Version},
         units::Units,
     },
-    ports::{SlotKey, SlotTotals},
+    ports::{Incarnation, SlotKey, SlotTotals},
 };
 
 /// One word with its name, its limit, and what became of its totals.
 #[derive(Debug)]
 pub(super) struct Slot {
-    pub key: SlotKey,
+    /// The word's number on this incarnation.
+    pub seq: u64,
     pub period: Period,
     /// Tells the period after it.
     pub calendar: BillingCalendar,
-    /// The hard limit; `None`: only counted.
-    pub limit: Option<Units>,
+    /// [`UNLIMITED`]: only counted.
+    limit: u64,
     /// Of a month: the windows in which the meter is counted.
     pub counted: Windows,
     /// The version of the tenant's facts from which the limit was compiled.
@@ -50,6 +51,9 @@ pub(super) struct Slot {
     seen_at: AtomicU64,
 }
 
+/// No number of units.
+const UNLIMITED: u64 = u64::MAX;
+
 #[derive(Debug, Default)]
 struct Acked {
     used: AtomicU64,
@@ -69,12 +73,12 @@ pub(super) struct SlotTerms {
 }
 
 impl Slot {
-    pub fn new(key: SlotKey, word: Record, terms: SlotTerms, bucket: &Arc<Bucket>) -> Arc<Self> {
+    pub fn new(seq: u64, word: Record, terms: SlotTerms, bucket: &Arc<Bucket>) -> Arc<Self> {
         Arc::new(Self {
-            key,
+            seq,
             period: terms.period,
             calendar: terms.calendar,
-            limit: terms.limit,
+            limit: terms.limit.map_or(UNLIMITED, Units::get),
             counted: terms.counted,
             version: terms.version,
             word,
@@ -91,14 +95,19 @@ impl Slot {
         })
     }
 
+    /// The hard limit; `None`: only counted.
+    pub fn limit(&self) -> Option<Units> {
+        self.is_bounded().then_some(Units::saturating(self.limit))
+    }
+
     /// Whether charges to it need grants.
     pub fn is_bounded(&self) -> bool {
-        self.limit.is_some()
+        self.limit != UNLIMITED
     }
 
     /// The terms under which it asks for units; `None`: it needs none.
     pub fn terms(&self) -> Option<Terms> {
-        self.limit.map(|limit| Terms { version: self.version, limit })
+        self.limit().map(|limit| Terms { version: self.version, limit })
     }
 
     /// Notes that a request for units has ended without an answer, or that an answer says what was granted in all.
@@ -115,7 +124,7 @@ impl Slot {
 
     /// Units used of the bucket, this slot to the unit.
     pub fn used(&self) -> u64 {
-        self.bucket.beside().saturating_add(self.word.totals().net())
+        self.bucket.used(self)
     }
 
     /// Notes that units will be asked for. Whether they may be: not for a sealed slot.
@@ -147,11 +156,11 @@ impl Slot {
     }
 
     /// The totals to be recorded now. Each call is answered by one of [`Slot::acknowledge`].
-    pub fn report(&self, at: UnixMillis) -> SlotTotals {
+    pub fn report(&self, incarnation: Incarnation, at: UnixMillis) -> SlotTotals {
         self.bucket.begin();
         let totals = self.word.totals();
         SlotTotals {
-            slot: self.key.clone(),
+            slot: SlotKey { bucket: self.bucket.key.clone(), incarnation, seq: self.seq },
             end: self.period.end,
             granted: self.word.granted(),
             used: totals.used,

@@ -96,7 +96,8 @@ fn own(shared: &Shared, keys: &[BucketKey]) -> Vec<Unrecorded> {
     keys.iter()
         .map(|key| {
             let meter = account.as_ref().and_then(|account| account.known(&key.meter));
-            meter.map(|meter| meter.cell(key.window).unrecorded(key)).unwrap_or_default()
+            let cell = meter.as_ref().and_then(|meter| meter.cell(key.window));
+            cell.map(|cell| cell.unrecorded(key)).unwrap_or_default()
         })
         .collect()
 }

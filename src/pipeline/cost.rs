@@ -4,13 +4,12 @@ use std::slice;
 
 use http::HeaderMap;
 
-use super::request::Context;
+use super::context::Context;
 use crate::{
     domain::{
         route::Charge,
         settlement::{SettleFrom, Untold, told},
     },
-    metrics::Metrics,
     ports::Hold,
 };
 
@@ -27,14 +26,14 @@ pub(super) enum Cost {
 
 impl Cost {
     /// Reads what the head of an answer tells. What it does not tell is counted and logged: there the reserve stays.
-    pub(super) fn told(context: &Context, headers: &HeaderMap, metrics: &Metrics) -> Self {
+    pub(super) fn told(context: &Context, headers: &HeaderMap) -> Self {
         let Some(operation) = context.operation() else { return Self::AsTaken };
         let read = |from: &SettleFrom| match told(
             headers.get_all(from.header.as_str()).iter().map(http::HeaderValue::as_bytes),
         ) {
             Ok(units) => Some(Charge { meter: from.meter, units }),
             Err(why) => {
-                note(context, &operation.name, from, why, metrics);
+                note(context, &operation.name, from, why);
                 None
             }
         };
@@ -46,8 +45,8 @@ impl Cost {
     }
 }
 
-fn note(context: &Context, route: &str, from: &SettleFrom, why: Untold, metrics: &Metrics) {
-    metrics.kept(why, 1);
+fn note(context: &Context, route: &str, from: &SettleFrom, why: Untold) {
+    context.parts.metrics.kept(why, 1);
     tracing::debug!(
         route,
         header = from.header.as_str(),

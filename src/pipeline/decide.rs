@@ -20,11 +20,13 @@ impl<B> Check<Entitled<B>> for Decide {
     type Proof = ();
     type Next = Granted<B>;
 
+    #[inline]
     fn check(&self, request: &Entitled<B>) -> Answer<(), Rejection> {
         let decided = decide(&request.rights, request.head.operation());
         Answer::Ready(decided.map(drop).map_err(Rejection::from))
     }
 
+    #[inline]
     fn pass(request: Entitled<B>, (): ()) -> Granted<B> {
         Granted { head: request.head, identity: request.identity, rights: request.rights }
     }

@@ -36,9 +36,10 @@ impl<A: Authenticator, D: Directory, B> Check<Matched<B>> for Identify<A, D> {
     type Proof = Arc<Identity>;
     type Next = Identified<B>;
 
+    #[inline]
     fn check(&self, request: &Matched<B>) -> Answer<Arc<Identity>, Rejection> {
         let head = &request.0;
-        let (headers, now, started) = (head.request.headers(), head.arrived, head.started);
+        let (headers, now, started) = (head.request.headers(), head.context.arrived, head.context.started);
         match self.authenticator.identify(headers, now) {
             // What is no credential at all need not wait for news.
             Answer::Ready(Err(why)) => Answer::Ready(Err(why.into())),
@@ -58,6 +59,7 @@ impl<A: Authenticator, D: Directory, B> Check<Matched<B>> for Identify<A, D> {
         }
     }
 
+    #[inline]
     fn pass(request: Matched<B>, identity: Arc<Identity>) -> Identified<B> {
         Identified { head: request.0, identity }
     }

@@ -4,21 +4,24 @@ use std::{
     borrow::Cow,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{self, Poll, ready},
 };
 
-use http::{Method, Request, Uri, header, uri::PathAndQuery};
+use http::{HeaderValue, Method, Request, Uri, header, uri::PathAndQuery};
 use tower::Service;
 
 use super::{
-    request::{
-        Answered, ForwardError, Forwardable, Head, HeadRefusal, Inbound, Matched, Refused, Rejection, Route,
-    },
+    context::{Context, Route},
+    parts::Parts,
+    request::{Answered, Client, ForwardError, Forwardable, Head, HeadRefusal, Matched, Refused, Rejection},
     settle::SettledBody,
 };
 use crate::{
-    clock::Clock,
-    domain::{catalog::Unmatched, path::canonicalise},
+    domain::{
+        catalog::Unmatched,
+        path::canonicalise,
+        time::{Monotonic, UnixMillis},
+    },
     ports::Policies,
 };
 
@@ -33,14 +36,18 @@ pub fn is_own(path: &str) -> bool {
 
 /// A request with the id that it was given.
 pub struct Named<B> {
-    pub(super) inbound: Inbound<B>,
-    pub(super) request_id: http::HeaderValue,
+    pub(super) request: Request<B>,
+    pub(super) client: Client,
+    pub(super) refusal: Option<HeadRefusal>,
+    pub(super) request_id: HeaderValue,
+    pub(super) parts: Arc<Parts>,
+    pub(super) arrived: UnixMillis,
+    pub(super) started: Monotonic,
 }
 
 /// The stage: `protected` is the rest of the stack, `open` forwards what needs no identity.
 pub struct Match<P, S, F> {
     policies: Arc<P>,
-    clock: Arc<dyn Clock>,
     protected: S,
     open: F,
 }
@@ -49,7 +56,6 @@ impl<P, S: Clone, F: Clone> Clone for Match<P, S, F> {
     fn clone(&self) -> Self {
         Self {
             policies: Arc::clone(&self.policies),
-            clock: Arc::clone(&self.clock),
             protected: self.protected.clone(),
             open: self.open.clone(),
         }
@@ -58,8 +64,8 @@ impl<P, S: Clone, F: Clone> Clone for Match<P, S, F> {
 
 impl<P, S, F> Match<P, S, F> {
     /// Matches by `policies`.
-    pub fn new(policies: Arc<P>, clock: Arc<dyn Clock>, protected: S, open: F) -> Self {
-        Self { policies, clock, protected, open }
+    pub const fn new(policies: Arc<P>, protected: S, open: F) -> Self {
+        Self { policies, protected, open }
     }
 }
 
@@ -73,12 +79,13 @@ where
     type Error = Refused<B>;
     type Future = MatchFuture<S::Future, F::Future, B>;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Refused<B>>> {
+    fn poll_ready(&mut self, cx: &mut task::Context<'_>) -> Poll<Result<(), Refused<B>>> {
         self.protected.poll_ready(cx)
     }
 
+    #[inline(always)]
     fn call(&mut self, named: Named<B>) -> Self::Future {
-        let refusal = named.inbound.refusal;
+        let refusal = named.refusal;
         let mut head = self.head(named);
         let known = match refusal {
             Some(refusal) => Err(refusal),
@@ -89,11 +96,8 @@ where
                 MatchFutureState::Refused { refused: Some(head.refuse(Rejection::Head(refusal), None)) }
             }
             Ok(Passage::Open) => {
-                let context = head.context(None);
-                MatchFutureState::Open {
-                    forwarding: self.open.call(head.forwardable(None)),
-                    context: Some(context),
-                }
+                let (forwardable, context) = head.split(None);
+                MatchFutureState::Open { forwarding: self.open.call(forwardable), context: Some(context) }
             }
             Ok(Passage::Protected) => {
                 MatchFutureState::Protected { inner: self.protected.call(Matched(head)) }
@@ -105,15 +109,19 @@ where
 
 impl<P: Policies, S, F> Match<P, S, F> {
     fn head<B>(&self, named: Named<B>) -> Head<B> {
-        Head {
-            request: named.inbound.request,
-            request_id: named.request_id,
-            client: named.inbound.client,
+        let Named { request, client, request_id, parts, arrived, started, .. } = named;
+        let context = Context {
+            parts,
             catalog: self.policies.catalog(),
+            request_id,
+            subject: None,
+            arrived,
+            started,
             route: Route::Uncovered,
-            arrived: self.clock.now(),
-            started: self.clock.monotonic(),
-        }
+            client,
+            bodiless: request.method() == Method::HEAD,
+        };
+        Head { request, context }
     }
 }
 
@@ -136,12 +144,12 @@ fn find<B>(head: &mut Head<B>) -> Result<Passage, HeadRefusal> {
     }
     let path = head.request.uri().path();
     if is_own(path) {
-        head.route = Route::Own;
+        head.context.route = Route::Own;
         return Ok(Passage::Protected);
     }
-    head.route = match head.catalog.routes.find(head.request.method().as_str(), path) {
+    head.context.route = match head.context.catalog.routes.find(head.request.method().as_str(), path) {
         Some(ix) => Route::Operation(ix),
-        None if matches!(head.catalog.unmatched, Unmatched::Allow(_)) => Route::Unmatched,
+        None if matches!(head.context.catalog.unmatched, Unmatched::Allow(_)) => Route::Unmatched,
         None => Route::Uncovered,
     };
     let public = head.operation().is_some_and(|operation| operation.public);
@@ -152,9 +160,9 @@ fn find<B>(head: &mut Head<B>) -> Result<Passage, HeadRefusal> {
 }
 
 fn is_covered<B>(head: &Head<B>) -> bool {
-    match head.route {
+    match head.context.route {
         Route::Operation(_) | Route::Unmatched => true,
-        Route::Uncovered => head.catalog.routes.covers(head.request.uri().path()),
+        Route::Uncovered => head.context.catalog.routes.covers(head.request.uri().path()),
         Route::Own => false,
     }
 }
@@ -194,7 +202,7 @@ pin_project_lite::pin_project! {
         Open {
             #[pin]
             forwarding: F,
-            context: Option<super::request::Context>,
+            context: Option<Context>,
         },
         Refused {
             refused: Option<Refused<B>>,
@@ -209,7 +217,8 @@ where
 {
     type Output = Result<Answered<SettledBody<R>>, Refused<B>>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
         match self.project().state.project() {
             MatchProjection::Protected { inner } => inner.poll(cx),
             MatchProjection::Refused { refused } => {
@@ -220,7 +229,7 @@ where
                 let Some(context) = context.take() else { return Poll::Pending };
                 Poll::Ready(match answer {
                     Ok(response) => Ok(Answered { response: response.map(SettledBody::unmetered), context }),
-                    Err(error) => Err(Refused::unanswered(error, context)),
+                    Err(error) => Err(Refused::unanswered(error, None, context)),
                 })
             }
         }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{
+    context::Route,
     request::{Granted, Metered, Rejection},
     stage::{Check, StageLayer},
 };
@@ -40,12 +41,13 @@ impl<L: Ledger, D: Directory, B> Check<Granted<B>> for Meter<L, D> {
     type Proof = Taken;
     type Next = Metered<B>;
 
+    #[inline]
     fn check(&self, request: &Granted<B>) -> Answer<Taken, Rejection> {
         let charges = match request.head.operation() {
             Some(operation) if !operation.charge.is_empty() => &operation.charge,
             _ => return Answer::Ready(Ok(Taken { hold: Hold::empty(), rights: None })),
         };
-        match self.ledger.charge(&request.rights, charges, request.head.arrived) {
+        match self.ledger.charge(&request.rights, charges, request.head.context.arrived) {
             Answer::Ready(Ok(hold)) => Answer::Ready(Ok(Taken { hold, rights: None })),
             Answer::Ready(Err(ChargeError::Outdated)) => {
                 Answer::Pending(self.again(request, Box::pin(async { Err(ChargeError::Outdated) })))
@@ -55,6 +57,7 @@ impl<L: Ledger, D: Directory, B> Check<Granted<B>> for Meter<L, D> {
         }
     }
 
+    #[inline]
     fn pass(request: Granted<B>, taken: Taken) -> Metered<B> {
         let rights = taken.rights.unwrap_or(request.rights);
         Metered { head: request.head, rights, hold: taken.hold }
@@ -67,7 +70,7 @@ struct Again {
     rights: Arc<Rights>,
     charges: Box<[Charge]>,
     arrived: UnixMillis,
-    route: super::request::Route,
+    route: Route,
 }
 
 impl<L: Ledger, D: Directory> Meter<L, D> {
@@ -81,8 +84,8 @@ impl<L: Ledger, D: Directory> Meter<L, D> {
             identity: Arc::clone(&request.identity),
             rights: Arc::clone(&request.rights),
             charges: request.head.operation().map(|o| o.charge.clone()).unwrap_or_default(),
-            arrived: request.head.arrived,
-            route: request.head.route,
+            arrived: request.head.context.arrived,
+            route: request.head.context.route,
         };
         let (ledger, directory) = (Arc::clone(&self.ledger), Arc::clone(&self.directory));
         Box::pin(async move {

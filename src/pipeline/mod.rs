@@ -35,12 +35,11 @@
 //! # use std::sync::Arc;
 //! # use plangate::pipeline::{decide, identify, meter, resolve};
 //! # use plangate::pipeline::request::{ForwardError, Forwardable, Matched};
-//! # use plangate::pipeline::settle::{SettleLayer, Settling};
+//! # use plangate::pipeline::settle::SettleLayer;
 //! # use plangate::ports::{Authenticator, Directory, Ledger};
 //! # use tower::{Service, ServiceBuilder};
 //! fn checks<A: Authenticator, D: Directory, L: Ledger, F, B, R>(
 //!     (keys, tenants, units): (Arc<A>, Arc<D>, Arc<L>),
-//!     settling: Settling,
 //!     upstream: F,
 //! ) -> impl Service<Matched<B>>
 //! where
@@ -52,7 +51,7 @@
 //!         .layer(resolve::layer(tenants.clone()))
 //!         .layer(decide::layer())
 //!         .layer(meter::layer(units, tenants))
-//!         .layer(SettleLayer::new(settling))
+//!         .layer(SettleLayer)
 //!         .service(upstream)
 //! }
 //! ```
@@ -64,12 +63,11 @@
 //! # use std::sync::Arc;
 //! # use plangate::pipeline::{decide, identify, meter, resolve};
 //! # use plangate::pipeline::request::{ForwardError, Forwardable, Matched};
-//! # use plangate::pipeline::settle::{SettleLayer, Settling};
+//! # use plangate::pipeline::settle::SettleLayer;
 //! # use plangate::ports::{Authenticator, Directory, Ledger};
 //! # use tower::{Service, ServiceBuilder};
 //! fn checks<A: Authenticator, D: Directory, L: Ledger, F, B, R>(
 //!     (keys, tenants, units): (Arc<A>, Arc<D>, Arc<L>),
-//!     settling: Settling,
 //!     upstream: F,
 //! ) -> impl Service<Matched<B>>
 //! where
@@ -81,20 +79,23 @@
 //!         .layer(decide::layer())
 //!         .layer(resolve::layer(tenants.clone()))
 //!         .layer(meter::layer(units, tenants))
-//!         .layer(SettleLayer::new(settling))
+//!         .layer(SettleLayer)
 //!         .service(upstream)
 //! }
 //! ```
 
+mod context;
 pub mod cors;
 mod cost;
 pub mod decide;
 pub mod embed;
+mod header_text;
 pub mod identify;
 pub mod matching;
 pub mod meter;
 pub mod names;
 pub mod observe;
+mod parts;
 pub mod problem;
 pub mod ratelimit;
 pub mod request;

@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::{request::Subject, respond::REQUEST_ID};
+use super::{header_text, request::Subject, respond::REQUEST_ID};
 
 /// Whose request it is.
 pub const TENANT: HeaderName = HeaderName::from_static("x-plangate-tenant");
@@ -35,10 +35,10 @@ pub fn remove(headers: &mut HeaderMap, unwanted: impl Fn(&str) -> bool) {
 pub fn set(headers: &mut HeaderMap, request_id: HeaderValue, subject: Option<&Subject>) {
     headers.insert(REQUEST_ID, request_id);
     let Some(subject) = subject else { return };
-    if let Ok(tenant) = HeaderValue::from_str(subject.tenant.as_str()) {
+    if let Some(tenant) = header_text::value(subject.tenant().as_bytes()) {
         headers.insert(TENANT, tenant);
     }
-    if let Some(plan) = subject.plan.as_ref().and_then(|p| HeaderValue::from_str(p.as_str()).ok()) {
+    if let Some(plan) = subject.plan().and_then(|plan| header_text::value(plan.as_bytes())) {
         headers.insert(PLAN, plan);
     }
 }

@@ -2,18 +2,22 @@
 
 use std::{
     pin::Pin,
-    sync::Arc,
-    task::{Context, Poll, ready},
+    task::{self, Poll, ready},
 };
 
 use tower::Service;
 
 use super::{
+    context::{Context, Route},
     problem,
-    request::{Answered, ForwardError, Forwardable, Matched, Refused, Rejection, Route},
+    request::{Answered, ForwardError, Forwardable, Matched, Refusal, Refused, Rejection, Subject},
     settle::SettledBody,
 };
-use crate::{domain::id::PlanId, metrics::Metrics, ports::CredentialError};
+use crate::{
+    domain::id::PlanId,
+    metrics::{Code, Outcome},
+    ports::CredentialError,
+};
 
 /// Whether refusals are carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -28,8 +32,6 @@ pub enum Mode {
 /// The stage around the checking ones.
 #[derive(Clone)]
 pub struct Observe<S, F> {
-    pub(super) mode: Mode,
-    pub(super) metrics: Arc<Metrics>,
     pub(super) checked: S,
     pub(super) forward: F,
 }
@@ -43,13 +45,14 @@ where
     type Error = Refused<B>;
     type Future = ObserveFuture<S::Future, F, F::Future>;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Refused<B>>> {
+    fn poll_ready(&mut self, cx: &mut task::Context<'_>) -> Poll<Result<(), Refused<B>>> {
         self.checked.poll_ready(cx)
     }
 
+    #[inline(always)]
     fn call(&mut self, request: Matched<B>) -> Self::Future {
-        let observer = (self.mode == Mode::Observe)
-            .then(|| Observer { metrics: Arc::clone(&self.metrics), forward: self.forward.clone() });
+        let observing = request.0.context.parts.mode == Mode::Observe;
+        let observer = observing.then(|| Observer { forward: self.forward.clone() });
         ObserveFuture {
             state: ObserveFutureState::Checking { checking: self.checked.call(request), observer },
         }
@@ -58,7 +61,6 @@ where
 
 /// What lets a refused request pass.
 pub struct Observer<F> {
-    metrics: Arc<Metrics>,
     forward: F,
 }
 
@@ -81,7 +83,7 @@ pin_project_lite::pin_project! {
         Passing {
             #[pin]
             forwarding: FF,
-            context: Option<super::request::Context>,
+            context: Option<Context>,
         },
     }
 }
@@ -93,7 +95,8 @@ where
 {
     type Output = Result<Answered<SettledBody<R>>, Refused<B>>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
         let mut state = self.project().state;
         loop {
             let next = match state.as_mut().project() {
@@ -102,27 +105,15 @@ where
                         Err(refused) => refused,
                         answered => return Poll::Ready(answered),
                     };
-                    let Refused { why, request, limits, context } = refused;
-                    match (observer.take(), request) {
-                        (Some(mut observer), Some(request)) if context.route != Route::Own => {
-                            observer.note(&why, &context);
-                            let forwardable = Forwardable {
-                                request,
-                                request_id: context.request_id.clone(),
-                                client: context.client,
-                                subject: context.subject.clone(),
-                                // Customers' keys that were not imported yet work on while Plangate only watches.
-                                foreign_key: matches!(
-                                    why,
-                                    Rejection::Credential(CredentialError::Invalid { .. })
-                                ),
-                            };
-                            ObserveFutureState::Passing {
-                                forwarding: observer.forward.call(forwardable),
-                                context: Some(context),
-                            }
+                    let observed = match observer.as_mut() {
+                        Some(observer) => observer.pass(refused),
+                        None => Err(refused),
+                    };
+                    match observed {
+                        Ok((forwarding, context)) => {
+                            ObserveFutureState::Passing { forwarding, context: Some(context) }
                         }
-                        (_, request) => return Poll::Ready(Err(Refused { why, request, limits, context })),
+                        Err(refused) => return Poll::Ready(Err(refused)),
                     }
                 }
                 ObserveProjection::Passing { forwarding, context } => {
@@ -132,7 +123,7 @@ where
                         Ok(response) => {
                             Ok(Answered { response: response.map(SettledBody::unmetered), context })
                         }
-                        Err(error) => Err(Refused::unanswered(error, context)),
+                        Err(error) => Err(Refused::unanswered(error, None, context)),
                     });
                 }
             };
@@ -142,15 +133,38 @@ where
 }
 
 impl<F> Observer<F> {
-    fn note(&self, why: &Rejection, context: &super::request::Context) {
-        let code = problem::code(why);
-        self.metrics.request("observed", code, context.plan());
-        tracing::info!(
-            code,
-            request_id = context.request_id.to_str().unwrap_or_default(),
-            tenant = context.subject.as_ref().map(|subject| subject.tenant.as_str()),
-            plan = context.plan().map(PlanId::as_str),
-            "would have been refused: {why}"
-        );
+    /// Forwards a refused request that is still whole; what is none of the plan's business stays refused.
+    fn pass<B>(&mut self, refused: Refused<B>) -> Result<(F::Future, Context), Refused<B>>
+    where
+        F: Service<Forwardable<B>>,
+    {
+        let Refused(mut refusal) = refused;
+        if refusal.context.route == Route::Own {
+            return Err(Refused(refusal));
+        }
+        let Some(request) = refusal.request.take() else { return Err(Refused(refusal)) };
+        let Refusal { why, context, .. } = *refusal;
+        note(&why, &context);
+        let forwardable = Forwardable {
+            request,
+            request_id: context.request_id.clone(),
+            client: context.client,
+            subject: context.subject.clone(),
+            // Customers' keys that were not imported yet work on while Plangate only watches.
+            foreign_key: matches!(why, Rejection::Credential(CredentialError::Invalid { .. })),
+        };
+        Ok((self.forward.call(forwardable), context))
     }
+}
+
+fn note(why: &Rejection, context: &Context) {
+    let code = problem::code(why);
+    context.parts.metrics.request(Outcome::Observed, Code::of_problem(code), context.plan());
+    tracing::info!(
+        code,
+        request_id = context.request_id.to_str().unwrap_or_default(),
+        tenant = context.subject.as_ref().map(Subject::tenant),
+        plan = context.plan().map(PlanId::as_str),
+        "would have been refused: {why}"
+    );
 }

@@ -1,20 +1,27 @@
 //! Refusals as answers: the one place where a rejection gets its status, headers and body (RFC 9457).
 
+mod body;
+mod offer;
+
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
-use serde_json::{Map, Value, json};
 
+use self::body::Body;
 use super::{
+    context::Context,
     ratelimit,
-    request::{Context, ForwardError, HeadRefusal, Rejection},
+    request::{ForwardError, HeadRefusal, Rejection, Subject},
 };
 use crate::{
-    domain::{denial::Denial, time::UnixMillis, units::Units},
+    domain::{denial::Denial, id::PlanId, time::UnixMillis, units::Units},
     ports::{CredentialError, ResolveError, Standing},
 };
+
+/// Headers of a refusal at the most, less those for browsers.
+const HEADERS: usize = 7;
 
 /// What to wait where nothing says how long: the next try may well succeed.
 const SOON: u64 = 1;
@@ -71,40 +78,76 @@ fn status(code: &str) -> (StatusCode, &'static str) {
 }
 
 /// Makes the answer to a refused request.
-pub(super) fn answer(
-    why: &Rejection,
-    context: &Context,
-    method: &Method,
-    now: UnixMillis,
-) -> Response<Full<Bytes>> {
+pub(super) fn answer(why: &Rejection, context: &Context) -> Response<Full<Bytes>> {
     let code = code(why);
     let (status, title) = status(code);
-    let retry_after = retry_after(why, status, now);
-    let mut body = Map::new();
-    body.insert("type".into(), json!(format!("urn:plangate:problem:{code}")));
-    body.insert("title".into(), json!(title));
-    body.insert("status".into(), json!(status.as_u16()));
-    body.insert("detail".into(), json!(detail(why)));
-    body.insert("code".into(), json!(code));
-    body.insert("request_id".into(), json!(context.request_id.to_str().unwrap_or_default()));
-    if let Some(subject) = &context.subject {
-        body.insert("tenant".into(), json!(subject.tenant.as_str()));
-        if let Some(plan) = &subject.plan {
-            body.insert("plan".into(), json!(plan.as_str()));
+    let retry_after = retry_after(why, status, context.arrived);
+    let body = if context.bodiless {
+        Bytes::new()
+    } else {
+        describe(why, context, (code, status, title), retry_after)
+    };
+    let mut response = Response::new(Full::new(body));
+    *response.status_mut() = status;
+    response.headers_mut().reserve(HEADERS);
+    set_headers(response.headers_mut(), why, retry_after, context.arrived);
+    response
+}
+
+/// The problem's details.
+fn describe(
+    why: &Rejection,
+    context: &Context,
+    (code, status, title): (&str, StatusCode, &str),
+    retry_after: Option<u64>,
+) -> Bytes {
+    let mut body = Body::of(code);
+    body.text("title", title);
+    body.number("status", status.as_u16().into());
+    match why {
+        Rejection::Head(HeadRefusal::TooLarge) => {
+            body.text("detail", "the request's head is larger than is accepted");
+        }
+        Rejection::Head(HeadRefusal::Malformed(what) | HeadRefusal::AmbiguousPath(what)) => {
+            body.text("detail", what);
+        }
+        other => body.shown("detail", other),
+    }
+    body.text("code", code);
+    body.text("request_id", context.request_id.to_str().unwrap_or_default());
+    if let Some(tenant) = context.subject.as_ref().map(Subject::tenant) {
+        body.text("tenant", tenant);
+        if let Some(plan) = context.plan().map(PlanId::as_str) {
+            body.text("plan", plan);
         }
     }
     if let Rejection::Denied(denial) = why {
-        describe(&mut body, denial);
-        offer(&mut body, denial, context);
+        describe_denial(&mut body, denial);
+        offer::with_plans(denial, context, |plans| body.raw("plans", plans));
     }
     if let Some(seconds) = retry_after {
-        body.insert("retry_after".into(), json!(seconds));
+        body.number("retry_after", seconds);
     }
-    let body = if *method == Method::HEAD { String::new() } else { Value::Object(body).to_string() };
-    let mut response = Response::new(Full::new(Bytes::from(body)));
-    *response.status_mut() = status;
-    set_headers(response.headers_mut(), why, retry_after, now);
-    response
+    body.end()
+}
+
+fn describe_denial(body: &mut Body, denial: &Denial) {
+    match denial {
+        Denial::FeatureNotInPlan { feature } => body.text("feature", feature.as_str()),
+        Denial::MeterNotInPlan { meter } => body.text("meter", meter.as_str()),
+        Denial::RateLimited { meter, rate, .. } => {
+            body.text("meter", meter.as_str());
+            body.number("limit", rate.limit.get());
+        }
+        Denial::QuotaExhausted { meter, window, limit, used, period } => {
+            body.text("meter", meter.as_str());
+            body.text("window", window.as_str());
+            body.number("limit", limit.get());
+            body.number("used", used.get());
+            body.shown("resets_at", &period.end);
+        }
+        Denial::TenantSuspended | Denial::SubscriptionInactive | Denial::RouteNotCovered => {}
+    }
 }
 
 fn set_headers(headers: &mut HeaderMap, why: &Rejection, retry_after: Option<u64>, now: UnixMillis) {
@@ -132,16 +175,6 @@ fn set_headers(headers: &mut HeaderMap, why: &Rejection, retry_after: Option<u64
     }
 }
 
-fn detail(why: &Rejection) -> String {
-    match why {
-        Rejection::Head(HeadRefusal::TooLarge) => "the request's head is larger than is accepted".to_owned(),
-        Rejection::Head(HeadRefusal::Malformed(what) | HeadRefusal::AmbiguousPath(what)) => {
-            (*what).to_owned()
-        }
-        other => other.to_string(),
-    }
-}
-
 fn retry_after(why: &Rejection, status: StatusCode, now: UnixMillis) -> Option<u64> {
     match why {
         Rejection::Denied(Denial::QuotaExhausted { period, .. }) => {
@@ -156,44 +189,6 @@ fn retry_after(why: &Rejection, status: StatusCode, now: UnixMillis) -> Option<u
 
 fn whole_seconds(duration: Duration) -> u64 {
     (duration.as_secs() + u64::from(duration.subsec_nanos() > 0)).max(SOON)
-}
-
-fn describe(body: &mut Map<String, Value>, denial: &Denial) {
-    match denial {
-        Denial::FeatureNotInPlan { feature } => {
-            body.insert("feature".into(), json!(feature.as_str()));
-        }
-        Denial::MeterNotInPlan { meter } => {
-            body.insert("meter".into(), json!(meter.as_str()));
-        }
-        Denial::RateLimited { meter, rate, .. } => {
-            body.insert("meter".into(), json!(meter.as_str()));
-            body.insert("limit".into(), json!(rate.limit.get()));
-        }
-        Denial::QuotaExhausted { meter, window, limit, used, period } => {
-            body.insert("meter".into(), json!(meter.as_str()));
-            body.insert("window".into(), json!(window.as_str()));
-            body.insert("limit".into(), json!(limit.get()));
-            body.insert("used".into(), json!(used.get()));
-            body.insert("resets_at".into(), json!(period.end.to_string()));
-        }
-        Denial::TenantSuspended | Denial::SubscriptionInactive | Denial::RouteNotCovered => {}
-    }
-}
-
-/// Names the plans under which the request would pass.
-fn offer(body: &mut Map<String, Value>, denial: &Denial, context: &Context) {
-    let Some(operation) = context.operation() else { return };
-    let own = context.plan();
-    let plans: Vec<Value> = denial
-        .plans_that_allow(operation, &context.catalog, context.overrides.as_deref())
-        .into_iter()
-        .filter(|plan| Some(plan) != own)
-        .map(|plan| json!(plan.as_str()))
-        .collect();
-    if !matches!(denial, Denial::TenantSuspended | Denial::RouteNotCovered) {
-        body.insert("plans".into(), Value::Array(plans));
-    }
 }
 
 fn standing(denial: &Denial, retry_after: Option<u64>, now: UnixMillis) -> Option<Standing<'_>> {

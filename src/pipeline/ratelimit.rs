@@ -1,10 +1,11 @@
 //! The `RateLimit-Policy` and `RateLimit` headers (draft-ietf-httpapi-ratelimit-headers): structured fields, one item for
 //! each quota and rate that a charge was held against.
 
-use std::{cell::Cell, fmt::Write};
+use std::cell::RefCell;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use super::header_text::{self, push_number};
 use crate::{
     domain::{period::Window, time::UnixMillis},
     ports::{Hold, Standing},
@@ -17,10 +18,12 @@ pub const LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 
 /// Replaces the upstream's own headers by those of the charge.
 pub fn replace(headers: &mut HeaderMap, hold: &Hold, now: UnixMillis) {
-    headers.remove(POLICY);
-    headers.remove(LIMIT);
-    if let Some(fields) = Fields::of(hold, now) {
-        fields.insert(headers);
+    match Fields::of(hold, now) {
+        Some(fields) => fields.insert(headers),
+        None => {
+            headers.remove(POLICY);
+            headers.remove(LIMIT);
+        }
     }
 }
 
@@ -45,15 +48,14 @@ impl Fields {
     }
 
     fn written(write: impl FnOnce(&mut Texts)) -> Option<Self> {
-        let mut texts = TEXTS.take();
-        texts.policy.clear();
-        texts.limit.clear();
-        write(&mut texts);
-        let fields = texts.fields();
-        TEXTS.set(texts);
-        fields
+        TEXTS.with(|texts| match texts.try_borrow_mut() {
+            Ok(mut texts) => texts.fields(write),
+            // Only where writing itself asks for fields, which nobody does.
+            Err(_) => Texts::default().fields(write),
+        })
     }
 
+    /// Puts them in the place of all others of their names.
     pub(crate) fn insert(self, headers: &mut HeaderMap) {
         headers.insert(POLICY, self.policy);
         headers.insert(LIMIT, self.limit);
@@ -62,38 +64,70 @@ impl Fields {
 
 thread_local! {
     // Written anew for each answer: the memory stays.
-    static TEXTS: Cell<Texts> = Cell::default();
+    static TEXTS: RefCell<Texts> = RefCell::default();
 }
+
+/// So many policies a thread keeps ready.
+const READY: usize = 16;
 
 #[derive(Default)]
 struct Texts {
-    policy: String,
-    limit: String,
+    policy: Vec<u8>,
+    limit: Vec<u8>,
+    /// Policies that were sent before: there are as many as plans (and months of other lengths), and many answers to each.
+    ready: Vec<HeaderValue>,
+    oldest: usize,
 }
 
 impl Texts {
     fn append(&mut self, standing: Standing<'_>) {
-        let suffix = match standing.window {
-            Some(Window::Month) => "",
-            Some(Window::Week) => "-week",
-            Some(Window::Day) => "-day",
-            Some(Window::Hour) => "-hour",
-            None => "-rate",
+        let suffix: &[u8] = match standing.window {
+            Some(Window::Month) => b"\"",
+            Some(Window::Week) => b"-week\"",
+            Some(Window::Day) => b"-day\"",
+            Some(Window::Hour) => b"-hour\"",
+            None => b"-rate\"",
         };
-        let comma = if self.policy.is_empty() { "" } else { ", " };
         let Standing { meter, quota, seconds, remaining, resets_in, .. } = standing;
-        // Writing to a string cannot fail.
-        let _ = write!(self.policy, "{comma}\"{meter}{suffix}\";q={quota};w={seconds}");
-        let _ = write!(self.limit, "{comma}\"{meter}{suffix}\";r={remaining};t={resets_in}");
+        for (text, (name, number), (other, seconds)) in [
+            (&mut self.policy, (b";q=", quota), (b";w=", seconds)),
+            (&mut self.limit, (b";r=", remaining), (b";t=", resets_in)),
+        ] {
+            text.extend_from_slice(if text.is_empty() { b"\"" } else { b", \"" });
+            text.extend_from_slice(meter.as_bytes());
+            text.extend_from_slice(suffix);
+            text.extend_from_slice(name);
+            push_number(text, number.get());
+            text.extend_from_slice(other);
+            push_number(text, seconds);
+        }
     }
 
-    fn fields(&self) -> Option<Fields> {
+    fn fields(&mut self, write: impl FnOnce(&mut Self)) -> Option<Fields> {
+        self.policy.clear();
+        self.limit.clear();
+        write(self);
         if self.policy.is_empty() {
             return None;
         }
         // Meter ids, window names and numbers: all visible ASCII.
-        let [policy, limit] = [&self.policy, &self.limit].map(|text| HeaderValue::from_str(text));
-        Some(Fields { policy: policy.ok()?, limit: limit.ok()? })
+        Some(Fields { policy: self.policy()?, limit: header_text::value(&self.limit)? })
+    }
+
+    fn policy(&mut self) -> Option<HeaderValue> {
+        if let Some(ready) = self.ready.iter().find(|ready| ready.as_bytes() == self.policy) {
+            return Some(ready.clone());
+        }
+        // The clone shares it from the start.
+        let bytes = bytes::Bytes::from_owner(std::mem::take(&mut self.policy));
+        let policy = HeaderValue::from_maybe_shared(bytes).ok()?;
+        if self.ready.len() < READY {
+            self.ready.push(policy.clone());
+        } else {
+            self.oldest = (self.oldest + 1) % READY;
+            self.ready[self.oldest] = policy.clone();
+        }
+        Some(policy)
     }
 }
 
@@ -102,19 +136,59 @@ mod tests {
     use super::*;
     use crate::domain::units::Units;
 
-    #[test]
-    fn items_are_structured_fields() {
-        let mut headers = HeaderMap::new();
-        let standing = Standing {
+    fn standing(window: Option<Window>, quota: u64) -> Standing<'static> {
+        Standing {
             meter: "requests",
-            window: Some(Window::Day),
-            quota: Units::saturating(5000),
+            window,
+            quota: Units::saturating(quota),
             seconds: 86_400,
             remaining: Units::saturating(812),
             resets_in: 90,
-        };
-        refuse(&mut headers, standing);
+        }
+    }
+
+    #[test]
+    fn items_are_structured_fields() {
+        let mut headers = HeaderMap::new();
+        refuse(&mut headers, standing(Some(Window::Day), 5000));
         assert_eq!(headers[POLICY], "\"requests-day\";q=5000;w=86400");
         assert_eq!(headers[LIMIT], "\"requests-day\";r=812;t=90");
+        let fields = Fields::written(|texts| {
+            for window in [Some(Window::Month), Some(Window::Week), Some(Window::Hour), None] {
+                texts.append(standing(window, 0));
+            }
+        });
+        let fields = fields.unwrap();
+        assert_eq!(
+            fields.policy,
+            "\"requests\";q=0;w=86400, \"requests-week\";q=0;w=86400, \"requests-hour\";q=0;w=86400, \
+             \"requests-rate\";q=0;w=86400"
+        );
+        assert_eq!(fields.limit.to_str().unwrap().split(", ").count(), 4);
+    }
+
+    #[test]
+    fn a_policy_kept_ready_is_the_one_that_was_written() {
+        for round in 0..3 {
+            for quota in 0..2 * READY as u64 {
+                let fields = Fields::written(|texts| texts.append(standing(None, quota))).unwrap();
+                let expected = format!("\"requests-rate\";q={quota};w=86400");
+                assert_eq!(fields.policy, expected, "{round}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_one_of_the_upstreams_own_is_replaced() {
+        let mut headers = HeaderMap::new();
+        for _ in 0..2 {
+            headers.append(POLICY, HeaderValue::from_static("the upstream's"));
+            headers.append(LIMIT, HeaderValue::from_static("the upstream's"));
+        }
+        let mut untouched = headers.clone();
+        refuse(&mut headers, standing(None, 5));
+        assert_eq!((headers.get_all(POLICY).iter().count(), headers.get_all(LIMIT).iter().count()), (1, 1));
+        replace(&mut untouched, &Hold::empty(), UnixMillis(0));
+        assert!(untouched.is_empty());
     }
 }

@@ -7,18 +7,12 @@ use std::{net::IpAddr, sync::Arc};
 
 use http::{HeaderValue, Request};
 
-use super::ratelimit::Fields;
-use crate::domain::{
-    catalog::{Catalog, Unmatched},
-    denial::Denial,
-    id::{PlanId, TenantId},
-    identity::Identity,
-    rights::Rights,
-    route::{Operation, OperationIx},
-    tenant::Overrides,
-    time::{Monotonic, UnixMillis},
+pub use super::context::Subject;
+use super::{context::Context, observe::Mode, ratelimit::Fields};
+use crate::{
+    domain::{denial::Denial, identity::Identity, rights::Rights, route::Operation},
+    ports::Hold,
 };
-use crate::ports::Hold;
 
 /// A request as the listener (or an embedding service) hands it in.
 #[derive(Debug)]
@@ -61,41 +55,12 @@ pub enum HeadRefusal {
 #[derive(Debug)]
 pub(crate) struct Head<B> {
     pub(crate) request: Request<B>,
-    pub(crate) request_id: HeaderValue,
-    pub(crate) client: Client,
-    pub(crate) catalog: Arc<Catalog>,
-    pub(crate) route: Route,
-    /// The request's one civil instant: every period and expiry is judged by it.
-    pub(crate) arrived: UnixMillis,
-    /// When its work began, for the decision's histogram.
-    pub(crate) started: Monotonic,
-}
-
-/// The route that a request was matched to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Route {
-    Operation(OperationIx),
-    /// No route, but the policies let it through.
-    Unmatched,
-    /// No route.
-    Uncovered,
-    /// Below `/.plangate/`: the gateway's own, never forwarded whatever the mode.
-    Own,
-}
-
-impl Route {
-    pub(crate) fn operation(self, catalog: &Catalog) -> Option<&Operation> {
-        match (self, &catalog.unmatched) {
-            (Self::Operation(ix), _) => catalog.routes.operation(ix),
-            (Self::Unmatched, Unmatched::Allow(operation)) => Some(operation),
-            (Self::Unmatched, Unmatched::Deny) | (Self::Uncovered | Self::Own, _) => None,
-        }
-    }
+    pub(crate) context: Context,
 }
 
 impl<B> Head<B> {
     pub(crate) fn operation(&self) -> Option<&Operation> {
-        self.route.operation(&self.catalog)
+        self.context.operation()
     }
 }
 
@@ -144,15 +109,6 @@ pub struct Forwardable<B> {
     pub(crate) foreign_key: bool,
 }
 
-/// For whom a request is forwarded.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Subject {
-    /// The tenant.
-    pub tenant: TenantId,
-    /// Its plan, where it has one.
-    pub plan: Option<PlanId>,
-}
-
 impl<B> Forwardable<B> {
     /// The request, its path canonical, its headers as the client sent them less Plangate's own names and keys.
     pub fn into_parts(self) -> (Request<B>, HeaderValue, Client, Option<Subject>) {
@@ -197,9 +153,13 @@ impl ForwardError {
     }
 }
 
-/// A refused request: why, and the request itself where it is still whole (so that `mode: observe` can let it pass).
+/// A refused request. Refusals are rare and answers are not: in a box it takes no room in these.
 #[derive(Debug)]
-pub struct Refused<B> {
+pub struct Refused<B>(pub(crate) Box<Refusal<B>>);
+
+/// Why a request is refused, and the request itself where it is still whole and `mode: observe` may let it pass.
+#[derive(Debug)]
+pub(crate) struct Refusal<B> {
     pub(crate) why: Rejection,
     pub(crate) request: Option<Request<B>>,
     /// How the tenant stands, where the request was charged all the same.
@@ -208,9 +168,9 @@ pub struct Refused<B> {
 }
 
 impl<B> Refused<B> {
-    /// A request without a charge that the upstream did not answer.
-    pub(crate) fn unanswered(error: ForwardError, context: Context) -> Self {
-        Self { why: Rejection::Forward(error), request: None, limits: None, context }
+    /// A request that the upstream did not answer.
+    pub(crate) fn unanswered(error: ForwardError, limits: Option<Fields>, context: Context) -> Self {
+        Self(Box::new(Refusal { why: Rejection::Forward(error), request: None, limits, context }))
     }
 }
 
@@ -221,68 +181,28 @@ pub struct Answered<R> {
     pub(crate) context: Context,
 }
 
-/// What is known of a request beside its bytes.
-#[derive(Debug, Clone)]
-pub(crate) struct Context {
-    pub(crate) request_id: HeaderValue,
-    pub(crate) client: Client,
-    pub(crate) subject: Option<Subject>,
-    pub(crate) catalog: Arc<Catalog>,
-    pub(crate) route: Route,
-    /// Of the tenant, as far as its rights were known.
-    pub(crate) overrides: Option<Arc<Overrides>>,
-}
-
-impl Context {
-    pub(crate) fn operation(&self) -> Option<&Operation> {
-        self.route.operation(&self.catalog)
-    }
-
-    pub(crate) fn plan(&self) -> Option<&PlanId> {
-        self.subject.as_ref()?.plan.as_ref()
-    }
-}
-
 /// A stage's form that can be refused.
 pub(crate) trait Refuse<B> {
     fn refuse(self, why: Rejection) -> Refused<B>;
 }
 
 impl<B> Head<B> {
-    pub(crate) fn context(&self, subject: Option<Subject>) -> Context {
-        Context {
-            request_id: self.request_id.clone(),
-            client: self.client,
-            subject,
-            catalog: Arc::clone(&self.catalog),
-            route: self.route,
-            overrides: None,
-        }
-    }
-
-    fn refuse_by(self, why: Rejection, rights: &Rights) -> Refused<B> {
-        let mut refused = self.refuse(why, Some(Subject::of(rights)));
-        refused.context.overrides.clone_from(&rights.overrides);
-        refused
-    }
-
+    #[cold]
+    #[inline(never)]
     pub(crate) fn refuse(self, why: Rejection, subject: Option<Subject>) -> Refused<B> {
-        let context = self.context(subject);
-        Refused { why, request: Some(self.request), limits: None, context }
+        let Self { request, mut context } = self;
+        context.subject = subject;
+        let request = (context.parts.mode == Mode::Observe).then_some(request);
+        Refused(Box::new(Refusal { why, request, limits: None, context }))
     }
 
-    pub(crate) fn forwardable(self, subject: Option<Subject>) -> Forwardable<B> {
-        let Self { request, request_id, client, .. } = self;
-        Forwardable { request, request_id, client, subject, foreign_key: false }
-    }
-}
-
-impl Subject {
-    pub(crate) fn of(rights: &Rights) -> Self {
-        Self {
-            tenant: rights.tenant.clone(),
-            plan: rights.entitlement.as_ref().map(|entitlement| entitlement.plan.clone()),
-        }
+    /// What goes to the upstream for this subject, and what stays here.
+    #[inline]
+    pub(crate) fn split(self, subject: Option<Subject>) -> (Forwardable<B>, Context) {
+        let Self { request, mut context } = self;
+        let (request_id, client) = (context.request_id.clone(), context.client);
+        context.subject.clone_from(&subject);
+        (Forwardable { request, request_id, client, subject, foreign_key: false }, context)
     }
 }
 
@@ -294,20 +214,19 @@ impl<B> Refuse<B> for Matched<B> {
 
 impl<B> Refuse<B> for Identified<B> {
     fn refuse(self, why: Rejection) -> Refused<B> {
-        let subject = Subject { tenant: self.identity.tenant.clone(), plan: None };
-        self.head.refuse(why, Some(subject))
+        self.head.refuse(why, Some(Subject::identified(self.identity)))
     }
 }
 
 impl<B> Refuse<B> for Entitled<B> {
     fn refuse(self, why: Rejection) -> Refused<B> {
-        self.head.refuse_by(why, &self.rights)
+        self.head.refuse(why, Some(Subject::of(self.rights)))
     }
 }
 
 impl<B> Refuse<B> for Granted<B> {
     fn refuse(self, why: Rejection) -> Refused<B> {
-        self.head.refuse_by(why, &self.rights)
+        self.head.refuse(why, Some(Subject::of(self.rights)))
     }
 }
 

@@ -5,31 +5,52 @@ use std::{
     hash::{BuildHasher, RandomState},
 };
 
-use bytes::Bytes;
 use http::HeaderValue;
 
+use super::header_text;
 use crate::domain::time::UnixMillis;
 
+/// A keyed hash of a counter: keys of its own for each thread, which nobody outside can know, so that nobody learns from a
+/// name how many others there are.
+struct Source {
+    keys: RandomState,
+    count: Cell<u64>,
+    /// What is left of a hash whose other bits were used before.
+    rest: Cell<u64>,
+}
+
 thread_local! {
-    // A keyed hash of a counter: keys of its own for each thread, which nobody outside can know.
-    static KEYS: RandomState = RandomState::new();
-    static COUNT: Cell<u64> = const { Cell::new(0) };
+    static SOURCE: Source = Source { keys: RandomState::new(), count: Cell::new(0), rest: Cell::new(0) };
+}
+
+/// A name needs 74 random bits: a hash gives 62 of them, and one more hash the other 12 of five names.
+const SHARES: u64 = 5;
+const SHARE: u32 = 12;
+
+impl Source {
+    fn bits(&self) -> (u64, u16) {
+        let count = self.count.get();
+        self.count.set(count.wrapping_add(1));
+        if count.is_multiple_of(SHARES) {
+            self.rest.set(self.keys.hash_one((count, 1_u8)));
+        }
+        let rest = self.rest.get();
+        self.rest.set(rest >> SHARE);
+        (self.keys.hash_one(count), (rest & 0xFFF) as u16)
+    }
 }
 
 /// A name that no other request has.
 pub(super) fn fresh(now: UnixMillis) -> HeaderValue {
-    let count = COUNT.get();
-    COUNT.set(count.wrapping_add(1));
-    let [left, right] = KEYS.with(|keys| [(count, 0_u8), (count, 1)].map(|part| keys.hash_one(part)));
+    let (long, short) = SOURCE.with(Source::bits);
     let mut random = [0; 10];
-    let bytes = left.to_le_bytes().into_iter().chain(right.to_le_bytes());
-    random.iter_mut().zip(bytes).for_each(|(to, from)| *to = from);
+    random[..2].copy_from_slice(&short.to_be_bytes());
+    random[2..].copy_from_slice(&long.to_be_bytes());
     let millis = u64::try_from(now.0).unwrap_or(0);
     let id = uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid();
     let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
     id.hyphenated().encode_lower(&mut text);
-    // Shared from the start: it is cloned for each place that names the request.
-    HeaderValue::from_maybe_shared(Bytes::from_owner(text)).unwrap_or(HeaderValue::from_static("-"))
+    header_text::value(&text).unwrap_or(HeaderValue::from_static("-"))
 }
 
 #[cfg(test)]

@@ -29,8 +29,10 @@ impl<D: Directory, B> Check<Identified<B>> for Resolve<D> {
     type Proof = Arc<Rights>;
     type Next = Entitled<B>;
 
+    #[inline]
     fn check(&self, request: &Identified<B>) -> Answer<Arc<Rights>, Rejection> {
-        match self.0.resolve(&request.identity, &request.head.catalog, request.head.started) {
+        let context = &request.head.context;
+        match self.0.resolve(&request.identity, &context.catalog, context.started) {
             Answer::Ready(answer) => Answer::Ready(answer.map_err(Rejection::from)),
             Answer::Pending(pending) => {
                 Answer::Pending(Box::pin(async move { pending.await.map_err(Rejection::from) }))
@@ -38,6 +40,7 @@ impl<D: Directory, B> Check<Identified<B>> for Resolve<D> {
         }
     }
 
+    #[inline]
     fn pass(request: Identified<B>, rights: Arc<Rights>) -> Entitled<B> {
         Entitled { head: request.head, identity: request.identity, rights }
     }

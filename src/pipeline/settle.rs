@@ -4,8 +4,7 @@
 
 use std::{
     pin::Pin,
-    sync::Arc,
-    task::{Context, Poll, ready},
+    task::{self, Poll, ready},
 };
 
 use bytes::Bytes;
@@ -14,48 +13,28 @@ use http_body::{Body, Frame, SizeHint};
 use tower::{Layer, Service};
 
 use super::{
+    context::Context,
     cost::{Cost, Open},
     ratelimit,
-    request::{Answered, ForwardError, Forwardable, Metered, Refused, Rejection, Subject},
+    request::{Answered, ForwardError, Forwardable, Metered, Refused, Subject},
 };
-use crate::{
-    clock::Clock,
-    domain::time::{Monotonic, UnixMillis},
-    metrics::Metrics,
-    ports::Hold,
-};
-
-/// What the stage needs beside the request.
-#[derive(Clone)]
-pub struct Settling {
-    /// Measures.
-    pub clock: Arc<dyn Clock>,
-    /// Counts.
-    pub metrics: Arc<Metrics>,
-}
+use crate::{domain::time::Monotonic, ports::Hold};
 
 /// The layer of this stage.
-pub struct SettleLayer(Settling);
-
-impl SettleLayer {
-    /// A layer that settles with these parts.
-    pub const fn new(parts: Settling) -> Self {
-        Self(parts)
-    }
-}
+#[derive(Debug, Clone, Copy)]
+pub struct SettleLayer;
 
 impl<F> Layer<F> for SettleLayer {
     type Service = Settle<F>;
 
     fn layer(&self, forward: F) -> Settle<F> {
-        Settle { parts: self.0.clone(), forward }
+        Settle { forward }
     }
 }
 
 /// The stage around a forwarding service.
 #[derive(Clone)]
 pub struct Settle<F> {
-    parts: Settling,
     forward: F,
 }
 
@@ -68,40 +47,30 @@ where
     type Error = Refused<B>;
     type Future = SettleFuture<F::Future, B>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Refused<B>>> {
+    fn poll_ready(&mut self, _: &mut task::Context<'_>) -> Poll<Result<(), Refused<B>>> {
         // Forwarding services are asked when they are called: an error here would have no request to belong to.
         Poll::Ready(Ok(()))
     }
 
+    #[inline(always)]
     fn call(&mut self, metered: Metered<B>) -> Self::Future {
         let Metered { head, rights, hold } = metered;
-        let started = self.parts.clock.monotonic();
-        self.parts.metrics.decision.observe(started.since(head.started));
-        let subject = Subject::of(&rights);
-        let context = head.context(Some(subject.clone()));
-        let now = head.arrived;
+        let parts = &head.context.parts;
+        let granted = parts.clock.monotonic();
+        parts.metrics.decision.observe_between(head.context.started, granted);
+        let (forwardable, context) = head.split(Some(Subject::of(rights)));
         SettleFuture {
-            forwarding: self.forward.call(head.forwardable(Some(subject))),
-            waiting: Some(Waiting {
-                context,
-                hold,
-                now,
-                started,
-                clock: Arc::clone(&self.parts.clock),
-                metrics: Arc::clone(&self.parts.metrics),
-            }),
+            forwarding: self.forward.call(forwardable),
+            waiting: Some(Waiting { context, hold, granted }),
             request: std::marker::PhantomData,
         }
     }
 }
 
 struct Waiting {
-    context: super::request::Context,
+    context: Context,
     hold: Hold,
-    now: UnixMillis,
-    started: Monotonic,
-    clock: Arc<dyn Clock>,
-    metrics: Arc<Metrics>,
+    granted: Monotonic,
 }
 
 pin_project_lite::pin_project! {
@@ -122,16 +91,18 @@ where
 {
     type Output = Result<Answered<SettledBody<R>>, Refused<B>>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let answer = ready!(this.forwarding.poll(cx));
         let Some(waiting) = this.waiting.take() else { return Poll::Pending };
-        let Waiting { context, hold, now, started, clock, metrics } = waiting;
+        let Waiting { context, hold, granted } = waiting;
         Poll::Ready(match answer {
             Ok(mut response) => {
-                metrics.upstream.observe(clock.monotonic().since(started));
-                let cost = Cost::told(&context, response.headers(), &metrics);
-                ratelimit::replace(response.headers_mut(), &hold, now);
+                let parts = &context.parts;
+                parts.metrics.upstream.observe_between(granted, parts.clock.monotonic());
+                let cost = Cost::told(&context, response.headers());
+                ratelimit::replace(response.headers_mut(), &hold, context.arrived);
                 let mut open = Open::new(hold, cost);
                 // No body follows: what a WebSocket passes on is not part of the answer.
                 if response.body().is_end_stream() || response.status() == StatusCode::SWITCHING_PROTOCOLS {
@@ -142,13 +113,13 @@ where
             }
             Err(error) => {
                 let seen = error.may_be_seen();
-                let limits = if seen { ratelimit::Fields::of(&hold, now) } else { None };
+                let limits = if seen { ratelimit::Fields::of(&hold, context.arrived) } else { None };
                 if seen {
                     hold.keep()
                 } else {
                     hold.refund()
                 }
-                Err(Refused { why: Rejection::Forward(error), request: None, limits, context })
+                Err(Refused::unanswered(error, limits, context))
             }
         })
     }
@@ -176,7 +147,7 @@ impl<R: Body<Data = Bytes>> Body for SettledBody<R> {
 
     fn poll_frame(
         self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
+        cx: &mut task::Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, R::Error>>> {
         let mut this = self.project();
         let frame = ready!(this.body.as_mut().poll_frame(cx));

@@ -13,9 +13,10 @@ use super::{
     matching::Match,
     meter::{self, Meter},
     observe::{Mode, Observe},
+    parts::Parts,
     resolve::{self, Resolve},
     respond::Respond,
-    settle::{Settle, SettleLayer, Settling},
+    settle::{Settle, SettleLayer},
     stage::Stage,
     strip::Strip,
 };
@@ -80,25 +81,20 @@ where
 
     fn layer(&self, forward: F) -> Self::Service {
         let forward = Strip::new(Arc::clone(&self.authenticator), forward);
-        let settling = Settling { clock: Arc::clone(&self.clock), metrics: Arc::clone(&self.metrics) };
         let checked = ServiceBuilder::new()
             .layer(identify::layer(Arc::clone(&self.authenticator), Arc::clone(&self.directory)))
             .layer(resolve::layer(Arc::clone(&self.directory)))
             .layer(decide::layer())
             .layer(meter::layer(Arc::clone(&self.ledger), Arc::clone(&self.directory)))
-            .layer(SettleLayer::new(settling))
+            .layer(SettleLayer)
             .service(forward.clone());
-        let observe = Observe {
-            mode: self.mode,
-            metrics: Arc::clone(&self.metrics),
-            checked,
-            forward: forward.clone(),
-        };
-        Respond {
-            inner: Match::new(Arc::clone(&self.policies), Arc::clone(&self.clock), observe, forward),
+        let observe = Observe { checked, forward: forward.clone() };
+        let parts = Parts {
             clock: Arc::clone(&self.clock),
-            cors: Arc::clone(&self.cors),
             metrics: Arc::clone(&self.metrics),
-        }
+            cors: Arc::clone(&self.cors),
+            mode: self.mode,
+        };
+        Respond { inner: Match::new(Arc::clone(&self.policies), observe, forward), parts: Arc::new(parts) }
     }
 }

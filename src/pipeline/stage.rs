@@ -63,6 +63,8 @@ where
         self.inner.poll_ready(cx)
     }
 
+    // Always: the stages call each other without waiting, and are one straight piece of code then.
+    #[inline(always)]
     fn call(&mut self, request: R) -> Self::Future {
         let state = match self.check.check(&request) {
             Answer::Ready(Ok(proof)) => {
@@ -73,7 +75,7 @@ where
                 // The one polled ready goes along with the request; its clone stays.
                 let clone = self.inner.clone();
                 let service = std::mem::replace(&mut self.inner, clone);
-                StageFutureState::Waiting { pending, waiting: Some((request, service)) }
+                StageFutureState::Waiting { pending, waiting: Some(Box::new((request, service))) }
             }
         };
         StageFuture { state }
@@ -105,12 +107,20 @@ pin_project_lite::pin_project! {
         },
         Waiting {
             pending: crate::ports::BoxFuture<Result<C::Proof, Rejection>>,
-            waiting: Option<(R, S)>,
+            // In a box, so that requests which need not wait make no room for it.
+            waiting: Option<Box<(R, S)>>,
         },
         Refused {
             refused: Option<Refused<B>>,
         },
     }
+}
+
+/// Goes on after a wait: out of the way of the requests that need none.
+#[cold]
+#[inline(never)]
+fn late<S: Service<R>, R>(service: &mut S, request: R) -> S::Future {
+    service.call(request)
 }
 
 impl<C, S, R, B> Future for StageFuture<C, S, R, B>
@@ -121,6 +131,7 @@ where
 {
     type Output = Result<S::Response, Refused<B>>;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut state = self.project().state;
         loop {
@@ -131,13 +142,16 @@ where
                     None => return Poll::Pending,
                 },
                 StageProjection::Waiting { pending, waiting } => {
-                    if let Some((_, service)) = waiting.as_mut() {
-                        ready!(service.poll_ready(cx))?;
+                    if let Some(waiting) = waiting.as_mut() {
+                        ready!(waiting.1.poll_ready(cx))?;
                     }
                     let proof = ready!(pending.as_mut().poll(cx));
-                    let Some((request, mut service)) = waiting.take() else { return Poll::Pending };
+                    let Some(waiting) = waiting.take() else { return Poll::Pending };
+                    let (request, mut service) = *waiting;
                     match proof {
-                        Ok(proof) => StageFutureState::Inner { inner: service.call(C::pass(request, proof)) },
+                        Ok(proof) => {
+                            StageFutureState::Inner { inner: late(&mut service, C::pass(request, proof)) }
+                        }
                         Err(why) => StageFutureState::Refused { refused: Some(request.refuse(why)) },
                     }
                 }

@@ -42,6 +42,7 @@ where
         self.forward.poll_ready(cx)
     }
 
+    #[inline]
     fn call(&mut self, mut request: Forwardable<B>) -> F::Future {
         let headers = request.request.headers_mut();
         if request.foreign_key {

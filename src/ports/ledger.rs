@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::{Answer, BoxFuture, StoreError};
+use super::{Answer, BoxFuture, Hold, StoreError};
 use crate::domain::{
     denial::Denial,
     id::{MeterId, TenantId},
     period::{Period, Window, Windows},
     rights::Rights,
     route::Charge,
-    time::{UnixMillis, Version},
+    time::{Monotonic, UnixMillis, Version},
     units::Units,
 };
 
@@ -19,6 +19,18 @@ use crate::domain::{
 pub trait Ledger: Send + Sync + 'static {
     /// Takes the units of `charges`, at the instant `now`. A refusal has taken nothing.
     fn charge(&self, rights: &Arc<Rights>, charges: &[Charge], now: UnixMillis) -> Answer<Hold, ChargeError>;
+
+    /// The same, where the monotonic clock was read already, at `at`.
+    fn charge_at(
+        &self,
+        rights: &Arc<Rights>,
+        charges: &[Charge],
+        now: UnixMillis,
+        at: Monotonic,
+    ) -> Answer<Hold, ChargeError> {
+        let _ = at;
+        self.charge(rights, charges, now)
+    }
 
     /// What a tenant has used of each of its meters, this node to the unit, the others as last flushed.
     fn usage(&self, rights: &Arc<Rights>, now: UnixMillis) -> BoxFuture<Result<Vec<MeterUsage>, StoreError>>;
@@ -36,89 +48,6 @@ pub enum ChargeError {
     /// The tenant has newer rights than those the charge came with: it is to be decided again.
     #[error("the account was changed meanwhile")]
     Outdated,
-}
-
-/// What one request has taken from the ledger. It ends in exactly one of three ways; dropped unfinished it is kept, as
-/// whatever a request may have cost must count.
-#[must_use]
-pub struct Hold(Option<Box<dyn HoldEntry>>);
-
-/// The ledger's side of a [`Hold`].
-pub trait HoldEntry: Send + Sync {
-    /// The request is over and cost what was taken.
-    fn keep(self: Box<Self>);
-    /// The upstream provably never saw the request: all units, and the rate's, go back to the words they came from.
-    fn refund(self: Box<Self>);
-    /// The request is over and cost `actual` of a reserved meter; the rest goes back. More than reserved is recorded as
-    /// `overrun`.
-    fn settle(self: Box<Self>, actual: &[Charge]);
-    /// Shows each quota and rate that the charge was held against, as it stands now.
-    fn standings(&self, now: UnixMillis, show: &mut dyn FnMut(Standing<'_>));
-}
-
-impl Hold {
-    /// Wraps a ledger's entry.
-    pub fn new(entry: Box<dyn HoldEntry>) -> Self {
-        Self(Some(entry))
-    }
-
-    /// A hold of nothing, for operations without a charge.
-    pub const fn empty() -> Self {
-        Self(None)
-    }
-
-    /// See [`HoldEntry::keep`].
-    pub fn keep(mut self) {
-        if let Some(entry) = self.0.take() {
-            entry.keep();
-        }
-    }
-
-    /// See [`HoldEntry::refund`].
-    pub fn refund(mut self) {
-        if let Some(entry) = self.0.take() {
-            entry.refund();
-        }
-    }
-
-    /// See [`HoldEntry::settle`].
-    pub fn settle(mut self, actual: &[Charge]) {
-        if let Some(entry) = self.0.take() {
-            entry.settle(actual);
-        }
-    }
-
-    /// See [`HoldEntry::standings`].
-    pub fn standings(&self, now: UnixMillis, mut show: impl FnMut(Standing<'_>)) {
-        if let Some(entry) = &self.0 {
-            entry.standings(now, &mut show);
-        }
-    }
-}
-
-impl Drop for Hold {
-    fn drop(&mut self) {
-        if let Some(entry) = self.0.take() {
-            entry.keep();
-        }
-    }
-}
-
-/// How one quota or rate stands, for the `RateLimit` headers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Standing<'a> {
-    /// The meter.
-    pub meter: &'a str,
-    /// Which quota window; `None`: the rate.
-    pub window: Option<Window>,
-    /// Units in the whole window (a rate's `limit`).
-    pub quota: Units,
-    /// The window's length in seconds, rounded up, at least 1.
-    pub seconds: u64,
-    /// Units left.
-    pub remaining: Units,
-    /// Seconds until the window (or the rate's burst) is whole again, rounded up.
-    pub resets_in: u64,
 }
 
 /// How a tenant's meter stands in one window.

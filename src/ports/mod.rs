@@ -2,6 +2,7 @@
 
 mod administration;
 mod directory;
+mod hold;
 mod identity;
 mod ledger;
 mod nodes;
@@ -12,6 +13,7 @@ use std::{future::Future, pin::Pin};
 
 pub use administration::*;
 pub use directory::*;
+pub use hold::*;
 pub use identity::*;
 pub use ledger::*;
 pub use nodes::*;

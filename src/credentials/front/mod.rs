@@ -1,11 +1,9 @@
 //! What one worker remembers of the credentials that it sees again and again.
 //!
-//! Where [`Credentials`] answers for all workers, a [`Front`] belongs to one: a credential that it knows is answered without
-//! an allocation and without a write to anything that another core writes. What it does not know it asks [`Credentials`],
-//! and never concludes anything itself: it remembers only what was verified there, with the [`Proof`] by which each request
-//! finds out anew whether that still stands.
-//!
-//! [`Proof`]: super::known::Proof
+//! Where [`Credentials`] answers for all workers, a [`CredentialsFront`] belongs to one: a credential that it knows is
+//! answered without an allocation and without a write to anything that another core writes. What it does not know it asks
+//! [`Credentials`], and never concludes anything itself: it remembers only what was verified there, with the proof by
+//! which each request finds out anew whether that still stands.
 
 mod memory;
 
@@ -26,27 +24,29 @@ use crate::{
 /// One worker's way to [`Credentials`].
 ///
 /// Several threads may share a front: who finds its memory taken asks the shared one.
-pub struct Front {
+pub struct CredentialsFront {
     shared: Arc<Credentials>,
     memory: Mutex<Memory>,
     hits: Arc<FrontHits>,
 }
 
-impl Front {
-    /// A front that remembers nothing yet.
+impl Credentials {
+    /// A front for one worker, which remembers nothing yet.
     #[must_use]
-    pub fn new(shared: &Arc<Credentials>) -> Self {
-        Self { shared: Arc::clone(shared), memory: Mutex::default(), hits: shared.fronts.join() }
-    }
-
-    /// A front for another worker.
-    #[must_use]
-    pub fn another(&self) -> Self {
-        Self::new(&self.shared)
+    pub fn front(self: &Arc<Self>) -> CredentialsFront {
+        CredentialsFront { shared: Arc::clone(self), memory: Mutex::default(), hits: self.fronts.join() }
     }
 }
 
-impl Authenticator for Front {
+impl CredentialsFront {
+    /// A front for another worker.
+    #[must_use]
+    pub fn another(&self) -> Self {
+        self.shared.front()
+    }
+}
+
+impl Authenticator for CredentialsFront {
     fn identify(&self, headers: &HeaderMap, now: UnixMillis) -> Answer<Arc<Identity>, CredentialError> {
         let presented = match self.shared.presentation.find(headers) {
             Ok(presented) => presented,
@@ -81,14 +81,14 @@ impl Authenticator for Front {
     }
 }
 
-impl Drop for Front {
+impl Drop for CredentialsFront {
     fn drop(&mut self) {
         self.shared.fronts.leave(&self.hits);
     }
 }
 
-impl fmt::Debug for Front {
+impl fmt::Debug for CredentialsFront {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Front").field("shared", &self.shared).finish_non_exhaustive()
+        f.debug_struct("CredentialsFront").field("shared", &self.shared).finish_non_exhaustive()
     }
 }

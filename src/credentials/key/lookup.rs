@@ -31,7 +31,7 @@ use crate::{
         identity::{ApiKey, Credential, Identity, KeyHash},
         time::{UnixMillis, Version},
     },
-    freshness::{Freshness, TenantWord},
+    freshness::{Freshness, WordPlace},
     ports::{Answer, CredentialError, KeyStore, Snapshot},
 };
 
@@ -135,7 +135,7 @@ impl KeyLookup {
     }
 
     /// What was read of a tenant's key at `version` may still be used.
-    pub(crate) fn is_current(&self, word: TenantWord, version: Version) -> bool {
+    pub(crate) fn is_current(&self, word: WordPlace, version: Version) -> bool {
         version >= self.freshness.min_version_at(word)
     }
 
@@ -243,7 +243,7 @@ impl KeyLookup {
     }
     fn known_key(&self, found: Snapshot<Option<ApiKey>>) -> Option<KnownKey> {
         let ApiKey { id, tenant, expires_at, .. } = found.value?;
-        let word = self.freshness.word_of(&tenant);
+        let word = self.freshness.place(&tenant);
         let expires_at = expires_at.unwrap_or(NEVER);
         Some(KnownKey { tenant, id, expires_at, version: found.version, word })
     }

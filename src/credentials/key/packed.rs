@@ -14,7 +14,7 @@ use crate::{
         id::{KeyId, TenantId},
         time::{UnixMillis, Version},
     },
-    freshness::TenantWord,
+    freshness::WordPlace,
 };
 
 /// A key that is there.
@@ -27,7 +27,7 @@ pub(super) struct KnownKey {
     /// The version of the reading.
     pub(super) version: Version,
     /// The tenant's word.
-    pub(super) word: TenantWord,
+    pub(super) word: WordPlace,
 }
 
 /// How ids of ours begin; what follows is a UUID in 32 hexadecimal digits.
@@ -75,7 +75,7 @@ impl KnownKey {
             id,
             expires_at: UnixMillis(i64::from_le_bytes(*expires_at)),
             version: Version(u64::from_le_bytes(*version)),
-            word: TenantWord::from_bytes(*word),
+            word: WordPlace::from_bytes(*word),
         })
     }
 }
@@ -184,7 +184,7 @@ mod tests {
                 id: KeyId::parse(&id).unwrap(),
                 expires_at: UnixMillis(expires_at),
                 version: Version(version),
-                word: TenantWord::from_bytes(word),
+                word: WordPlace::from_bytes(word),
             },
         )
     }
@@ -231,7 +231,7 @@ mod tests {
             id: KeyId::parse(&"k".repeat(63)).unwrap(),
             expires_at: UnixMillis(i64::MAX),
             version: Version(1),
-            word: TenantWord::from_bytes([0; 2]),
+            word: WordPlace::from_bytes([0; 2]),
         };
         let mut page = Page::of(Fingerprint(0), &key);
         for number in 1..200 {
@@ -250,7 +250,7 @@ mod tests {
             id: KeyId::parse("key_0192f0c17f1e7d3a9b1e2f3c4d5e6f70").unwrap(),
             expires_at: UnixMillis(i64::MAX),
             version: Version(1),
-            word: TenantWord::from_bytes([0; 2]),
+            word: WordPlace::from_bytes([0; 2]),
         };
         assert_eq!(key.record().len() + FINGERPRINT + 2, 67);
     }

@@ -85,7 +85,7 @@ mod tests {
             id: KeyId::parse(&format!("key_{number:032x}")).unwrap(),
             expires_at: UnixMillis(i64::MAX),
             version: Version(number),
-            word: Freshness::default().word_of(&tenant),
+            word: Freshness::default().place(&tenant),
             tenant,
         }
     }

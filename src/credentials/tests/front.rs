@@ -9,7 +9,7 @@ use super::{
     signer::Signer,
 };
 use crate::{
-    credentials::{ApiKeySecret, CacheCounts, Front, TokenKeys},
+    credentials::{ApiKeySecret, CacheCounts, CredentialsFront, TokenKeys},
     domain::time::{UnixMillis, Version},
     ports::{Answer, Authenticator, CredentialError},
 };
@@ -19,14 +19,14 @@ const HOUR: i64 = 3_600_000;
 
 struct Worker {
     setup: Setup,
-    front: Front,
+    front: CredentialsFront,
     key: String,
 }
 
 impl Worker {
     fn new() -> Self {
         let setup = setup(vec![issuer(TokenKeys::Hs256Secret(SECRET.to_vec()))]);
-        let front = Front::new(&setup.credentials);
+        let front = setup.credentials.front();
         let key = ApiKeySecret::generate().unwrap().reveal().to_owned();
         setup.store.add(setup.hash(&key), "acme", None);
         Self { setup, front, key }
@@ -115,7 +115,7 @@ async fn a_cookie_that_is_not_for_an_issuer_is_refused_though_its_token_is_known
     let mut other = issuer(TokenKeys::Hs256Secret(vec![8; 32]));
     (other.issuer, other.cookie) = ("https://other.example".into(), Some("other".into()));
     let setup = setup(vec![issuer(TokenKeys::Hs256Secret(SECRET.to_vec())), other]);
-    let front = Front::new(&setup.credentials);
+    let front = setup.credentials.front();
     let session = token(&claims("acme"));
     for name in ["session", "other", "session", "other"] {
         let headers = headers(&[(header::COOKIE, &format!("{name}={session}"))]);
@@ -216,7 +216,7 @@ async fn what_does_not_verify_is_not_remembered_here() {
         }
     }
     assert_eq!(worker.setup.credentials.fronts.sum(), CacheCounts::default());
-    assert!(format!("{:?}", worker.front).starts_with("Front"));
+    assert!(format!("{:?}", worker.front).starts_with("CredentialsFront"));
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use super::{
     signer::{Signer, key_set},
 };
 use crate::{
-    credentials::{ApiKeySecret, Front, Settings, TokenKeys, jwt::Timing},
+    credentials::{ApiKeySecret, CredentialsFront, Settings, TokenKeys, jwt::Timing},
     domain::time::{UnixMillis, Version},
     ports::{Answer, Authenticator},
 };
@@ -76,7 +76,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 
 struct World {
     setup: Setup,
-    fronts: [Front; 2],
+    fronts: [CredentialsFront; 2],
     runtime: tokio::runtime::Runtime,
     now: UnixMillis,
     keys: Vec<String>,
@@ -113,7 +113,7 @@ impl World {
         let setup = try_setup(settings, Timing::default()).unwrap();
         let tokens = (0..TOKENS).map(|number| token(number, &signers)).collect();
         Self {
-            fronts: [Front::new(&setup.credentials), Front::new(&setup.credentials)],
+            fronts: [setup.credentials.front(), setup.credentials.front()],
             setup,
             runtime: tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap(),
             now: NOW,
@@ -212,13 +212,13 @@ impl World {
     fn question(&self, what: usize) -> (HeaderMap, Option<usize>) {
         if what < 2 * KEYS {
             let key = &self.keys[what / 2];
-            let headers = if what % 2 == 0 { key_header(key) } else { bearer(key) };
+            let headers = if what.is_multiple_of(2) { key_header(key) } else { bearer(key) };
             let row = self.rows[what / 2].filter(|(_, ends)| self.now.0 < *ends);
             return (headers, row.map(|(tenant, _)| tenant));
         }
         let what = what - 2 * KEYS;
         let (token, claim) = &self.tokens[what / 2];
-        let headers = if what % 2 == 0 {
+        let headers = if what.is_multiple_of(2) {
             bearer(token)
         } else {
             headers(&[(header::COOKIE, &format!("session={token}"))])
@@ -235,7 +235,7 @@ fn ed(seed: [u8; 32]) -> aws_lc_rs::signature::Ed25519KeyPair {
 fn token(number: usize, signers: &[Signer; 2]) -> (String, Claim) {
     let (tenant, signer) = (number % TENANTS.len(), number / 3 % 2);
     let start = NOW.0 / 1000 + i64::try_from(number).unwrap();
-    let length = if number % 2 == 0 { 4 } else { 1_000_000 };
+    let length = if number.is_multiple_of(2) { 4 } else { 1_000_000 };
     let claims = json!({
         "iss": ISSUER, "aud": "plangate", "tenant": TENANTS[tenant], "nbf": start, "exp": start + length,
     });

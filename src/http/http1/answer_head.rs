@@ -109,7 +109,11 @@ fn length_field(out: &mut Vec<u8>, length: u64) {
 }
 
 /// The trailers that may follow: those that the head has announced, where the client takes any.
-pub(super) fn trailers(asked: Asked, head: &HeaderMap, trailers: &HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
+pub(super) fn trailers(
+    asked: Asked,
+    head: &HeaderMap,
+    trailers: &HeaderMap,
+) -> Vec<(HeaderName, HeaderValue)> {
     if !asked.takes_trailers {
         return Vec::new();
     }
@@ -160,11 +164,17 @@ mod tests {
             "HTTP/1.0 404 Not Found\r\na: 1\r\ncontent-length: 0\r\nconnection: keep-alive\r\ndate: now\r\n\r\n"
         );
         let none = |method, status| head(Version::HTTP_11, &method, status, Some(0), true);
-        assert_eq!(none(Method::HEAD, 200), "HTTP/1.1 200 OK\r\na: 1\r\ncontent-length: 77\r\ndate: now\r\n\r\n");
+        assert_eq!(
+            none(Method::HEAD, 200),
+            "HTTP/1.1 200 OK\r\na: 1\r\ncontent-length: 77\r\ndate: now\r\n\r\n"
+        );
         assert_eq!(none(Method::GET, 204), "HTTP/1.1 204 No Content\r\na: 1\r\ndate: now\r\n\r\n");
         assert_eq!(none(Method::GET, 304), "HTTP/1.1 304 Not Modified\r\na: 1\r\ndate: now\r\n\r\n");
         let switching = none(Method::GET, 101);
-        assert_eq!(switching, "HTTP/1.1 101 Switching Protocols\r\na: 1\r\nconnection: x\r\ndate: now\r\n\r\n");
+        assert_eq!(
+            switching,
+            "HTTP/1.1 101 Switching Protocols\r\na: 1\r\nconnection: x\r\ndate: now\r\n\r\n"
+        );
     }
 
     #[test]

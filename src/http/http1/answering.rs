@@ -60,7 +60,8 @@ impl Connection {
         let date = self.worker.date.now();
         answer_head::write(out.text(), &parts, asked, (framing, length), keep, &date);
         let (status, head) = (parts.status, parts.headers);
-        let mut sending = Sending { out, asked, framing, head, over: framing == Framing::None };
+        let mut sending =
+            Sending { out, asked, framing, head, over: framing == Framing::None, broken: false };
         {
             let mut body = pin!(body);
             self.wait(|cx, wire| sending.poll(cx, &mut wire.borrow_mut(), body.as_mut())).await??;
@@ -82,7 +83,7 @@ impl Connection {
         if !wire.is_read() && !wire.skip_body() {
             return Ok(Ended::Last);
         }
-        wire.has_more();
+        wire.ends_request();
         Ok(Ended::Kept)
     }
 }
@@ -94,8 +95,9 @@ struct Sending {
     framing: Framing,
     /// The answer's fields.
     head: HeaderMap,
-    /// All of the body was taken over.
+    /// All of the body was taken over, or all that there is of it.
     over: bool,
+    broken: bool,
 }
 
 impl Sending {
@@ -113,15 +115,16 @@ impl Sending {
             let mut waiting = false;
             while !self.over && !waiting && self.out.has_room() {
                 match body.as_mut().poll_frame(cx) {
-                    Poll::Ready(Some(Ok(frame))) => self.take(frame, body.is_end_stream())?,
-                    Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(broken(error.into()))),
-                    Poll::Ready(None) => self.end(None)?,
+                    Poll::Ready(Some(Ok(frame))) => self.take(frame, body.is_end_stream()),
+                    Poll::Ready(Some(Err(error))) => self.breaks(&error.into()),
+                    Poll::Ready(None) => self.end(None),
                     Poll::Pending => waiting = true,
                 }
             }
             let written = self.out.poll_write(cx, &mut wire.stream, || wire.conversation.touch())?;
             if written.is_ready() && self.over {
-                return Poll::Ready(Ok(()));
+                // As much as came is the client's; that it was not all, the end of the connection says.
+                return Poll::Ready(if self.broken { Err(Gone) } else { Ok(()) });
             }
             if written.is_pending() || waiting {
                 // Whether the client is still there.
@@ -130,17 +133,20 @@ impl Sending {
         }
     }
 
-    fn take(&mut self, frame: Frame<Bytes>, last: bool) -> Result<(), Gone> {
+    fn take(&mut self, frame: Frame<Bytes>, last: bool) {
         let data = match frame.into_data() {
             Ok(data) => data,
             Err(frame) => return self.end(frame.into_trailers().ok()),
         };
         match &mut self.framing {
-            Framing::Length(left) => {
+            Framing::Length(left) => match left.checked_sub(data.len() as u64) {
+                Some(less) => {
+                    *left = less;
+                    self.out.push(data);
+                }
                 // More than was said would be read as the next answer.
-                *left = left.checked_sub(data.len() as u64).ok_or_else(|| broken("too long".into()))?;
-                self.out.push(data);
-            }
+                None => return self.breaks(&"the body is longer than was said".into()),
+            },
             // An empty chunk would be the last.
             Framing::Chunked if data.is_empty() => {}
             Framing::Chunked => {
@@ -152,28 +158,30 @@ impl Sending {
             Framing::UntilClose => self.out.push(data),
             Framing::None => {}
         }
-        if last { self.end(None) } else { Ok(()) }
+        if last {
+            self.end(None);
+        }
     }
 
-    fn end(&mut self, trailers: Option<HeaderMap>) -> Result<(), Gone> {
+    fn end(&mut self, trailers: Option<HeaderMap>) {
         self.over = true;
         match self.framing {
-            Framing::Length(1..) => return Err(broken("too short".into())),
+            Framing::Length(1..) => self.breaks(&"the body is shorter than was said".into()),
             Framing::Chunked => {
                 let out = self.out.text();
                 out.extend_from_slice(b"0\r\n");
-                for (name, value) in answer_head::trailers(self.asked, &self.head, &trailers.unwrap_or_default()) {
+                let trailers = trailers.unwrap_or_default();
+                for (name, value) in answer_head::trailers(self.asked, &self.head, &trailers) {
                     answer_head::field(out, name.as_str(), value.as_bytes());
                 }
                 out.extend_from_slice(b"\r\n");
             }
             Framing::None | Framing::Length(0) | Framing::UntilClose => {}
         }
-        Ok(())
     }
-}
 
-fn broken(error: BoxError) -> Gone {
-    tracing::debug!(%error, "an answer's body broke off");
-    Gone
+    fn breaks(&mut self, error: &BoxError) {
+        tracing::debug!(%error, "an answer's body broke off");
+        (self.over, self.broken) = (true, true);
+    }
 }

@@ -57,8 +57,7 @@ where
     RB::Error: Into<BoxError>,
 {
     let Client1 { stream, inbox, client, permit, conversation, watch, worker } = client;
-    let cap = worker.settings.caps.request_head;
-    let wire = Wire::new(stream, inbox, Rc::clone(&conversation), cap);
+    let wire = Wire::new(stream, inbox, Rc::clone(&conversation), Rc::clone(&worker));
     let wire = Rc::new(RefCell::new(wire));
     let news = worker.news();
     let mut connection = Connection { wire, client, conversation, watch, worker, news };
@@ -164,7 +163,12 @@ impl Connection {
         Ok(next.await??)
     }
 
-    async fn refuse<S, RB>(&mut self, stack: &mut S, refusal: HeadRefusal, of_head: bool) -> Result<Ended, Gone>
+    async fn refuse<S, RB>(
+        &mut self,
+        stack: &mut S,
+        refusal: HeadRefusal,
+        of_head: bool,
+    ) -> Result<Ended, Gone>
     where
         S: Service<Inbound<ServerBody>, Response = Response<RB>, Error = Infallible>,
         RB: Body<Data = Bytes>,

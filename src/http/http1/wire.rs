@@ -18,6 +18,7 @@ use crate::{
         conversation::Conversation,
         dechunk::{Dechunk, Piece},
         head::{self, Framing, Head, Verdict},
+        worker::Worker,
     },
     pipeline::request::HeadRefusal,
 };
@@ -25,8 +26,6 @@ use crate::{
 /// What is read at a time, at least and at most.
 const LEAST_ROOM: usize = 4 * 1024;
 const MOST_ROOM: usize = 64 * 1024;
-/// An idle connection holds no more memory for what may come.
-const IDLE_ROOM: usize = 2 * LEAST_ROOM;
 /// Bytes taken in after the answer, for the client's sake.
 const LINGER_BYTES: usize = 16 * 1024 * 1024;
 /// Empty lines that are forgiven before a request line.
@@ -38,6 +37,7 @@ pub(super) struct Wire {
     /// Read, but not taken.
     pub inbox: BytesMut,
     pub conversation: Rc<Conversation>,
+    worker: Rc<Worker>,
     cap: usize,
     /// What is read at a time: it grows as long as it is filled.
     room: usize,
@@ -59,7 +59,11 @@ enum Rest {
     Nothing,
     Length(u64),
     /// Judged strictly first, then taken apart.
-    Chunked { judge: Chunks, judged: BytesMut, taker: Dechunk },
+    Chunked {
+        judge: Chunks,
+        judged: BytesMut,
+        taker: Dechunk,
+    },
     /// Nobody knows where it ends.
     Lost,
 }
@@ -67,7 +71,10 @@ enum Rest {
 /// What comes at the beginning of a request.
 pub(super) enum Next {
     Head(Box<Head>),
-    Refused { refusal: HeadRefusal, of_head: bool },
+    Refused {
+        refusal: HeadRefusal,
+        of_head: bool,
+    },
     /// The client has nothing more to ask.
     End,
 }
@@ -76,12 +83,18 @@ const GO_ON: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 impl Wire {
     /// A connection of which `inbox` was read already.
-    pub fn new(stream: TcpStream, inbox: BytesMut, conversation: Rc<Conversation>, cap: usize) -> Self {
+    pub fn new(
+        stream: TcpStream,
+        inbox: BytesMut,
+        conversation: Rc<Conversation>,
+        worker: Rc<Worker>,
+    ) -> Self {
         Self {
             stream,
             inbox,
             conversation,
-            cap,
+            cap: worker.settings.caps.request_head,
+            worker,
             room: LEAST_ROOM,
             ended: false,
             examined: 0,
@@ -97,7 +110,13 @@ impl Wire {
         if self.ended {
             return Poll::Ready(Ok(0));
         }
-        self.inbox.reserve(limit.saturating_sub(self.inbox.len()).clamp(1, self.room));
+        if self.inbox.capacity() == 0 {
+            self.inbox = self.worker.memory.take_inbox();
+        }
+        // What is held by the present request cannot be used again: a little room will do until it has gone.
+        if self.inbox.capacity() - self.inbox.len() < self.room / 4 {
+            self.inbox.reserve(limit.saturating_sub(self.inbox.len()).clamp(1, self.room));
+        }
         let count = ready!(poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.inbox))?;
         if count == 0 {
             self.ended = true;
@@ -119,7 +138,7 @@ impl Wire {
                 self.empty_lines += 1;
                 if self.empty_lines > EMPTY_LINES {
                     let refusal = HeadRefusal::Malformed("too many empty lines before the request line");
-                    return Poll::Ready(Ok(Next::Refused { refusal, of_head: false }));
+                    return Poll::Ready(Ok(self.refuse(refusal, false)));
                 }
             }
             if self.is_worth_examining() {
@@ -131,17 +150,17 @@ impl Wire {
                         self.begin(&head);
                         return Poll::Ready(Ok(Next::Head(head)));
                     }
-                    Verdict::Refused(refusal) => {
-                        self.request += 1;
-                        self.rest = Rest::Lost;
-                        self.conversation.request_starts();
-                        return Poll::Ready(Ok(Next::Refused { refusal, of_head }));
-                    }
+                    Verdict::Refused(refusal) => return Poll::Ready(Ok(self.refuse(refusal, of_head))),
                 }
             }
             // One more byte than the cap is enough to know that a head is over it.
-            if ready!(self.poll_fill(cx, self.cap + 1))? == 0 {
-                return Poll::Ready(Ok(Next::End));
+            match self.poll_fill(cx, self.cap + 1)? {
+                Poll::Ready(0) => return Poll::Ready(Ok(Next::End)),
+                Poll::Ready(_) => {}
+                Poll::Pending => {
+                    self.let_go();
+                    return Poll::Pending;
+                }
             }
             self.conversation.head_begins();
         }
@@ -168,14 +187,20 @@ impl Wire {
         self.rest = match head.framing {
             Framing::Length(0) => Rest::Nothing,
             Framing::Length(length) => Rest::Length(length),
-            Framing::Chunked => Rest::Chunked {
-                judge: Chunks::default(),
-                judged: BytesMut::new(),
-                taker: Dechunk::default(),
-            },
+            Framing::Chunked => {
+                Rest::Chunked { judge: Chunks::default(), judged: BytesMut::new(), taker: Dechunk::default() }
+            }
         };
         self.go_on = if head.expects && self.inbox.is_empty() { GO_ON } else { b"" };
         self.conversation.request_starts();
+    }
+
+    /// What follows cannot be told from what is refused: it is the last.
+    fn refuse(&mut self, refusal: HeadRefusal, of_head: bool) -> Next {
+        self.request += 1;
+        self.rest = Rest::Lost;
+        self.conversation.request_starts();
+        Next::Refused { refusal, of_head }
     }
 
     /// Whether the whole request was read.
@@ -228,7 +253,8 @@ impl Wire {
             Rest::Lost => Err(io::ErrorKind::InvalidData.into()),
             Rest::Length(_) if self.inbox.is_empty() => Ok(Piece::Wanted),
             Rest::Length(left) => {
-                let count = usize::try_from(*left).map_or(self.inbox.len(), |left| left.min(self.inbox.len()));
+                let count =
+                    usize::try_from(*left).map_or(self.inbox.len(), |left| left.min(self.inbox.len()));
                 *left -= count as u64;
                 if *left == 0 {
                     self.rest = Rest::Nothing;
@@ -299,17 +325,21 @@ impl Wire {
         Poll::Ready(())
     }
 
-    /// Between two requests: whether the client has begun another.
-    pub fn has_more(&mut self) -> bool {
+    /// Between two requests: the client may have begun another.
+    pub fn ends_request(&mut self) {
         self.room = LEAST_ROOM;
         if self.inbox.is_empty() {
-            if self.inbox.capacity() > IDLE_ROOM {
-                self.inbox = BytesMut::new();
-            }
-            return false;
+            self.let_go();
+        } else {
+            self.conversation.head_begins();
         }
-        self.conversation.head_begins();
-        true
+    }
+
+    /// An idle connection holds no memory for what may come.
+    fn let_go(&mut self) {
+        if self.inbox.is_empty() {
+            self.worker.memory.put_inbox(std::mem::take(&mut self.inbox));
+        }
     }
 }
 

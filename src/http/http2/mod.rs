@@ -24,7 +24,8 @@ use tower::Service;
 
 use self::{preread::Preread, service::Door};
 use super::{
-    BoxError, conversation::Conversation, gauge::Permit, server_body::ServerBody, watch::Watch, worker::Worker,
+    BoxError, conversation::Conversation, gauge::Permit, server_body::ServerBody, watch::Watch,
+    worker::Worker,
 };
 use crate::pipeline::request::{Client, Inbound};
 

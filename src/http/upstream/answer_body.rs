@@ -10,11 +10,7 @@ use std::{
 use ::http_body::{Body, Frame, SizeHint};
 use bytes::Bytes;
 
-use super::{
-    answer_head::Framing,
-    link::Link,
-    pool::Pool,
-};
+use super::{answer_head::Framing, link::Link, pool::Pool};
 use crate::http::dechunk::{Dechunk, InvalidChunk, Piece};
 
 /// Why an answer's body did not come to its end.

@@ -56,11 +56,8 @@ pub(super) struct BadHead(&'static str);
 pub(super) fn read(bytes: &mut BytesMut, of_head: bool) -> Result<Read, BadHead> {
     let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
     let mut answer = httparse::Response::new(&mut []);
-    let parsed = httparse::ParserConfig::default().parse_response_with_uninit_headers(
-        &mut answer,
-        bytes,
-        &mut fields,
-    );
+    let parsed =
+        httparse::ParserConfig::default().parse_response_with_uninit_headers(&mut answer, bytes, &mut fields);
     let length = match parsed {
         Ok(httparse::Status::Complete(length)) if length <= MAX_LENGTH => length,
         Ok(httparse::Status::Partial) if bytes.len() <= MAX_LENGTH => return Ok(Read::Partial),
@@ -77,7 +74,8 @@ pub(super) fn read(bytes: &mut BytesMut, of_head: bool) -> Result<Read, BadHead>
     let mut seen = Seen { old: answer.version == Some(0), ..Seen::default() };
     let mut fields = Fields::of(bytes);
     for field in answer.headers.iter() {
-        let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| BadHead("a name is not valid"))?;
+        let name =
+            HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| BadHead("a name is not valid"))?;
         if seen.is_for_client(&name, field.value)? {
             fields.add(name, field.value);
         }
@@ -219,7 +217,10 @@ mod tests {
     #[test]
     fn what_has_no_body() {
         let of_head = head("HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n", true).unwrap();
-        assert_eq!((of_head.framing, of_head.parts.headers[CONTENT_LENGTH].as_bytes()), (Framing::Length(0), &b"7"[..]));
+        assert_eq!(
+            (of_head.framing, of_head.parts.headers[CONTENT_LENGTH].as_bytes()),
+            (Framing::Length(0), &b"7"[..])
+        );
         for status in ["204", "304"] {
             let answer = head(&format!("HTTP/1.1 {status} X\r\nContent-Length: 7\r\n\r\n"), false).unwrap();
             assert_eq!(answer.framing, Framing::Length(0));
@@ -253,7 +254,13 @@ mod tests {
 
     #[test]
     fn no_bytes_panic_and_endless_heads_end() {
-        for text in ["HTTP/2 200\r\n\r\n", "HTTP/1.1 099 X\r\n\r\n", "\0", "HTTP/1.1 200 OK\r\n a: b\r\n\r\n", "HTTP/1.1 200 OK\r\na : b\r\n\r\n"] {
+        for text in [
+            "HTTP/2 200\r\n\r\n",
+            "HTTP/1.1 099 X\r\n\r\n",
+            "\0",
+            "HTTP/1.1 200 OK\r\n a: b\r\n\r\n",
+            "HTTP/1.1 200 OK\r\na : b\r\n\r\n",
+        ] {
             assert!(read(&mut BytesMut::from(text), false).is_err(), "{text:?}");
         }
         let long = format!("HTTP/1.1 200 OK\r\na: {}", "x".repeat(MAX_LENGTH));

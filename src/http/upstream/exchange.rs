@@ -201,7 +201,9 @@ fn poll_head(cx: &mut Context<'_>, link: &mut Link, of_head: bool) -> Poll<io::R
             }
         }
         if ready!(link.poll_fill(cx))? == 0 {
-            return Poll::Ready(Err(io::Error::other("the upstream closed the connection without an answer")));
+            return Poll::Ready(Err(io::Error::other(
+                "the upstream closed the connection without an answer",
+            )));
         }
     }
 }

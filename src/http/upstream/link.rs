@@ -48,7 +48,10 @@ impl Link {
 
     /// Reads more into the inbox; 0 is the end.
     pub fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        self.inbox.reserve(self.room);
+        // What is held by the present answer cannot be used again: a little room will do until it has gone.
+        if self.inbox.capacity() - self.inbox.len() < self.room / 4 {
+            self.inbox.reserve(self.room);
+        }
         let count = ready!(poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.inbox))?;
         if count >= self.room {
             self.room = (self.room * 2).min(MOST_ROOM);

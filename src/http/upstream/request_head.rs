@@ -60,9 +60,9 @@ pub(super) fn write(out: &mut Vec<u8>, parts: &request::Parts, told: &Told<'_>) 
     forwarded(out, &parts.headers, told.client, host);
     field(out, REQUEST_ID.as_str(), told.request_id.as_bytes());
     if let Some(subject) = told.subject {
-        field(out, names::TENANT.as_str(), subject.tenant.as_str().as_bytes());
-        if let Some(plan) = &subject.plan {
-            field(out, names::PLAN.as_str(), plan.as_str().as_bytes());
+        field(out, names::TENANT.as_str(), subject.tenant().as_bytes());
+        if let Some(plan) = subject.plan() {
+            field(out, names::PLAN.as_str(), plan.as_bytes());
         }
     }
     let framing = framing(out, parts, told.empty);
@@ -207,8 +207,7 @@ mod tests {
         for (name, value) in fields {
             parts.headers.append(*name, HeaderValue::from_str(value).unwrap());
         }
-        let subject =
-            Subject { tenant: TenantId::parse("acme").unwrap(), plan: Some(PlanId::parse("basic").unwrap()) };
+        let subject = Subject::new(TenantId::parse("acme").unwrap(), Some(PlanId::parse("basic").unwrap()));
         let told = Told {
             client: Client { address: Some("10.0.0.9".parse().unwrap()), trusted },
             request_id: &HeaderValue::from_static("id-1"),

@@ -69,11 +69,7 @@ where
 
     /// What is left, to be sent from elsewhere.
     pub fn take(&mut self) -> Self {
-        Self {
-            out: std::mem::take(&mut self.out),
-            body: self.body.take(),
-            ..*self
-        }
+        Self { out: std::mem::take(&mut self.out), body: self.body.take(), ..*self }
     }
 
     /// The memory of what was sent, to be used again.

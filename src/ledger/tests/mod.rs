@@ -8,6 +8,7 @@ mod recall;
 mod recording;
 mod recovering;
 mod store;
+mod tabs;
 mod threads;
 mod word;
 mod world;

@@ -10,19 +10,32 @@ use crate::{
 
 #[test]
 fn threads_share_a_quota_to_the_unit() {
+    share_a_quota(false);
+}
+
+#[test]
+fn threads_with_rights_of_their_own_share_it_too() {
+    share_a_quota(true);
+}
+
+/// `own`: each thread has its own compiled rights, as the workers of a node do.
+fn share_a_quota(own: bool) {
     let background =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let entered = background.enter();
     let world = World::new();
     drop(entered);
     let quota = Quota { day: Some(Allowance::Limited(units(20_000))), ..monthly(10_007) };
-    let rights = rights(1, &catalog(terms(quota), terms(unlimited())));
+    let catalog = catalog(terms(quota), terms(unlimited()));
+    let rights = rights(1, &catalog);
     let (passed, given_back) = (AtomicU64::new(0), AtomicU64::new(0));
     std::thread::scope(|scope| {
         for lane in 0..4u64 {
-            let (world, rights) = (&world, &rights);
+            let (world, catalog, common) = (&world, &catalog, &rights);
             let (passed, given_back) = (&passed, &given_back);
             scope.spawn(move || {
+                let rights = if own { super::world::rights(1, catalog) } else { common.clone() };
+                let rights = &rights;
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
                 runtime.block_on(async {
                     for round in 0.. {

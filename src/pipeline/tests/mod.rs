@@ -4,6 +4,7 @@ mod deciding;
 mod endings;
 mod matching;
 mod observing;
+mod refusing;
 mod reserving;
 mod scene;
 mod waiting;

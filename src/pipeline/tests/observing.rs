@@ -34,7 +34,7 @@ async fn every_refusal_of_the_checks_passes() {
     assert_eq!(counted(&scene.metrics, "refused", "feature-not-in-plan"), 0);
     let told = scene.told();
     assert!(told.seen.iter().all(|seen| !seen.headers.contains_key(KEY)));
-    let tenant = |nth: usize| told.seen[nth].subject.as_ref().map(|subject| subject.tenant.to_string());
+    let tenant = |nth: usize| told.seen[nth].subject.as_ref().map(|subject| subject.tenant().to_owned());
     assert_eq!((tenant(0).as_deref(), tenant(4)), (Some("acme"), None), "as far as it is known");
     assert!(!told.log.iter().any(|what| what == "keep" || what == "refund"), "nothing was taken");
 }

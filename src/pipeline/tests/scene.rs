@@ -57,6 +57,8 @@ pub struct Told {
     pub credential: Option<CredentialError>,
     pub unresolved: Option<ResolveError>,
     pub plan: &'static str,
+    /// What is set for the tenant alone.
+    pub overrides: Overrides,
     /// The plan once newer rights are asked for.
     pub newer_plan: Option<&'static str>,
     /// One for each charge; none left: taken.
@@ -211,7 +213,12 @@ impl Fakes {
     }
 
     fn rights(&self) -> Arc<Rights> {
-        Arc::new(Rights::compile(&tenant(self.told().plan), &self.catalog).unwrap())
+        let (plan, overrides) = {
+            let told = self.told();
+            (told.plan, told.overrides.clone())
+        };
+        let tenant = Tenant { overrides, ..tenant(plan) };
+        Arc::new(Rights::compile(&tenant, &self.catalog).unwrap())
     }
 
     async fn answer(&self, request: Forwardable<Empty<Bytes>>) -> Result<Response<Body>, ForwardError> {
@@ -316,7 +323,7 @@ impl Ledger for Fakes {
         let refused = self.told().charges.pop_front();
         self.give(match refused {
             Some(error) => Err(error),
-            None => Ok(Hold::new(Box::new(Taken(Arc::clone(&self.told))))),
+            None => Ok(Hold::new(Arc::new(Taken(Arc::clone(&self.told))))),
         })
     }
 
@@ -335,20 +342,20 @@ impl Taken {
 }
 
 impl HoldEntry for Taken {
-    fn keep(self: Box<Self>) {
+    fn keep(&self) {
         self.ends("keep");
     }
 
-    fn refund(self: Box<Self>) {
+    fn refund(&self) {
         self.ends("refund");
     }
 
-    fn settle(self: Box<Self>, actual: &[Charge]) {
+    fn settle(&self, actual: &[Charge]) {
         let units: Vec<(u16, u64)> = actual.iter().map(|c| (c.meter.0, c.units.get())).collect();
         self.ends(&format!("settle {units:?}"));
     }
 
-    fn standings(&self, _: UnixMillis, show: &mut dyn FnMut(Standing<'_>)) {
+    fn standings(&self, _: UnixMillis, _: Option<Monotonic>, show: &mut dyn FnMut(Standing<'_>)) {
         show(Standing {
             meter: "requests",
             window: Some(Window::Month),

@@ -239,7 +239,8 @@ async fn large_bodies_wait_for_the_slower_side() {
     let before = peak(&gateway);
     let (down, up) = round(LARGE).await;
     assert!(down < LARGE && up < LARGE, "both senders were held back: {down} {up}");
-    let grown = peak(&gateway) - before;
+    // The kernel reckons the peak from counters of each core, which may be read a little lower the second time.
+    let grown = peak(&gateway).saturating_sub(before);
     assert!(grown < BOUND, "{grown} KiB for 100 MiB");
     assert_eq!(used(&gateway).await, 4);
 }

@@ -1,0 +1,177 @@
+//! Takes the units of a tab from its words: the rates first, then every window of every meter, all or nothing.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use super::{
+    bucket::Outlook,
+    hold::give_back,
+    metrics::Kind,
+    refill,
+    shared::{Shared, lock},
+    slot::Slot,
+    tab::{Stake, Tab},
+    word::Spend,
+};
+use crate::{
+    domain::{denial::Denial, time::Monotonic, units::Units},
+    ports::ChargeError,
+};
+
+/// Requests that may wait for what others give back, a bucket.
+const RECALL_WAITERS: u32 = 256;
+
+/// What became of an attempt to take the units of a tab.
+pub(super) enum Take {
+    Taken,
+    /// Somebody else was faster on one of the words: to be tried again.
+    Again,
+    /// One of the words is charged no more: another tab is needed.
+    Moved,
+    Refused(ChargeError),
+    Short(Vec<Want>),
+}
+
+/// What a word is short of.
+pub(super) struct Want {
+    pub slot: Arc<Slot>,
+    pub need: u64,
+    /// The database has too few; others were asked to give theirs back.
+    pub recalling: bool,
+}
+
+impl Tab {
+    /// Takes the units of every rate; none, where one refuses.
+    #[inline]
+    pub fn take_rates(&self, now: impl FnOnce() -> Monotonic) -> Result<(), ChargeError> {
+        if !self.has_rates() {
+            return Ok(());
+        }
+        let now = now();
+        for (number, line) in self.lines.iter().enumerate() {
+            let Some(rate) = line.rate.as_ref().filter(|_| line.units > Units::ZERO) else { continue };
+            if let Err(retry_after) = line.meter.rate.take(&rate.pace, now) {
+                self.give_rates_back(number);
+                let meter = line.meter.meter.clone();
+                return Err(Denial::RateLimited { meter, rate: rate.plan, retry_after }.into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives the first so many lines' rates back what was taken from them.
+    pub fn give_rates_back(&self, lines: usize) {
+        for line in self.lines.iter().take(lines) {
+            if let Some(rate) = &line.rate {
+                line.meter.rate.give_back(&self.share(rate), line.units);
+            }
+        }
+    }
+
+    /// Takes the units of every word. `waited`: the request has waited for others to give back units, and does not again.
+    #[inline]
+    pub fn take(&self, shared: &Arc<Shared>, waited: bool) -> Take {
+        // One word alone says it when it is asked.
+        if !self.stakes.more.is_empty()
+            && let Err(unfit) = self.look(shared, waited)
+        {
+            return unfit;
+        }
+        for (number, stake) in self.stakes.iter().enumerate() {
+            let Spend::Taken { left } = stake.slot.word.spend(stake.units.get(), stake.slot.is_bounded())
+            else {
+                self.untake(shared, number);
+                return self.look(shared, waited).err().unwrap_or(Take::Again);
+            };
+            if refill::is_low(&stake.slot.low_water, left) {
+                refill::prefetch(shared, &stake.slot);
+            }
+        }
+        for line in self.lines.iter() {
+            line.counts.add(Kind::Admitted, line.units.get());
+        }
+        for stake in self.stakes.iter() {
+            shared.soil(&stake.slot);
+        }
+        Take::Taken
+    }
+
+    /// Asks every word whether it would do, before any is charged.
+    fn look(&self, shared: &Shared, waited: bool) -> Result<(), Take> {
+        let mut short = Vec::new();
+        for Stake { slot, units, .. } in self.stakes.iter() {
+            match slot.word.peek(units.get(), slot.is_bounded()) {
+                Spend::Taken { .. } => {}
+                Spend::Sealed => return Err(Take::Moved),
+                Spend::Full => {
+                    // It has counted as far as it can: the next one goes on. A new one that is full at once has been
+                    // asked for more than any can count.
+                    if slot.word.totals().used == 0 || !slot.word.seal() {
+                        return Err(Take::Refused(ChargeError::Unavailable));
+                    }
+                    return Err(Take::Moved);
+                }
+                Spend::Short { need } => {
+                    let recalling =
+                        ask_or_refuse(shared, slot, *units, need, waited).map_err(Take::Refused)?;
+                    short.push(Want { slot: Arc::clone(slot), need, recalling });
+                }
+            }
+        }
+        if short.is_empty() { Ok(()) } else { Err(Take::Short(short)) }
+    }
+
+    /// Gives the first so many words back what was taken from them.
+    fn untake(&self, shared: &Shared, stakes: usize) {
+        for Stake { slot, units, .. } in self.stakes.iter().take(stakes) {
+            give_back(slot, units.get());
+            shared.soil(slot);
+        }
+    }
+}
+
+/// Refuses where it is of no use to ask the database for more units. Otherwise whether it was asked, and others are giving
+/// theirs back.
+fn ask_or_refuse(
+    shared: &Shared,
+    slot: &Slot,
+    units: Units,
+    need: u64,
+    waited: bool,
+) -> Result<bool, ChargeError> {
+    let Some(limit) = slot.limit() else { return Ok(false) };
+    if units > limit {
+        return Err(exhausted(slot, limit, None).into());
+    }
+    let now = shared.monotonic();
+    let Some(terms) = slot.terms() else { return Ok(false) };
+    match slot.bucket.outlook(terms, need, now) {
+        Outlook::Recalling if !waited && slot.bucket.waiting.load(Ordering::Relaxed) < RECALL_WAITERS => {
+            return Ok(true);
+        }
+        known @ (Outlook::Recalling | Outlook::Exhausted { .. }) => {
+            if slot.bucket.watch() {
+                lock(&shared.watched).push(Arc::clone(&slot.bucket));
+            }
+            let left = if let Outlook::Exhausted { left } = known { left } else { None };
+            return Err(exhausted(slot, limit, left).into());
+        }
+        Outlook::Unknown => {}
+    }
+    if shared.outage.is_on(now) || shared.is_adrift(now) {
+        return Err(ChargeError::Unavailable);
+    }
+    Ok(false)
+}
+
+/// `left`: what the database has left, where nobody holds any: then all others count as used, recorded or not.
+fn exhausted(slot: &Slot, limit: Units, left: Option<u64>) -> Denial {
+    let counted = left.map_or(0, |left| limit.get().saturating_sub(left));
+
+    Denial::QuotaExhausted {
+        meter: slot.bucket.key.meter.clone(),
+        window: slot.bucket.key.window,
+        limit,
+        used: Units::saturating(slot.used().max(counted)),
+        period: slot.period,
+    }
+}

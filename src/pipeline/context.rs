@@ -1,0 +1,165 @@
+//! What is known of a request beside its bytes. It moves along with the request and is never copied.
+
+use std::{fmt, sync::Arc};
+
+use http::HeaderValue;
+
+use super::{parts::Parts, request::Client};
+use crate::domain::{
+    catalog::{Catalog, Unmatched},
+    id::{PlanId, TenantId},
+    identity::Identity,
+    rights::Rights,
+    route::{Operation, OperationIx},
+    tenant::Overrides,
+    time::{Monotonic, UnixMillis},
+};
+
+/// Everything about a request but its head, its body and its present stage.
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) parts: Arc<Parts>,
+    pub(crate) catalog: Arc<Catalog>,
+    pub(crate) request_id: HeaderValue,
+    /// As far as it is known.
+    pub(crate) subject: Option<Subject>,
+    /// The request's one civil instant: every period and expiry is judged by it.
+    pub(crate) arrived: UnixMillis,
+    /// The same instant on the clock that measures.
+    pub(crate) started: Monotonic,
+    pub(crate) route: Route,
+    pub(crate) client: Client,
+    /// A HEAD request: its answer has no body.
+    pub(crate) bodiless: bool,
+}
+
+impl Context {
+    pub(crate) fn operation(&self) -> Option<&Operation> {
+        self.route.operation(&self.catalog)
+    }
+
+    pub(crate) fn plan(&self) -> Option<&PlanId> {
+        self.subject.as_ref()?.plan_id()
+    }
+
+    /// What was set for the tenant alone, as far as its rights are known.
+    pub(crate) fn overrides(&self) -> Option<&Arc<Overrides>> {
+        match &self.subject.as_ref()?.0 {
+            Known::Rights(rights) => rights.overrides.as_ref(),
+            Known::Identity(_) | Known::Named(_) => None,
+        }
+    }
+}
+
+/// The route that a request was matched to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Route {
+    Operation(OperationIx),
+    /// No route, but the policies let it through.
+    Unmatched,
+    /// No route.
+    Uncovered,
+    /// Below `/.plangate/`: the gateway's own, never forwarded whatever the mode.
+    Own,
+}
+
+impl Route {
+    pub(crate) fn operation(self, catalog: &Catalog) -> Option<&Operation> {
+        match (self, &catalog.unmatched) {
+            (Self::Operation(ix), _) => catalog.routes.operation(ix),
+            (Self::Unmatched, Unmatched::Allow(operation)) => Some(operation),
+            (Self::Unmatched, Unmatched::Deny) | (Self::Uncovered | Self::Own, _) => None,
+        }
+    }
+}
+
+/// For whom a request is forwarded: a reference to what the stages found, so that it costs next to nothing to pass on.
+#[derive(Clone)]
+pub struct Subject(Known);
+
+#[derive(Clone)]
+enum Known {
+    Rights(Arc<Rights>),
+    Identity(Arc<Identity>),
+    Named(Arc<(TenantId, Option<PlanId>)>),
+}
+
+impl Subject {
+    /// A tenant on a plan, for services that are tried without the stages.
+    #[must_use]
+    pub fn new(tenant: TenantId, plan: Option<PlanId>) -> Self {
+        Self(Known::Named(Arc::new((tenant, plan))))
+    }
+
+    pub(crate) const fn of(rights: Arc<Rights>) -> Self {
+        Self(Known::Rights(rights))
+    }
+
+    pub(crate) const fn identified(identity: Arc<Identity>) -> Self {
+        Self(Known::Identity(identity))
+    }
+
+    /// The tenant.
+    #[must_use]
+    pub fn tenant(&self) -> &str {
+        self.tenant_id().as_str()
+    }
+
+    /// Its plan, where it has one.
+    #[must_use]
+    pub fn plan(&self) -> Option<&str> {
+        self.plan_id().map(PlanId::as_str)
+    }
+
+    /// The tenant's id.
+    #[must_use]
+    pub fn tenant_id(&self) -> &TenantId {
+        match &self.0 {
+            Known::Rights(rights) => &rights.tenant,
+            Known::Identity(identity) => &identity.tenant,
+            Known::Named(named) => &named.0,
+        }
+    }
+
+    /// The id of its plan, where it has one.
+    #[must_use]
+    pub fn plan_id(&self) -> Option<&PlanId> {
+        match &self.0 {
+            Known::Rights(rights) => rights.entitlement.as_ref().map(|entitlement| &entitlement.plan),
+            Known::Identity(_) => None,
+            Known::Named(named) => named.1.as_ref(),
+        }
+    }
+}
+
+impl PartialEq for Subject {
+    fn eq(&self, other: &Self) -> bool {
+        (self.tenant(), self.plan()) == (other.tenant(), other.plan())
+    }
+}
+
+impl Eq for Subject {}
+
+impl fmt::Debug for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Subject").field("tenant", &self.tenant()).field("plan", &self.plan()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subject_is_its_tenant_and_plan_however_it_is_known() {
+        let (tenant, plan) = (TenantId::parse("acme").unwrap(), PlanId::parse("basic").unwrap());
+        let named = Subject::new(tenant.clone(), None);
+        let credential = crate::domain::identity::Credential::Jwt;
+        let identified = Subject::identified(Identity::new(tenant.clone(), credential));
+        assert_eq!(named, identified);
+        assert_eq!((identified.tenant(), identified.plan()), ("acme", None));
+        let planned = Subject::new(tenant, Some(plan));
+        assert_ne!(named, planned);
+        assert_eq!(format!("{planned:?}"), "Subject { tenant: \"acme\", plan: Some(\"basic\") }");
+    }
+}

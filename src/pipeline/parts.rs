@@ -1,0 +1,20 @@
+//! What all stages of one stack share, made once for each stack: a request takes one reference along.
+
+use std::sync::Arc;
+
+use super::{cors::Cors, observe::Mode};
+use crate::{clock::Clock, metrics::Metrics};
+
+/// The shared parts. Each worker's stack has its own, so that no other core writes their count.
+pub(crate) struct Parts {
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) cors: Arc<Cors>,
+    pub(crate) mode: Mode,
+}
+
+impl std::fmt::Debug for Parts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Parts").field("mode", &self.mode).finish_non_exhaustive()
+    }
+}
