@@ -67,7 +67,9 @@ def markdown(about: dict, cost: dict, calls: dict, stacks: dict) -> str:
     own = about["machine"]
     lines = [
         f"{about['date']}, plangate {about['version']}, {own['cores']} cores ({own['processor']}), Linux {own['kernel']}, load "
-        f"{own['load'].split()[0]}; {about['placement']}. {about['samples']:,} samples.", "",
+        f"{own['load'].split()[0]}; {about['placement']}. {about['samples']:,} samples. "
+        f"By the scheduler's accounting {cost['cpu_us']:.1f} us a request: {cost['user_us']:.1f} user, {cost['kernel_us']:.1f} kernel; "
+        f"{cost['per_second']:,.0f} requests/s.", "",
         "| | us per request | share |", "|---|--:|--:|",
     ]
     whole = sum(stacks.values())
