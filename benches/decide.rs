@@ -203,7 +203,7 @@ impl<F: Fn() -> Monotonic> Turned<F> {
 
     fn next(&mut self) -> Monotonic {
         self.rounds += 1;
-        if self.rounds % 100 == 0 {
+        if self.rounds.is_multiple_of(100) {
             self.at = (self.read)();
         }
         self.at

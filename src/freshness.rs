@@ -37,11 +37,8 @@ impl WordPlace {
     pub fn index(self) -> usize {
         usize::from(self.0)
     }
-}
 
-/// For entries that are kept as bytes.
-impl WordPlace {
-    /// From which [`WordPlace::from_bytes`] makes it again.
+    /// For entries that are kept as bytes: what [`WordPlace::from_bytes`] makes it of again.
     #[must_use]
     pub const fn to_bytes(self) -> [u8; 2] {
         self.0.to_le_bytes()

@@ -144,7 +144,7 @@ impl World {
         let credentials = Arc::new(credentials);
         let gateway = Gateway {
             policies: Arc::new(Arc::new(InForce::new(catalog())).front()),
-            authenticator: Arc::new(CredentialsFront::new(&credentials)),
+            authenticator: Arc::new(credentials.front()),
             directory: Arc::new(directory.front()),
             ledger: Arc::new(ledger.clone()),
             clock: Arc::clone(&clock),

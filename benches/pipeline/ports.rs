@@ -87,6 +87,7 @@ fn catalog() -> Arc<Catalog> {
 pub struct Ports {
     kind: Kind,
     catalog: Arc<Catalog>,
+    taken: Arc<dyn HoldEntry>,
     identity: Arc<Identity>,
     rights: Arc<Rights>,
 }
@@ -96,7 +97,7 @@ pub fn gateway(kind: Kind, clock: Arc<dyn Clock>) -> Gateway<Ports, Ports, Ports
     let credential = Credential::ApiKey { id: KeyId::parse("key_1").unwrap() };
     let rights = Rights::compile(&facts(&tenant), &catalog).unwrap();
     let identity = Identity::new(tenant, credential);
-    let ports = Arc::new(Ports { kind, catalog, identity, rights: Arc::new(rights) });
+    let ports = Arc::new(Ports { kind, catalog, identity, rights: Arc::new(rights), taken: Arc::new(Taken) });
     Gateway {
         policies: Arc::clone(&ports),
         authenticator: Arc::clone(&ports),
@@ -191,8 +192,8 @@ impl Ledger for Ports {
                 let retry_after = Some(std::time::Duration::from_millis(15));
                 Denial::RateLimited { meter: meter(), rate: terms.rate.unwrap(), retry_after }
             }
-            // A hold without a size: it takes no memory, so that what is counted is the stages'.
-            _ => return Answer::Ready(Ok(Hold::new(Box::new(Taken)))),
+            // One for all: it takes no memory, so that what is counted is the stages'.
+            _ => return Answer::Ready(Ok(Hold::new(Arc::clone(&self.taken)))),
         };
         Answer::Ready(Err(denial.into()))
     }
@@ -205,13 +206,11 @@ impl Ledger for Ports {
 struct Taken;
 
 impl HoldEntry for Taken {
-    fn keep(self: Box<Self>) {}
+    fn refund(&self) {}
 
-    fn refund(self: Box<Self>) {}
+    fn settle(&self, _: &[Charge]) {}
 
-    fn settle(self: Box<Self>, _: &[Charge]) {}
-
-    fn standings(&self, now: UnixMillis, show: &mut dyn FnMut(Standing<'_>)) {
+    fn standings(&self, now: UnixMillis, _: Option<Monotonic>, show: &mut dyn FnMut(Standing<'_>)) {
         show(Standing {
             meter: "requests",
             window: Some(Window::Month),

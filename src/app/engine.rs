@@ -144,7 +144,7 @@ impl Engine {
         let (clock, metrics, cors) = (Arc::clone(&self.clock), Arc::clone(&self.metrics), Arc::new(cors));
         Arc::new(move || Gateway {
             policies: Arc::new(policies.front()),
-            authenticator: Arc::new(CredentialsFront::new(&credentials)),
+            authenticator: Arc::new(credentials.front()),
             directory: Arc::new(directory.front()),
             ledger: Arc::new(ledger.clone()),
             clock: Arc::clone(&clock) as _,

@@ -19,7 +19,7 @@ use crate::{
         rights::Rights,
         time::{Monotonic, Version},
     },
-    freshness::TenantWord,
+    freshness::WordPlace,
     ports::{Answer, BoxFuture, Directory, ResolveError},
 };
 
@@ -44,11 +44,6 @@ struct Held {
     catalog: Stamp,
 }
 
-/// Where in `recent` the tenants of a word are.
-fn place(word: TenantWord) -> usize {
-    usize::from(u16::from_le_bytes(word.to_bytes())) % RECENT
-}
-
 impl Held {
     fn holds(&self, min_version: Version, catalog: Stamp) -> bool {
         self.read_at >= min_version && self.catalog == catalog
@@ -59,7 +54,7 @@ impl Held {
 struct Place {
     /// Another front's rights are counted by another worker.
     front: u64,
-    word: TenantWord,
+    word: WordPlace,
     /// What was found first: no lock is needed to read it.
     first: Held,
     /// What was found when that did not hold any more.
@@ -100,7 +95,7 @@ impl DirectoryFront {
 
     /// The first request of an identity on this worker.
     fn sit(&self, identity: &Identity, catalog: &Arc<Catalog>) -> Option<Result<Arc<Rights>, ResolveError>> {
-        let word = self.shared.freshness.word_of(&identity.tenant);
+        let word = self.shared.freshness.place(&identity.tenant);
         let min_version = self.shared.freshness.min_version_at(word);
         match self.find(word, min_version, &identity.tenant, catalog)? {
             Ok(first) => {
@@ -142,13 +137,13 @@ impl DirectoryFront {
     /// Rights that another identity of the tenant has here already, or new ones from the facts in memory.
     fn find(
         &self,
-        word: TenantWord,
+        word: WordPlace,
         min_version: Version,
         tenant: &TenantId,
         catalog: &Arc<Catalog>,
     ) -> Option<Result<Held, ResolveError>> {
         let mut recent = self.recent.try_lock().ok();
-        let mut place = recent.as_deref_mut().and_then(|recent| recent.get_mut(place(word)));
+        let place = recent.as_deref_mut().and_then(|recent| recent.get_mut(word.index() % RECENT));
         if let Some(Some(held)) = place.as_deref()
             && held.rights.tenant == *tenant
             && held.holds(min_version, catalog.stamp)
@@ -160,7 +155,7 @@ impl DirectoryFront {
             Ok(rights) => Held { rights, read_at: entry.read_at, catalog: catalog.stamp },
             Err(error) => return Some(Err(error)),
         };
-        if let Some(place) = place.as_deref_mut() {
+        if let Some(place) = place {
             *place = Some(held.clone());
         }
         Some(Ok(held))

@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::header_text::{self, push_number};
 use crate::{
-    domain::{period::Window, time::UnixMillis},
+    domain::time::UnixMillis,
     ports::{Hold, Standing},
 };
 
@@ -44,7 +44,17 @@ pub(crate) struct Fields {
 impl Fields {
     /// Those of a charge; `None` where no window bounds it.
     pub(crate) fn of(hold: &Hold, now: UnixMillis) -> Option<Self> {
-        Self::written(|texts| hold.standings(now, |standing| texts.append(standing)))
+        let Some(Ready(policy)) = hold.policy(Ready::of) else {
+            return Self::written(|texts| hold.standings(now, |standing| texts.append(standing)));
+        };
+        let policy = policy.clone()?;
+        let limit = TEXTS.with(|texts| {
+            let mut texts = texts.try_borrow_mut().ok()?;
+            texts.limit.clear();
+            hold.standings(now, |standing| texts.append_limit(standing));
+            header_text::value(&texts.limit)
+        })?;
+        Some(Self { policy, limit })
     }
 
     fn written(write: impl FnOnce(&mut Texts)) -> Option<Self> {
@@ -59,6 +69,15 @@ impl Fields {
     pub(crate) fn insert(self, headers: &mut HeaderMap) {
         headers.insert(POLICY, self.policy);
         headers.insert(LIMIT, self.limit);
+    }
+}
+
+/// A policy that the ledger keeps with the charge; `None` where no window bounds that.
+struct Ready(Option<HeaderValue>);
+
+impl Ready {
+    fn of(text: &str) -> Self {
+        Self(HeaderValue::from_str(text).ok().filter(|value| !value.is_empty()))
     }
 }
 
@@ -81,26 +100,14 @@ struct Texts {
 
 impl Texts {
     fn append(&mut self, standing: Standing<'_>) {
-        let suffix: &[u8] = match standing.window {
-            Some(Window::Month) => b"\"",
-            Some(Window::Week) => b"-week\"",
-            Some(Window::Day) => b"-day\"",
-            Some(Window::Hour) => b"-hour\"",
-            None => b"-rate\"",
-        };
-        let Standing { meter, quota, seconds, remaining, resets_in, .. } = standing;
-        for (text, (name, number), (other, seconds)) in [
-            (&mut self.policy, (b";q=", quota), (b";w=", seconds)),
-            (&mut self.limit, (b";r=", remaining), (b";t=", resets_in)),
-        ] {
-            text.extend_from_slice(if text.is_empty() { b"\"" } else { b", \"" });
-            text.extend_from_slice(meter.as_bytes());
-            text.extend_from_slice(suffix);
-            text.extend_from_slice(name);
-            push_number(text, number.get());
-            text.extend_from_slice(other);
-            push_number(text, seconds);
-        }
+        self.append_limit(standing);
+        let Standing { quota, seconds, .. } = standing;
+        item(&mut self.policy, &standing, (b";q=", quota.get()), (b";w=", seconds));
+    }
+
+    fn append_limit(&mut self, standing: Standing<'_>) {
+        let Standing { remaining, resets_in, .. } = standing;
+        item(&mut self.limit, &standing, (b";r=", remaining.get()), (b";t=", resets_in));
     }
 
     fn fields(&mut self, write: impl FnOnce(&mut Self)) -> Option<Fields> {
@@ -131,9 +138,22 @@ impl Texts {
     }
 }
 
+/// Adds an item with its two parameters.
+fn item(text: &mut Vec<u8>, standing: &Standing<'_>, one: (&[u8; 3], u64), other: (&[u8; 3], u64)) {
+    text.extend_from_slice(if text.is_empty() { b"\"" } else { b", \"" });
+    text.extend_from_slice(standing.meter.as_bytes());
+    text.extend_from_slice(standing.suffix().as_bytes());
+    text.push(b'"');
+    for (name, number) in [one, other] {
+        text.extend_from_slice(name);
+        push_number(text, number);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::period::Window;
     use crate::domain::units::Units;
 
     fn standing(window: Option<Window>, quota: u64) -> Standing<'static> {

@@ -38,14 +38,6 @@ impl Credentials {
     }
 }
 
-impl CredentialsFront {
-    /// A front for another worker.
-    #[must_use]
-    pub fn another(&self) -> Self {
-        self.shared.front()
-    }
-}
-
 impl Authenticator for CredentialsFront {
     fn identify(&self, headers: &HeaderMap, now: UnixMillis) -> Answer<Arc<Identity>, CredentialError> {
         let presented = match self.shared.presentation.find(headers) {

@@ -65,7 +65,7 @@ async fn what_is_known_is_not_asked_for_and_stays_the_workers_own() {
         let second = worker.identify(&headers).await.unwrap();
         assert!(Arc::ptr_eq(&first, &second), "so that what was kept beside it is found again");
         assert_eq!(worker.shared(), asked);
-        let other = worker.front.another();
+        let other = worker.setup.credentials.front();
         let Answer::Ready(Ok(other)) = other.identify(&headers, NOW) else { panic!() };
         assert_eq!(other, first);
         assert!(!Arc::ptr_eq(&other, &first));

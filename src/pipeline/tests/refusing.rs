@@ -25,7 +25,7 @@ async fn refused(scene: &Scene, plan: &'static str, path: &str) -> Value {
 }
 
 fn exhausted(used: u64) -> ChargeError {
-    let period = Period { start: UnixMillis(1_699_999_000_000), end: UnixMillis(1_700_000_090_500) };
+    let period = Period { start: UnixMillis(1_699_999_000_500), end: UnixMillis(1_700_000_090_500) };
     ChargeError::Denied(Denial::QuotaExhausted {
         meter: MeterId::parse("requests").unwrap(),
         window: Window::Month,
@@ -43,7 +43,7 @@ async fn a_refusal_tells_all_that_is_known() {
     assert_eq!(reply.status(), 429);
     let headers = reply.headers().clone();
     assert_eq!(headers["retry-after"], "91");
-    assert_eq!(headers["ratelimit-policy"], "\"requests\";q=10;w=1092");
+    assert_eq!(headers["ratelimit-policy"], "\"requests\";q=10;w=1090");
     assert_eq!(headers["ratelimit"], "\"requests\";r=0;t=91");
     assert_eq!(headers["content-type"], "application/problem+json");
     let expected = json!({
