@@ -19,8 +19,8 @@ use std::hint::black_box;
 
 use http::HeaderMap;
 use peers::Peers;
-use plangate::{clock::ManualClock, domain::time::UnixMillis};
 use plane::Plane;
+use plangate::{clock::ManualClock, domain::time::UnixMillis};
 use world::{SPENT, World};
 
 // The product's allocator.
@@ -50,7 +50,8 @@ fn main() {
     }
     let plane = Plane::start(&world);
     let mut peers = Peers::new(&plane);
-    for (what, headers) in [("forwarded-api-key", &active.with_keys), ("forwarded-jwt", &active.with_tokens)] {
+    for (what, headers) in [("forwarded-api-key", &active.with_keys), ("forwarded-jwt", &active.with_tokens)]
+    {
         let sent: Vec<_> = headers.iter().map(peers::text).collect();
         phase(what, requests, |rounds| (0..rounds).for_each(|n| peers.forwarded(&sent[n % sent.len()])));
     }

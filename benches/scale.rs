@@ -54,7 +54,10 @@ fn main() {
             reads(&stores[0], &known, at_once, time).await;
         }
         for nodes in [1, 2, 4] {
-            totals(&stores[..nodes], &known, time).await;
+            totals("the same tenants", &stores[..nodes], &known, tenants, time).await;
+        }
+        for nodes in [2, 4] {
+            totals("tenants of its own each", &stores[..nodes], &known, tenants / nodes, time).await;
         }
         for store in stores {
             store.close().await;
@@ -100,11 +103,11 @@ async fn reads(store: &Arc<dyn Store>, known: &[Arc<Rights>], at_once: usize, ti
     row("reads of a tenant", 1, at_once, next.into_inner(), clock.monotonic().since(begun));
 }
 
-/// Totals of one slot of each tenant on each node, again and again, each time with some units more.
-async fn totals(stores: &[Arc<dyn Store>], known: &[Arc<Rights>], time: Duration) {
+/// Totals of one slot of each of so many tenants on each node, again and again, each time with some units more.
+async fn totals(whose: &str, stores: &[Arc<dyn Store>], known: &[Arc<Rights>], each: usize, time: Duration) {
     let clock = SystemClock::default();
     let mut nodes = Vec::new();
-    for store in stores {
+    for (store, known) in stores.iter().zip(known.chunks(each).cycle()) {
         nodes.push((store, granted(store, known, clock.now()).await));
     }
     let begun = clock.monotonic();
@@ -121,7 +124,7 @@ async fn totals(stores: &[Arc<dyn Store>], known: &[Arc<Rights>], time: Duration
         rows
     }))
     .await;
-    let what = format!("totals, {} in a flush", known.len());
+    let what = format!("totals, {each} in a flush, {whose}");
     row(&what, stores.len(), 1, flushed.into_iter().sum(), clock.monotonic().since(begun));
 }
 

@@ -426,7 +426,10 @@ impl LedgerStore for Numbers {
             if left < request.need {
                 return GrantOutcome::Exhausted { left, used, held: 0 };
             }
-            GrantOutcome::Granted { granted: request.granted + request.need.max(request.want).min(left), used }
+            GrantOutcome::Granted {
+                granted: request.granted + request.need.max(request.want).min(left),
+                used,
+            }
         };
         Ok(requests.iter().map(granted).collect())
     }

@@ -63,9 +63,8 @@ fn work(serving: impl Future<Output = ()>) {
 
 /// Uses up a tenant's units, so that the next request is refused from memory.
 pub fn exhaust(world: &World, headers: &HeaderMap) {
-    let upstream = |_: Forwardable<Empty<Bytes>>| {
-        ready(Ok::<_, ForwardError>(Response::new(Empty::<Bytes>::new())))
-    };
+    let upstream =
+        |_: Forwardable<Empty<Bytes>>| ready(Ok::<_, ForwardError>(Response::new(Empty::<Bytes>::new())));
     let mut stack = world.gateway.layer(tower::service_fn(upstream));
     let runtime = runtime::Builder::new_current_thread().enable_all().build().unwrap();
     for _ in 0..100 {
