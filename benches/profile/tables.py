@@ -46,7 +46,7 @@ def area(stack: tuple) -> str:
     leaf = kind(stack[-1])
     if leaf == "kernel":
         for before, frame in zip(stack, stack[1:]):
-            if before in _DISPATCH and frame not in _DISPATCH:
+            if before in _DISPATCH and frame not in _DISPATCH and not re.match(r"kernel:(exit|syscall)_", frame):
                 return "kernel: " + re.sub(r"^kernel:(__x64_sys_|__arm64_sys_|__se_sys_|__sys_|do_)?", "", frame)
         return "kernel: entry, exit, interrupts"
     if leaf == "memory" and re.search(r"mi_|__rust|malloc|free", stack[-1]):
