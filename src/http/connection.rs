@@ -5,7 +5,7 @@ use std::{convert::Infallible, net::SocketAddr, rc::Rc, time::Duration};
 use ::http::Response;
 use ::http_body::Body;
 use bytes::{Bytes, BytesMut};
-use tokio::{io::AsyncReadExt, net::TcpStream, time::Instant};
+use tokio::{io::AsyncReadExt, net::TcpStream};
 use tower::Service;
 
 use super::{
@@ -15,10 +15,12 @@ use super::{
     http1::{self, Client1},
     http2::{self, Client2},
     server_body::ServerBody,
-    watch::Watch,
     worker::Worker,
 };
-use crate::pipeline::request::{Client, Inbound};
+use crate::{
+    clock::coarse_millis,
+    pipeline::request::{Client, Inbound},
+};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// A connection that has sent nothing when the worker stops may still send its request for so long.
@@ -41,7 +43,7 @@ where
     RB::Error: Into<BoxError>,
 {
     let Accepted { mut stream, peer, permit, stack, worker } = accepted;
-    let opened = Instant::now();
+    let opened = coarse_millis();
     let timeouts = worker.settings.timeouts;
     let mut inbox = worker.memory.take_inbox();
     let sniffed = tokio::select! {
@@ -51,20 +53,18 @@ where
     };
     let Ok(Ok(Some(protocol))) = sniffed else { return };
     let conversation = Rc::new(Conversation::new(opened, protocol));
-    conversation.tick();
     if protocol == Protocol::Http1 && !inbox.is_empty() {
         conversation.head_begins();
     }
     let address = peer.ip().to_canonical();
     let client = Client { address: Some(address), trusted: worker.settings.trusts(address) };
-    let watch = Watch::new(Rc::clone(&conversation), timeouts);
     match protocol {
         Protocol::Http1 => {
-            http1::serve(Client1 { stream, inbox, client, permit, conversation, watch, worker }, stack).await;
+            http1::serve(Client1 { stream, inbox, client, permit, conversation, worker }, stack).await;
         }
         Protocol::Http2 => {
             // Boxed, as the far rarer kind would make the task of the other larger.
-            let client = Client2 { stream, inbox, client, permit, conversation, watch, worker };
+            let client = Client2 { stream, inbox, client, permit, conversation, worker };
             Box::pin(http2::serve(client, stack)).await;
         }
     }

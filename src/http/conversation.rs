@@ -6,9 +6,8 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::Instant;
-
 use super::settings::Timeouts;
+use crate::clock::coarse_millis;
 
 /// How long a request goes on after its client has closed its sending half: long enough for those that close it
 /// right after the request, short enough to free the upstream soon after a client has left.
@@ -23,13 +22,11 @@ pub(super) enum Protocol {
     Http2,
 }
 
-/// The shared state of one client connection. Instants are milliseconds since its accept, plus one; 0 is never.
+/// The shared state of one client connection. Instants are those of [`coarse_millis`]; 0 is never.
 #[derive(Debug)]
 pub(super) struct Conversation {
-    accepted: Instant,
+    accepted: u64,
     pub protocol: Protocol,
-    /// The instant of the present step: reading the clock for each of its events would cost more than all of them.
-    tick: Cell<Instant>,
     last_byte: Cell<u64>,
     head_began: Cell<u64>,
     half_closed: Cell<u64>,
@@ -43,12 +40,11 @@ pub(super) struct Conversation {
 }
 
 impl Conversation {
-    pub(super) fn new(accepted: Instant, protocol: Protocol) -> Self {
+    pub(super) fn new(accepted: u64, protocol: Protocol) -> Self {
         Self {
             accepted,
             protocol,
-            tick: Cell::new(accepted),
-            last_byte: Cell::default(),
+            last_byte: Cell::new(accepted),
             head_began: Cell::default(),
             half_closed: Cell::default(),
             lingering: Cell::default(),
@@ -61,34 +57,15 @@ impl Conversation {
         }
     }
 
-    /// Another step begins: what happens from here on happens now.
-    pub(super) fn tick(&self) {
-        self.tick.set(Instant::now());
-    }
-
-    /// The present step's instant.
-    pub(super) fn last_tick(&self) -> Instant {
-        self.tick.get()
-    }
-
-    fn now(&self) -> u64 {
-        if self.protocol == Protocol::Http2 {
-            // Its streams are tasks of their own.
-            self.tick();
-        }
-        let since = self.tick.get().saturating_duration_since(self.accepted);
-        u64::try_from(since.as_millis()).unwrap_or(u64::MAX - 1) + 1
-    }
-
     /// A byte went one way or the other.
     pub(super) fn touch(&self) {
-        self.last_byte.set(self.now());
+        self.last_byte.set(coarse_millis());
     }
 
     /// The first byte of a head is here.
     pub(super) fn head_begins(&self) {
         if self.head_began.get() == 0 {
-            self.head_began.set(self.now());
+            self.head_began.set(coarse_millis());
         }
     }
 
@@ -144,20 +121,20 @@ impl Conversation {
 
     /// The other side has closed its sending half.
     pub(super) fn half_closes(&self) {
-        self.half_closed.set(self.now());
+        self.half_closed.set(coarse_millis());
     }
 
     pub(super) fn linger_begins(&self) {
-        self.lingering.set(self.now());
+        self.lingering.set(coarse_millis());
     }
 
     /// When the connection is to be closed if nothing further happens.
-    pub(super) fn deadline(&self, timeouts: &Timeouts) -> Option<Instant> {
+    pub(super) fn deadline(&self, timeouts: &Timeouts) -> Option<u64> {
         let started = self.started.get();
         let waiting = started - self.answered.get();
         let uploads = self.uploads.get();
         let at = |stamp: u64, limit: Duration| {
-            self.accepted.checked_add(Duration::from_millis(stamp)).and_then(|from| from.checked_add(limit))
+            stamp.checked_add(u64::try_from(limit.as_millis()).unwrap_or(u64::MAX))
         };
         let (lingering, half_closed) = (self.lingering.get(), self.half_closed.get());
         let last_byte = self.last_byte.get();
@@ -175,7 +152,7 @@ impl Conversation {
         if head_began > 0 {
             at(head_began, timeouts.request_head)
         } else if started == 0 && self.protocol == Protocol::Http1 {
-            at(0, timeouts.request_head)
+            at(self.accepted, timeouts.request_head)
         } else {
             at(last_byte, timeouts.idle)
         }
@@ -197,14 +174,14 @@ mod tests {
 
     /// A connection that was accepted so many seconds ago.
     fn aged(seconds: u64, protocol: Protocol) -> Conversation {
-        let conversation = Conversation::new(Instant::now() - Duration::from_secs(seconds), protocol);
-        conversation.tick();
-        conversation
+        Conversation::new(coarse_millis() - 1000 * seconds, protocol)
     }
 
     /// Seconds until the deadline.
     fn left(conversation: &Conversation) -> Option<f64> {
-        conversation.deadline(&limits()).map(|deadline| (deadline - Instant::now()).as_secs_f64().round())
+        conversation
+            .deadline(&limits())
+            .map(|end| (end.saturating_sub(coarse_millis()) as f64 / 1000.0).round())
     }
 
     #[tokio::test]
@@ -238,7 +215,7 @@ mod tests {
         conversation.request_starts();
         conversation.answer_begins();
         conversation.answer_ends();
-        conversation.head_began.set(27_000);
+        conversation.head_began.set(coarse_millis() - 3000);
         conversation.head_begins();
         assert_eq!(left(&conversation), Some(7.0));
     }

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, UNIX_EPOCH},
 };
 
-use crate::clock::SystemClock;
+use crate::clock::coarse_seconds;
 
 /// Length of a date such as `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110, section 5.6.7).
 pub(super) const LENGTH: usize = 29;
@@ -26,7 +26,7 @@ impl Default for Date {
 impl Date {
     /// The present date.
     pub fn now(&self) -> [u8; LENGTH] {
-        self.at(SystemClock::uncorrected().0.div_euclid(1000))
+        self.at(coarse_seconds())
     }
 
     fn at(&self, second: i64) -> [u8; LENGTH] {

@@ -357,7 +357,7 @@ mod tests {
         assert_eq!(examine(long.as_bytes(), 1 << 20), Judged::Refused(HeadRefusal::TooLarge));
     }
 
-    /// hyper must take whatever is accepted here, or it would answer on its own.
+    /// Whatever is accepted here must make a request.
     #[test]
     fn what_is_accepted_the_http_crate_takes() {
         for byte in 0..=255_u8 {

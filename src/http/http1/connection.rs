@@ -45,7 +45,6 @@ pub(in crate::http) struct Client1 {
     pub client: Client,
     pub permit: Permit,
     pub conversation: Rc<Conversation>,
-    pub watch: Watch,
     pub worker: Rc<Worker>,
 }
 
@@ -56,11 +55,11 @@ where
     RB: Body<Data = Bytes>,
     RB::Error: Into<BoxError>,
 {
-    let Client1 { stream, inbox, client, permit, conversation, watch, worker } = client;
+    let Client1 { stream, inbox, client, permit, conversation, worker } = client;
     let wire = Wire::new(stream, inbox, Rc::clone(&conversation), Rc::clone(&worker));
     let wire = Rc::new(RefCell::new(wire));
     let news = worker.news();
-    let mut connection = Connection { wire, client, conversation, watch, worker, news };
+    let mut connection = Connection { wire, client, conversation, watch: Watch::default(), worker, news };
     match connection.run(&mut stack).await {
         Over::Close => connection.close().await,
         Over::Switch(give) => {
@@ -110,14 +109,15 @@ impl Connection {
         mut poll: impl FnMut(&mut Context<'_>, &RefCell<Wire>) -> Poll<T>,
     ) -> Result<T, Gone> {
         poll_fn(|cx| {
-            self.conversation.tick();
             if let Poll::Ready(done) = poll(cx, &self.wire) {
                 return Poll::Ready(Ok(done));
             }
             if self.news.hear(cx) == Phase::Cut {
                 return Poll::Ready(Err(Gone));
             }
-            self.watch.poll_elapsed(cx).map(|()| Err(Gone))
+            let deadline = self.conversation.deadline(&self.worker.settings.timeouts);
+            let Some(deadline) = deadline else { return Poll::Pending };
+            self.watch.poll_elapsed(cx, deadline, true).map(|()| Err(Gone))
         })
         .await
     }

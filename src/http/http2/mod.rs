@@ -40,7 +40,6 @@ pub(super) struct Client2 {
     pub client: Client,
     pub permit: Permit,
     pub conversation: Rc<Conversation>,
-    pub watch: Watch,
     pub worker: Rc<Worker>,
 }
 
@@ -51,7 +50,9 @@ where
     RB: Body<Data = Bytes> + 'static,
     RB::Error: Into<BoxError>,
 {
-    let Client2 { stream, inbox, client, permit, conversation, mut watch, worker } = client;
+    let Client2 { stream, inbox, client, permit, conversation, worker } = client;
+    let (mut watch, watched, timeouts) =
+        (Watch::default(), Rc::clone(&conversation), worker.settings.timeouts);
     let (cap, tasks) = (worker.settings.caps.request_head, worker.tasks.clone());
     let door = Door { stack, settings: worker.settings.clone(), conversation, client };
     let connection = hyper::server::conn::http2::Builder::new(OnTracker(tasks.clients.clone()))
@@ -63,7 +64,9 @@ where
         .keep_alive_timeout(PING_INTERVAL)
         .serve_connection(TokioIo::new(Preread::new(stream, inbox, permit)), door);
     let mut connection = pin!(connection);
-    let mut serving = async |connection: &mut Pin<&mut _>| drive(connection, &mut watch).await;
+    let mut serving = async |connection: &mut Pin<&mut _>| {
+        drive(connection, &mut watch, || watched.deadline(&timeouts)).await
+    };
     tokio::select! {
         biased;
         () = serving(&mut connection) => return,
@@ -78,21 +81,21 @@ where
 }
 
 /// Runs a connection until it ends or its time is up. Dropping it closes it.
-async fn drive<C, E>(connection: &mut Pin<&mut C>, watch: &mut Watch)
+async fn drive<C, E>(connection: &mut Pin<&mut C>, watch: &mut Watch, deadline: impl Fn() -> Option<u64>)
 where
     C: Future<Output = Result<(), E>>,
     E: std::fmt::Display,
 {
-    poll_fn(|cx| {
-        watch.conversation.tick();
-        match connection.as_mut().poll(cx) {
-            Poll::Ready(Ok(())) => Poll::Ready(()),
-            Poll::Ready(Err(error)) => {
-                tracing::debug!(%error, "a client connection broke off");
-                Poll::Ready(())
-            }
-            Poll::Pending => watch.poll_elapsed(cx),
+    poll_fn(|cx| match connection.as_mut().poll(cx) {
+        Poll::Ready(Ok(())) => Poll::Ready(()),
+        Poll::Ready(Err(error)) => {
+            tracing::debug!(%error, "a client connection broke off");
+            Poll::Ready(())
         }
+        Poll::Pending => match deadline() {
+            Some(deadline) => watch.poll_elapsed(cx, deadline, true),
+            None => Poll::Pending,
+        },
     })
     .await;
 }

@@ -1,7 +1,6 @@
 //! One connection to the upstream, with the bytes that came over it and were not taken yet.
 
 use std::{
-    future::Future,
     io,
     pin::Pin,
     task::{Context, Poll, Waker, ready},
@@ -9,13 +8,11 @@ use std::{
 };
 
 use bytes::BytesMut;
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    time::{Instant, Sleep},
-};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::io::poll_read_buf;
 
 use super::stream::Stream;
+use crate::{clock::coarse_millis, http::watch::Watch};
 
 /// What is read at a time, at least and at most: the room grows as long as it is filled.
 const LEAST_ROOM: usize = 4 * 1024;
@@ -30,8 +27,10 @@ pub(super) struct Link {
     /// It has served a request before this one: it may have died while it was idle.
     pub kept: bool,
     /// Kept from request to request, as making one for each is dear.
-    timer: Option<Pin<Box<Sleep>>>,
-    deadline: Option<Instant>,
+    watch: Watch,
+    deadline: Option<u64>,
+    /// The task of the present request has asked the watch.
+    watched: bool,
 }
 
 impl Link {
@@ -41,8 +40,9 @@ impl Link {
             inbox: BytesMut::new(),
             room: LEAST_ROOM,
             kept: false,
-            timer: None,
+            watch: Watch::default(),
             deadline: None,
+            watched: false,
         })
     }
 
@@ -69,29 +69,21 @@ impl Link {
 
     /// Waits for the answer for so long from now on.
     pub fn wait_for(&mut self, limit: Duration) {
-        self.deadline = Instant::now().checked_add(limit);
+        self.deadline = coarse_millis().checked_add(u64::try_from(limit.as_millis()).unwrap_or(u64::MAX));
     }
 
     /// The wait is over.
     pub fn rest(&mut self) {
         self.kept = true;
         self.deadline = None;
+        self.watched = false;
     }
 
-    /// The timer is only ever moved to an earlier instant, or on when it fires: most requests do not touch it.
+    /// Whether that time is over.
     pub fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(deadline) = self.deadline else { return Poll::Pending };
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
-        if deadline < timer.deadline() {
-            timer.as_mut().reset(deadline);
-        }
-        while timer.as_mut().poll(cx).is_ready() {
-            if deadline <= Instant::now() {
-                return Poll::Ready(());
-            }
-            timer.as_mut().reset(deadline);
-        }
-        Poll::Pending
+        let known = std::mem::replace(&mut self.watched, true);
+        self.watch.poll_elapsed(cx, deadline, known)
     }
 }
 

@@ -6,10 +6,8 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::Instant;
-
 use super::link::Link;
-use crate::http::tasks::Tasks;
+use crate::{clock::coarse_millis, http::tasks::Tasks};
 
 /// Idle connections kept per thread.
 const MAX_IDLE: usize = 256;
@@ -18,7 +16,8 @@ const SWEEP: Duration = Duration::from_secs(15);
 
 /// The idle connections of one thread.
 pub(super) struct Pool {
-    idle: RefCell<Vec<(Box<Link>, Instant)>>,
+    /// And since when, in milliseconds of the coarse clock.
+    idle: RefCell<Vec<(Box<Link>, u64)>>,
     limit: Duration,
     tasks: Tasks,
     swept: Cell<bool>,
@@ -29,11 +28,15 @@ impl Pool {
         Rc::new(Self { idle: RefCell::default(), limit, tasks, swept: Cell::new(false) })
     }
 
+    fn is_over(&self, since: u64) -> bool {
+        u128::from(coarse_millis().saturating_sub(since)) >= self.limit.as_millis()
+    }
+
     /// A connection that can take a request at once.
     pub fn take(&self) -> Option<Box<Link>> {
         loop {
             let (mut link, since) = self.idle.borrow_mut().pop()?;
-            if link.is_quiet() && since.elapsed() < self.limit {
+            if link.is_quiet() && !self.is_over(since) {
                 return Some(link);
             }
         }
@@ -41,7 +44,7 @@ impl Pool {
 
     /// Keeps a connection whose request and answer are over.
     pub fn put(self: &Rc<Self>, mut link: Box<Link>) {
-        if !link.inbox.is_empty() || self.tasks.stopping.is_cancelled() {
+        if !link.inbox.is_empty() {
             return;
         }
         link.rest();
@@ -49,7 +52,7 @@ impl Pool {
         if idle.len() >= MAX_IDLE {
             idle.remove(0);
         }
-        idle.push((link, Instant::now()));
+        idle.push((link, coarse_millis()));
         drop(idle);
         if !self.swept.replace(true) {
             let sweep = sweep(Rc::downgrade(self), self.limit.min(SWEEP), self.tasks.clone());
@@ -67,7 +70,7 @@ async fn sweep(pool: Weak<Pool>, every: Duration, tasks: Tasks) {
         }
         let Some(pool) = pool.upgrade() else { return };
         let mut idle = pool.idle.borrow_mut();
-        idle.retain_mut(|(link, since)| link.is_quiet() && since.elapsed() < pool.limit);
+        idle.retain_mut(|(link, since)| link.is_quiet() && !pool.is_over(*since));
         if idle.is_empty() {
             pool.swept.set(false);
             return;
