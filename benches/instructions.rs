@@ -39,7 +39,7 @@ fn main() {
     // `cargo bench` means something else; and nothing is counted unless the script counts it.
     let counted = std::env::args().any(|argument| argument == "--counted");
     let (decisions, requests) = if counted { (DECISIONS, REQUESTS) } else { (1, 1) };
-    // It stands still: rates do not fill up. The counter has no vDSO, either, which the machine's clocks are read from.
+    // It stands still, so that rates do not fill up and nothing expires between two runs.
     let world = World::new(TENANTS, ManualClock::at(UnixMillis(1_800_000_000_000)));
     world.know();
     let active = world.activate(TENANTS);
