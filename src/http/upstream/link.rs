@@ -17,6 +17,7 @@ use crate::{clock::coarse_millis, http::watch::Watch};
 /// What is read at a time, at least and at most: the room grows as long as it is filled.
 const LEAST_ROOM: usize = 4 * 1024;
 const MOST_ROOM: usize = 64 * 1024;
+const KEPT_ROOM: usize = 2 * LEAST_ROOM;
 
 /// A connection to the upstream.
 pub(super) struct Link {
@@ -75,6 +76,11 @@ impl Link {
     /// The wait is over.
     pub fn rest(&mut self) {
         self.kept = true;
+        // An idle connection holds little memory, however much its last answer took.
+        self.room = LEAST_ROOM;
+        if self.inbox.capacity() > KEPT_ROOM {
+            self.inbox = BytesMut::new();
+        }
         self.deadline = None;
         self.watched = false;
     }

@@ -54,7 +54,7 @@ pub(super) fn write(out: &mut Vec<u8>, parts: &request::Parts, told: &Told<'_>) 
             field(out, name.as_str(), value.as_bytes());
         }
     }
-    if parts.headers.contains_key(COOKIE) {
+    if parts.headers.contains_key(COOKIE) && !named.has(&COOKIE) {
         cookies(out, &parts.headers);
     }
     forwarded(out, &parts.headers, told.client, host);
