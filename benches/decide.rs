@@ -9,7 +9,7 @@ mod report;
 #[path = "decide/world.rs"]
 mod world;
 
-use std::{convert::Infallible, future::Ready, hint::black_box, time::Duration};
+use std::{convert::Infallible, future::Ready, hint::black_box, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use criterion::{BatchSize, BenchmarkGroup, BenchmarkId, Criterion, measurement::WallTime};
@@ -17,6 +17,7 @@ use futures_util::FutureExt;
 use http::{HeaderMap, Request, Response};
 use http_body_util::Empty;
 use plangate::{
+    clock::SystemClock,
     credentials::KeyHasher,
     domain::{decision::decide, path::canonicalise, time::Monotonic},
     pipeline::request::{ForwardError, Forwardable, Inbound},
@@ -46,7 +47,7 @@ fn main() {
         .configure_from_args();
     let mut tables = [Table::new("", 1_000), Table::new(", all in turn", SAMPLE)];
     for tenants in sizes.iter().copied() {
-        let world = World::new(tenants);
+        let world = World::new(tenants, Arc::new(SystemClock::default()));
         let AtRest { credentials, directory } = world.know();
         println!(
             "{tenants} known: {credentials} bytes each for the key, {directory} for the rights (goal: 300)"

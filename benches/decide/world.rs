@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use plangate::{
     app::in_force::{InForce, InForceFront},
-    clock::{Clock, SystemClock},
+    clock::Clock,
     credentials::{Algorithm, Credentials, CredentialsFront, IssuerSettings, Settings, TokenKeys},
     directory::{self, DirectoryFront, TenantDirectory, UnknownTenants},
     domain::{
@@ -45,6 +45,8 @@ use super::{
 /// Tenants that are asked in turn where all are meant: so many that their data fits in no cache.
 pub const SAMPLE: u32 = 65_536;
 const AT_ONCE: u32 = 128;
+/// One tenant more, on a plan whose few units are soon used up.
+pub const SPENT: u32 = u32::MAX;
 pub const PATH: &str = "/v1/messages/0192f0c1-7f1e-7d3a-9b1e-2f3c4d5e6f70";
 
 /// A catalog of usual size; its quota and rate are so large that no number of rounds reaches them.
@@ -72,6 +74,7 @@ const POLICIES: &[(&str, &str)] = &[
          \x20 requests: { limit: 1000000000000000 }\n\
          rates:\n  requests: { limit: 1000000000, per: 1s }\n",
     ),
+    ("plans/spent.yaml", "plan: spent\nfeatures: [chat]\nquotas: { requests: { limit: 5 } }\n"),
 ];
 
 /// Everything that a decision asks: shared adapters, and what one worker puts before them.
@@ -80,7 +83,7 @@ pub struct World {
     tenants: u32,
     credentials: Arc<Credentials>,
     directory: TenantDirectory,
-    clock: Arc<SystemClock>,
+    clock: Arc<dyn Clock>,
     issuer: Issuer,
     stop: CancellationToken,
     // Grants and flushes run here, beside the measured thread.
@@ -114,16 +117,16 @@ fn catalog() -> Arc<Catalog> {
 
 impl World {
     /// A node that could know `tenants` tenants, and does not know any yet.
-    pub fn new(tenants: u32) -> Self {
+    pub fn new(tenants: u32, clock: Arc<dyn Clock>) -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let (freshness, clock) = (Arc::new(Freshness::default()), Arc::new(SystemClock::default()));
+        let freshness = Arc::new(Freshness::default());
         let (stop, tracker, issuer) = (CancellationToken::new(), TaskTracker::new(), Issuer::new());
         stay_fresh(&runtime, &tracker, (&freshness, &clock), &stop);
         let (credentials, numbers) = known(tenants, &issuer, &freshness);
         let ledger = EscrowLedger::new(LedgerParts {
             store: Arc::clone(&numbers) as _,
-            clock: Arc::clone(&clock) as _,
+            clock: Arc::clone(&clock),
             freshness: Arc::clone(&freshness),
             file: LedgerFile::anonymous(),
             incarnation: Incarnation(uuid::Uuid::nil()),
@@ -137,14 +140,14 @@ impl World {
             unknown: UnknownTenants::Deny,
         };
         let directory =
-            TenantDirectory::new(numbers, freshness, Arc::clone(&clock) as _, Arc::clone(&metrics), settings);
+            TenantDirectory::new(numbers, freshness, Arc::clone(&clock), Arc::clone(&metrics), settings);
         let credentials = Arc::new(credentials);
         let gateway = Gateway {
             policies: Arc::new(Arc::new(InForce::new(catalog())).front()),
             authenticator: Arc::new(credentials.front()),
             directory: Arc::new(directory.front()),
             ledger: Arc::new(ledger.clone()),
-            clock: Arc::clone(&clock) as _,
+            clock: Arc::clone(&clock),
             metrics,
             cors: Arc::new(Cors::default()),
             mode: Mode::Enforce,
@@ -279,7 +282,7 @@ fn at_once<T, E: std::fmt::Debug>(answer: Answer<T, E>) -> T {
 fn stay_fresh(
     runtime: &tokio::runtime::Runtime,
     tracker: &TaskTracker,
-    (freshness, clock): (&Arc<Freshness>, &Arc<SystemClock>),
+    (freshness, clock): (&Arc<Freshness>, &Arc<dyn Clock>),
     stop: &CancellationToken,
 ) {
     let (freshness, clock, stop) = (Arc::clone(freshness), Arc::clone(clock), stop.clone());
@@ -310,7 +313,7 @@ fn known(tenants: u32, issuer: &Issuer, freshness: &Arc<Freshness>) -> (Credenti
     };
     let hasher = plangate::credentials::KeyHasher::new(&secret);
     let hash = |number| (hasher.hash(api_key(number).as_bytes()), number);
-    let numbers = Arc::new(Numbers { keys: (0..tenants).map(hash).collect(), secret });
+    let numbers = Arc::new(Numbers { keys: (0..tenants).chain([SPENT]).map(hash).collect(), secret });
     let store = Arc::clone(&numbers) as _;
     (Credentials::new(settings, store, Arc::clone(freshness), secret).unwrap(), numbers)
 }
@@ -329,7 +332,7 @@ fn usual_headers() -> HeaderMap {
     headers
 }
 
-fn key_request(number: u32) -> HeaderMap {
+pub fn key_request(number: u32) -> HeaderMap {
     let mut headers = usual_headers();
     let key = HeaderValue::try_from(api_key(number)).unwrap();
     headers.insert(HeaderName::from_static("x-api-key"), key);
@@ -358,13 +361,14 @@ const VERSION: Version = Version(1);
 #[async_trait]
 impl TenantStore for Numbers {
     async fn tenant(&self, id: &TenantId) -> Result<Snapshot<Option<Tenant>>, StoreError> {
+        let plan = if id.as_str() == tenant_name(SPENT) { "spent" } else { "pro" };
         let tenant = Tenant {
             id: id.clone(),
             name: None,
             zone: Zone::UTC,
             suspended: false,
             subscription: Some(Subscription {
-                plan: PlanId::parse("pro").unwrap(),
+                plan: PlanId::parse(plan).unwrap(),
                 state: SubscriptionState::Active,
                 anchor: AnchorDay::new(1).unwrap(),
                 epoch: VERSION,
@@ -417,9 +421,15 @@ impl KeyStore for Numbers {
 #[async_trait]
 impl LedgerStore for Numbers {
     async fn grant(&self, requests: &[GrantRequest]) -> Result<Vec<GrantOutcome>, StoreError> {
-        let granted = |request: &GrantRequest| GrantOutcome::Granted {
-            granted: request.granted + request.need.max(request.want),
-            used: request.totals.used,
+        let granted = |request: &GrantRequest| {
+            let (left, used) = (request.limit.get().saturating_sub(request.granted), request.totals.used);
+            if left < request.need {
+                return GrantOutcome::Exhausted { left, used, held: 0 };
+            }
+            GrantOutcome::Granted {
+                granted: request.granted + request.need.max(request.want).min(left),
+                used,
+            }
         };
         Ok(requests.iter().map(granted).collect())
     }
