@@ -92,6 +92,8 @@ struct Seen {
     /// HTTP/1.0.
     old: bool,
     length: Option<u64>,
+    /// The length is among the fields.
+    said: bool,
     coded: bool,
     chunked: bool,
     close: bool,
@@ -105,8 +107,9 @@ impl Seen {
     /// Whether the field goes on to the client as it is.
     fn is_for_client(&mut self, name: &HeaderName, value: &[u8]) -> Result<bool, BadHead> {
         if *name == CONTENT_LENGTH {
-            self.says_length(value)?;
-        } else if *name == CONNECTION {
+            return self.says_length(value);
+        }
+        if *name == CONNECTION {
             self.connects(value);
         } else if *name == TRANSFER_ENCODING {
             self.coded = true;
@@ -121,13 +124,16 @@ impl Seen {
         Ok(false)
     }
 
-    fn says_length(&mut self, value: &[u8]) -> Result<(), BadHead> {
+    /// Whether it can be passed on as it was said.
+    fn says_length(&mut self, value: &[u8]) -> Result<bool, BadHead> {
         let length = headers::length_in(value).ok_or(BadHead("the Content-Length is not a number"))?;
         if self.length.is_some_and(|before| before != length) {
             return Err(BadHead("two different Content-Lengths"));
         }
+        let plain = self.length.is_none() && (value.len() == 1 || !value.starts_with(b"0"));
+        self.said |= plain;
         self.length = Some(length);
-        Ok(())
+        Ok(plain)
     }
 
     fn connects(&mut self, value: &[u8]) {
@@ -137,7 +143,10 @@ impl Seen {
             } else if token.eq_ignore_ascii_case(b"keep-alive") {
                 self.keep = true;
             } else if let Ok(name) = HeaderName::from_bytes(token) {
-                self.named.push(name);
+                // The message's end does not depend on what ends here.
+                if name != CONTENT_LENGTH {
+                    self.named.push(name);
+                }
             }
         }
     }
@@ -154,7 +163,9 @@ impl Seen {
             Some(length) if !self.coded => Framing::Length(length),
             _ => Framing::UntilClose,
         };
-        if let Some(length) = self.length.filter(|_| !bodiless && !self.coded) {
+        if bodiless || self.coded {
+            headers.remove(CONTENT_LENGTH);
+        } else if let Some(length) = self.length.filter(|_| !self.said) {
             headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
         }
         if switching && self.upgrade {
