@@ -1,6 +1,6 @@
 //! Tenants in memory: rights without a look-up, never older than what this node has heard of.
 //!
-//! Of every tenant that it knows a node keeps the facts ([`Table`]), so that new policies need no database. Rights are
+//! Of every tenant that it knows a node keeps the facts (`table.rs`), so that new policies need no database. Rights are
 //! compiled from them by the worker that needs them, which keeps its own as long as they are used ([`DirectoryFront`]).
 //! Facts and rights may be used only while the version at which the facts were read is at least the tenant's word in
 //! [`Freshness`]; a fill that began before a change is thereby never used after it.
