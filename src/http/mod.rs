@@ -9,7 +9,7 @@
 //! - `head`, `chunked`, `host`: every head and body framing is judged before the stack sees it.
 //! - `conversation`, `watch`: what the parts of one connection know of each other, and when it is to be closed.
 //! - `upstream`, `headers`, `forwarded`, `tunnel`: from the stack to the upstream and back.
-//! - `dechunk`, `fields`, `number`, `outbox`: the forms of HTTP/1 that both sides share.
+//! - `dechunk`, `fields`, `outbox`, `preread`: what both sides share.
 //! - `worker`, `tasks`, `memory`, `date`: what all connections of one thread share.
 
 mod chunked;
@@ -27,9 +27,9 @@ mod http1;
 mod http2;
 mod listener;
 mod memory;
-mod number;
 mod outbox;
 mod overload;
+mod preread;
 mod probe;
 mod server_body;
 mod settings;

@@ -89,7 +89,7 @@ pub mod cors;
 mod cost;
 pub mod decide;
 pub mod embed;
-mod header_text;
+pub(crate) mod header_text;
 pub mod identify;
 pub mod matching;
 pub mod meter;

@@ -6,7 +6,7 @@ use ::http::{
     response,
 };
 
-use crate::http::headers;
+use crate::{http::headers, pipeline::header_text::push_number};
 
 /// How the body of an answer is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,7 +104,7 @@ pub(super) fn field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
 
 fn length_field(out: &mut Vec<u8>, length: u64) {
     out.extend_from_slice(b"content-length: ");
-    crate::http::number::write(out, length);
+    push_number(out, length);
     out.extend_from_slice(b"\r\n");
 }
 

@@ -66,7 +66,7 @@ where
             if let Ok(wire) = Rc::try_unwrap(connection.wire) {
                 let wire = wire.into_inner();
                 // Whoever waits for it may have gone; then it just closes.
-                let _ = give.send(Switched { stream: wire.stream, inbox: wire.inbox, _permit: permit });
+                let _ = give.send(Switched::new(wire.stream, wire.inbox, Some(permit)));
             }
         }
         Over::Gone => {}

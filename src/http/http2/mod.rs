@@ -2,7 +2,6 @@
 
 mod answer;
 mod head;
-mod preread;
 mod service;
 
 use std::{
@@ -22,10 +21,10 @@ use tokio::net::TcpStream;
 use tokio_util::task::TaskTracker;
 use tower::Service;
 
-use self::{preread::Preread, service::Door};
+use self::service::Door;
 use super::{
-    BoxError, conversation::Conversation, gauge::Permit, server_body::ServerBody, watch::Watch,
-    worker::Worker,
+    BoxError, conversation::Conversation, gauge::Permit, preread::Preread, server_body::ServerBody,
+    watch::Watch, worker::Worker,
 };
 use crate::pipeline::request::{Client, Inbound};
 
@@ -62,7 +61,7 @@ where
         .max_header_list_size(u32::try_from(cap * 2 + 64 * 1024).unwrap_or(u32::MAX))
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_INTERVAL)
-        .serve_connection(TokioIo::new(Preread::new(stream, inbox, permit)), door);
+        .serve_connection(TokioIo::new(Preread::new(stream, inbox, Some(permit))), door);
     let mut connection = pin!(connection);
     let mut serving = async |connection: &mut Pin<&mut _>| {
         drive(connection, &mut watch, || watched.deadline(&timeouts)).await

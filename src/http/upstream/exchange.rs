@@ -24,7 +24,7 @@ use super::{
     upload::{Unsent, Upload},
 };
 use crate::{
-    http::{BoxError, http1::Switch, tunnel},
+    http::{BoxError, http1::Switch, preread::Preread, tunnel},
     pipeline::request::ForwardError,
 };
 
@@ -155,8 +155,9 @@ where
             return match self.upgrade.take().filter(|_| websocket) {
                 Some(client) => {
                     let upstream = &self.upstream;
+                    let upgraded = Preread::new(link.stream, link.inbox, None);
                     let (limit, tasks) = (upstream.timeouts.stream_idle, upstream.tasks.clone());
-                    upstream.tasks.clients.spawn_local(tunnel::run(client, *link, limit, tasks));
+                    upstream.tasks.clients.spawn_local(tunnel::run(client, upgraded, limit, tasks));
                     Ok(Response::from_parts(head.parts, ProxyBody::none()))
                 }
                 None => Err(ForwardError::Unreachable {

@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::BytesMut;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio_util::io::poll_read_buf;
 
 use super::stream::Stream;
@@ -90,32 +90,5 @@ impl Link {
         let Some(deadline) = self.deadline else { return Poll::Pending };
         let known = std::mem::replace(&mut self.watched, true);
         self.watch.poll_elapsed(cx, deadline, known)
-    }
-}
-
-/// For what follows a switch of protocols.
-impl AsyncRead for Link {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let link = self.get_mut();
-        if link.inbox.is_empty() {
-            return Pin::new(&mut link.stream).poll_read(cx, out);
-        }
-        let count = link.inbox.len().min(out.remaining());
-        out.put_slice(&link.inbox.split_to(count));
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for Link {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

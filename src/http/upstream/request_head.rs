@@ -12,9 +12,10 @@ use ::http::{
 use crate::{
     http::{
         forwarded::{self, FORWARDED_FOR, FORWARDED_HOST, FORWARDED_PROTO},
-        headers, number,
+        headers,
     },
     pipeline::{
+        header_text::push_number,
         names,
         request::{Client, Subject},
         respond::REQUEST_ID,
@@ -164,7 +165,7 @@ fn address(out: &mut Vec<u8>, address: IpAddr) {
                 if nth > 0 {
                     out.push(b'.');
                 }
-                number::write(out, u64::from(octet));
+                push_number(out, u64::from(octet));
             }
         }
         // Writing to memory cannot fail.
@@ -186,7 +187,7 @@ fn framing(out: &mut Vec<u8>, parts: &request::Parts, empty: bool) -> Framing {
     match said.and_then(|said| headers::length_in(said.as_bytes())) {
         Some(length) => {
             out.extend_from_slice(b"content-length: ");
-            number::write(out, length);
+            push_number(out, length);
             out.extend_from_slice(b"\r\n");
             Framing::Length(length)
         }

@@ -1,4 +1,4 @@
-//! A socket of which the first bytes were read already.
+//! A connection of which the next bytes were read already.
 
 use std::{
     io,
@@ -7,27 +7,26 @@ use std::{
 };
 
 use bytes::BytesMut;
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
-};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::http::gauge::Permit;
+use super::gauge::Permit;
 
-/// The socket of a client.
-pub(super) struct Preread {
-    stream: TcpStream,
+/// A connection that begins with bytes from memory.
+pub(super) struct Preread<S> {
+    stream: S,
     first: BytesMut,
-    _permit: Permit,
+    /// A client's still counts as a connection.
+    _permit: Option<Permit>,
 }
 
-impl Preread {
-    pub const fn new(stream: TcpStream, first: BytesMut, permit: Permit) -> Self {
+impl<S> Preread<S> {
+    /// What was read as `first`, then the stream.
+    pub const fn new(stream: S, first: BytesMut, permit: Option<Permit>) -> Self {
         Self { stream, first, _permit: permit }
     }
 }
 
-impl AsyncRead for Preread {
+impl<S: AsyncRead + Unpin> AsyncRead for Preread<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -42,7 +41,7 @@ impl AsyncRead for Preread {
     }
 }
 
-impl AsyncWrite for Preread {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Preread<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
