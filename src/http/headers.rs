@@ -71,6 +71,13 @@ pub(super) fn takes_trailers(headers: &HeaderMap) -> bool {
     lists(headers, TE, "trailers")
 }
 
+/// Writes one field in the form of HTTP/1.
+pub(super) fn write_field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
+    for piece in [name.as_bytes(), b": ", value, b"\r\n"] {
+        out.extend_from_slice(piece);
+    }
+}
+
 /// The length that the value of a `Content-Length` says.
 pub(super) fn length_in(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() || digits.len() > 19 {

@@ -6,7 +6,10 @@ use ::http::{
     response,
 };
 
-use crate::{http::headers, pipeline::header_text::push_number};
+use crate::{
+    http::headers::{self, write_field},
+    pipeline::header_text::push_number,
+};
 
 /// How the body of an answer is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,14 +66,14 @@ pub(super) fn write(
     let switching = parts.status == StatusCode::SWITCHING_PROTOCOLS;
     for (name, value) in &parts.headers {
         if !is_framing(name) || (switching && *name == CONNECTION) {
-            field(out, name.as_str(), value.as_bytes());
+            write_field(out, name.as_str(), value.as_bytes());
         }
     }
     match (framing, length) {
         (Framing::Length(length), _) => length_field(out, length),
         // What a GET would be answered with.
         (Framing::None, length) if asked.of_head => match parts.headers.get(CONTENT_LENGTH) {
-            Some(said) => field(out, CONTENT_LENGTH.as_str(), said.as_bytes()),
+            Some(said) => write_field(out, CONTENT_LENGTH.as_str(), said.as_bytes()),
             None => length.filter(|length| *length > 0).into_iter().for_each(|n| length_field(out, n)),
         },
         (Framing::Chunked, _) => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
@@ -84,7 +87,7 @@ pub(super) fn write(
         }
     }
     if !parts.headers.contains_key(DATE) {
-        field(out, DATE.as_str(), date);
+        write_field(out, DATE.as_str(), date);
     }
     out.extend_from_slice(b"\r\n");
 }
@@ -93,13 +96,6 @@ pub(super) fn write(
 fn is_framing(name: &HeaderName) -> bool {
     matches!(name.as_str().as_bytes().first(), Some(b'c' | b't'))
         && (*name == CONTENT_LENGTH || *name == CONNECTION || *name == TRANSFER_ENCODING)
-}
-
-/// Writes one field.
-pub(super) fn field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
-    for piece in [name.as_bytes(), b": ", value, b"\r\n"] {
-        out.extend_from_slice(piece);
-    }
 }
 
 fn length_field(out: &mut Vec<u8>, length: u64) {

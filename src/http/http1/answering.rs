@@ -17,7 +17,7 @@ use super::{
     switch::Switched,
     wire::Wire,
 };
-use crate::http::{BoxError, outbox::Outbox};
+use crate::http::{BoxError, headers, outbox::Outbox};
 
 /// What an answer depends on beside itself.
 pub(super) struct Answering {
@@ -172,7 +172,7 @@ impl Sending {
                 out.extend_from_slice(b"0\r\n");
                 let trailers = trailers.unwrap_or_default();
                 for (name, value) in answer_head::trailers(self.asked, &self.head, &trailers) {
-                    answer_head::field(out, name.as_str(), value.as_bytes());
+                    headers::write_field(out, name.as_str(), value.as_bytes());
                 }
                 out.extend_from_slice(b"\r\n");
             }

@@ -12,7 +12,7 @@ use ::http::{
 use crate::{
     http::{
         forwarded::{self, FORWARDED_FOR, FORWARDED_HOST, FORWARDED_PROTO},
-        headers,
+        headers::{self, write_field},
     },
     pipeline::{
         header_text::push_number,
@@ -52,18 +52,18 @@ pub(super) fn write(out: &mut Vec<u8>, parts: &request::Parts, told: &Told<'_>) 
     let named = Named::by(&parts.headers);
     for (name, value) in &parts.headers {
         if !is_ours_to_say(name, trusted) && !named.has(name) {
-            field(out, name.as_str(), value.as_bytes());
+            write_field(out, name.as_str(), value.as_bytes());
         }
     }
     if parts.headers.contains_key(COOKIE) && !named.has(&COOKIE) {
         cookies(out, &parts.headers);
     }
     forwarded(out, &parts.headers, told.client, host);
-    field(out, REQUEST_ID.as_str(), told.request_id.as_bytes());
+    write_field(out, REQUEST_ID.as_str(), told.request_id.as_bytes());
     if let Some(subject) = told.subject {
-        field(out, names::TENANT.as_str(), subject.tenant().as_bytes());
+        write_field(out, names::TENANT.as_str(), subject.tenant().as_bytes());
         if let Some(plan) = subject.plan() {
-            field(out, names::PLAN.as_str(), plan.as_bytes());
+            write_field(out, names::PLAN.as_str(), plan.as_bytes());
         }
     }
     let framing = framing(out, parts, told.empty);
@@ -80,11 +80,6 @@ fn put(out: &mut Vec<u8>, pieces: &[&[u8]]) {
     for piece in pieces {
         out.extend_from_slice(piece);
     }
-}
-
-/// Writes one field.
-pub(super) fn field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
-    put(out, &[name.as_bytes(), b": ", value, b"\r\n"]);
 }
 
 fn host<'a>(parts: &'a request::Parts, upstream: &'a str) -> &'a [u8] {
@@ -151,10 +146,10 @@ fn forwarded(out: &mut Vec<u8>, headers: &HeaderMap, client: Client, host: &[u8]
         out.extend_from_slice(b"\r\n");
     }
     if !client.trusted || !headers.contains_key(FORWARDED_PROTO) {
-        field(out, FORWARDED_PROTO.as_str(), b"http");
+        write_field(out, FORWARDED_PROTO.as_str(), b"http");
     }
     if !client.trusted || !headers.contains_key(FORWARDED_HOST) {
-        field(out, FORWARDED_HOST.as_str(), host);
+        write_field(out, FORWARDED_HOST.as_str(), host);
     }
 }
 

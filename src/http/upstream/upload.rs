@@ -146,7 +146,7 @@ where
                     headers::remove_hop_by_hop(&mut trailers);
                     forwarded::remove_forged(&mut trailers, self.trusted);
                     for (name, value) in &trailers {
-                        super::request_head::field(out, name.as_str(), value.as_bytes());
+                        headers::write_field(out, name.as_str(), value.as_bytes());
                     }
                 }
                 out.extend_from_slice(b"\r\n");
