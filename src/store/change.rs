@@ -4,76 +4,14 @@ use serde_json::{Value, json};
 
 use crate::{
     domain::{
-        command::{Change, UsageRule},
-        id::{KeyId, TenantId},
-        period::{AnchorDay, Zone},
-        tenant::{Overrides, Subscription, SubscriptionState, Tenant},
-        time::{UnixMillis, Version},
+        command::Change,
+        id::{GrantId, KeyId},
+        period::Zone,
+        tenant::Tenant,
     },
     ports::{Committed, Effect},
     wire::overrides,
 };
-
-/// A tenant that was just made and has nothing yet.
-pub(super) fn fresh_tenant(id: &TenantId, at: UnixMillis) -> Tenant {
-    Tenant {
-        id: id.clone(),
-        name: None,
-        zone: Zone::UTC,
-        suspended: false,
-        subscription: None,
-        overrides: Overrides::default(),
-        version: Version::default(),
-        created_at: at,
-    }
-}
-
-/// Changes the tenant's facts at a version; answers whether the change concerns them (keys and deletion do not).
-pub(super) fn apply(tenant: &mut Tenant, change: &Change, at: UnixMillis, version: Version) -> bool {
-    match change {
-        Change::PutTenant { name, zone } => {
-            if name.is_some() {
-                tenant.name.clone_from(name);
-            }
-            if let Some(zone) = zone {
-                tenant.zone = zone.clone();
-            }
-        }
-        Change::Suspend => tenant.suspended = true,
-        Change::Resume => tenant.suspended = false,
-        Change::Subscribe { plan, anchor, usage } => {
-            let before = tenant.subscription.as_ref();
-            tenant.subscription = Some(Subscription {
-                plan: plan.clone(),
-                state: SubscriptionState::Active,
-                anchor: anchor
-                    .or(before.map(|old| old.anchor))
-                    .unwrap_or_else(|| AnchorDay::of(at, &tenant.zone)),
-                epoch: match (before, usage) {
-                    (Some(old), UsageRule::Keep) => old.epoch,
-                    _ => version,
-                },
-                since: match before {
-                    Some(old) if old.plan == *plan => old.since,
-                    _ => at,
-                },
-            });
-        }
-        Change::SetOverrides(overrides) => tenant.overrides = overrides.clone(),
-        Change::Enroll { plan } => {
-            tenant.subscription = Some(Subscription {
-                plan: plan.clone(),
-                state: SubscriptionState::Active,
-                anchor: AnchorDay::of(at, &tenant.zone),
-                epoch: version,
-                since: at,
-            });
-        }
-        Change::DeleteTenant | Change::CreateKey { .. } | Change::RevokeKey(_) => return false,
-    }
-    tenant.version = version;
-    true
-}
 
 /// The outcome of a change that has nothing left to do: of many first requests of a tenant, one enrols it.
 pub(super) fn already(tenant: &Tenant, created: bool, change: &Change) -> Option<Committed> {
@@ -85,7 +23,7 @@ pub(super) fn already(tenant: &Tenant, created: bool, change: &Change) -> Option
 pub(super) fn effect(before: &Tenant, created: bool, change: &Change) -> Effect {
     match change {
         Change::PutTenant { .. } | Change::Enroll { .. } if created => Effect::Created,
-        Change::Subscribe { .. } if before.subscription.is_none() => Effect::Created,
+        Change::Subscribe(_) if before.subscription.is_none() => Effect::Created,
         Change::DeleteTenant | Change::RevokeKey(_) => Effect::Deleted,
         Change::CreateKey { id, .. } => Effect::KeyCreated(id.clone()),
         _ => Effect::Updated,
@@ -99,6 +37,7 @@ pub(super) fn encode_effect(effect: &Effect) -> String {
         Effect::Updated => "updated".into(),
         Effect::Deleted => "deleted".into(),
         Effect::KeyCreated(id) => format!("key:{id}"),
+        Effect::GrantCreated(id) => format!("grant:{id}"),
     }
 }
 
@@ -108,7 +47,11 @@ pub(super) fn decode_effect(text: &str) -> Option<Effect> {
         "created" => Some(Effect::Created),
         "updated" => Some(Effect::Updated),
         "deleted" => Some(Effect::Deleted),
-        _ => text.strip_prefix("key:").and_then(|id| KeyId::parse(id).ok()).map(Effect::KeyCreated),
+        _ => match text.split_once(':')? {
+            ("key", id) => KeyId::parse(id).ok().map(Effect::KeyCreated),
+            ("grant", id) => GrantId::parse(id).ok().map(Effect::GrantCreated),
+            _ => None,
+        },
     }
 }
 
@@ -118,13 +61,8 @@ pub(super) fn detail(change: &Change) -> Value {
         Change::PutTenant { name, zone } => {
             json!({ "name": name, "timezone": zone.as_ref().map(Zone::name) })
         }
-        Change::Enroll { plan } => json!({ "plan": plan.as_str() }),
+        Change::Enroll { plan } => json!({ "plan": plan.id.as_str() }),
         Change::DeleteTenant | Change::Suspend | Change::Resume => json!({}),
-        Change::Subscribe { plan, anchor, usage } => json!({
-            "plan": plan.as_str(),
-            "anchor_day": anchor.map(AnchorDay::get),
-            "usage": match usage { UsageRule::Keep => "keep", UsageRule::Reset => "reset" },
-        }),
         Change::SetOverrides(all) => overrides::encode(all),
         Change::CreateKey { id, name, expires_at, imported, .. } => json!({
             "id": id.as_str(),
@@ -133,5 +71,6 @@ pub(super) fn detail(change: &Change) -> Value {
             "imported": imported,
         }),
         Change::RevokeKey(id) => json!({ "id": id.as_str() }),
+        _ => json!({}),
     }
 }

@@ -16,7 +16,8 @@ use crate::{
     domain::{
         command::{Change, Command},
         id::TenantId,
-        tenant::{Subscription, Tenant},
+        subscription::Subscription,
+        tenant::Tenant,
         time::{UnixMillis, Version},
     },
     ports::{Committed, Effect, ExecuteError, Idempotency, Origin, StoreError},
@@ -137,7 +138,8 @@ impl SqlStore {
                 return Err(StoreError::Unavailable("the database has just failed over".into()).into());
             }
         };
-        if change::apply(&mut tenant, &command.change, origin.at, version) {
+        if command.change.is_of_tenant() {
+            tenant.apply(&command.change, origin.at, version)?;
             write_tenant(&mut session, &tenant).await?;
         }
         record(&mut session, command, origin, version, &effect).await?;
@@ -243,14 +245,14 @@ async fn write_tenant(session: &mut Session, tenant: &Tenant) -> Result<(), Stor
             ],
         )
         .await?;
-    if let Some(Subscription { plan, state, anchor, epoch, since }) = &tenant.subscription {
+    if let Some(Subscription { plan, state, anchor, epoch, since, .. }) = &tenant.subscription {
         session
             .run(
                 PUT_SUBSCRIPTION,
                 &[
                     id,
-                    Arg::Text(plan.as_str()),
-                    Arg::Text(state.as_str()),
+                    Arg::Text(plan.id.as_str()),
+                    Arg::Text(state.state().as_str()),
                     Arg::Int(anchor.get()),
                     Arg::Int(signed(epoch.0)),
                     Arg::Int(since.0),

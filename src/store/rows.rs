@@ -6,10 +6,11 @@ use super::{
 };
 use crate::{
     domain::{
-        id::{KeyId, MeterId, PlanId, TenantId},
+        id::{KeyId, MeterId, TenantId},
         identity::ApiKey,
         period::{AnchorDay, Window, Windows, Zone},
-        tenant::{Subscription, SubscriptionState, Tenant},
+        subscription::Subscription,
+        tenant::Tenant,
         time::{UnixMillis, Version},
     },
     ports::{AuditRow, BucketKey, ChangeRow, Incarnation, SlotKey, SlotTotals, StoreError, UsageRow},
@@ -63,16 +64,12 @@ pub(super) fn tenant(record: &Record) -> Result<Option<Tenant>, StoreError> {
     })?;
     let subscription = match record.maybe_text(8)? {
         None => None,
-        Some(plan) => Some(Subscription {
-            plan: PlanId::parse(&plan).map_err(|error| bad("plan", &error))?,
-            state: match record.text(9)?.as_str() {
-                "active" => SubscriptionState::Active,
-                other => return Err(bad("state", &format!("`{other}` is not known to this version"))),
-            },
-            anchor: AnchorDay::new(record.int(10)?).map_err(|error| bad("anchor_day", &error))?,
-            epoch: version(record, 11)?,
-            since: instant(record, 12)?,
-        }),
+        Some(plan) => Some(Subscription::active(
+            plan.parse().map_err(|error: crate::domain::id::InvalidId| bad("plan", &error))?,
+            AnchorDay::new(record.int(10)?).map_err(|error| bad("anchor_day", &error))?,
+            version(record, 11)?,
+            instant(record, 12)?,
+        )),
     };
     Ok(Some(Tenant {
         name: record.maybe_text(2)?,
@@ -81,8 +78,7 @@ pub(super) fn tenant(record: &Record) -> Result<Option<Tenant>, StoreError> {
         subscription,
         overrides,
         version: version(record, 6)?,
-        created_at: instant(record, 7)?,
-        id,
+        ..Tenant::new(id.clone(), instant(record, 7)?)
     }))
 }
 

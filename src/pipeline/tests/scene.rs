@@ -299,6 +299,7 @@ impl Directory for Fakes {
         _: &Arc<Identity>,
         _: &Arc<Catalog>,
         _: Monotonic,
+        _: UnixMillis,
     ) -> Answer<Arc<Rights>, ResolveError> {
         self.note("resolve");
         let unresolved = self.told().unresolved.clone();

@@ -93,13 +93,14 @@ impl State {
         {
             return Ok(there);
         }
-        let mut tenant = known.unwrap_or_else(|| change::fresh_tenant(&command.tenant, origin.at));
+        let mut tenant = known.unwrap_or_else(|| Tenant::new(command.tenant.clone(), origin.at));
         let effect = change::effect(&tenant, created, &command.change);
         self.change_keys(command, origin.at)?;
 
         let version = Version(self.version.0 + 1);
         self.version = version;
-        if change::apply(&mut tenant, &command.change, origin.at, version) {
+        if command.change.is_of_tenant() {
+            tenant.apply(&command.change, origin.at, version)?;
             self.tenants.insert(command.tenant.clone(), tenant);
         }
         let done = Committed { version, effect, replayed: false };

@@ -1,0 +1,1 @@
+//! The life of a tenant, and its rights on the way.
