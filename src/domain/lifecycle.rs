@@ -209,7 +209,8 @@ impl Tenant {
             Change::Subscribe(asked) => self.subscribe(asked, at, version)?,
             Change::Cancel(when) => {
                 let zone = self.zone.clone();
-                self.living(Action::Cancel)?.cancel(*when, &zone, at, version)?;
+                let action = if *when == When::Now { Action::Cancel } else { Action::CancelLater };
+                self.living(action)?.cancel(*when, &zone, at, version)?;
             }
             Change::Undo => self.subscription.as_mut().ok_or(Refused::NothingToUndo)?.undo(at)?,
             Change::Pause => self.living(Action::Pause)?.enter(Action::Pause, Standing::Paused)?,
