@@ -7,6 +7,7 @@ use tokio::runtime::Handle;
 use super::{
     background::Background,
     in_force::{InForce, InForceFront},
+    lifecycle::{Lifecycle, LifecycleParts},
     obedience::LedgerObeys,
     tidying,
 };
@@ -61,6 +62,7 @@ pub(super) struct Engine {
     pub(super) ledger: EscrowLedger,
     pub(super) feed: Arc<Feed>,
     background: Background,
+    freshness: Arc<Freshness>,
     clock: Arc<SystemClock>,
     metrics: Arc<Metrics>,
     store: Arc<dyn Store>,
@@ -94,7 +96,7 @@ impl Engine {
         let (incarnation, retention) = (registration.incarnation, parts.retention);
         let feed = Feed::new(FeedParts {
             store: Arc::clone(&store) as Arc<dyn NodeStore>,
-            freshness,
+            freshness: Arc::clone(&freshness),
             clock: Arc::clone(&clock),
             metrics: Arc::clone(&metrics),
             policies: Arc::clone(&policies) as _,
@@ -110,6 +112,7 @@ impl Engine {
             ledger,
             feed,
             background,
+            freshness,
             clock,
             metrics,
             store,
@@ -134,6 +137,15 @@ impl Engine {
         background.spawn("tidying", async move {
             tidying::run(pauses, || store.tidy(&keep), &stop).await;
         });
+        let lifecycle = Lifecycle::new(LifecycleParts {
+            tenants: Arc::clone(&self.store) as _,
+            lives: Arc::clone(&self.store) as _,
+            policies: Arc::clone(&self.policies) as _,
+            freshness: Arc::clone(&self.freshness),
+            clock: Arc::clone(&self.clock) as _,
+            run: self.incarnation,
+        });
+        background.spawn("lifecycle", lifecycle.run(end()));
     }
 
     /// The stages over them, anew for each worker that asks.

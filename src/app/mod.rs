@@ -9,6 +9,7 @@ pub mod environment;
 mod figures;
 pub mod in_force;
 mod issuer;
+mod lifecycle;
 mod mistake;
 mod obedience;
 mod patience;
