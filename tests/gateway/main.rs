@@ -30,6 +30,7 @@ mod policies;
 mod proxying;
 mod quotas;
 mod reserve;
+mod schedules;
 mod shell;
 mod standby;
 mod token_keys;
