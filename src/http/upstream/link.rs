@@ -12,7 +12,11 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio_util::io::poll_read_buf;
 
 use super::stream::Stream;
-use crate::{clock::coarse_millis, http::watch::Watch};
+use crate::{
+    clock::coarse_millis,
+    http::watch::Watch,
+    pipeline::{admission::Ongoing, request::Rejection},
+};
 
 /// What is read at a time, at least and at most: the room grows as long as it is filled.
 const LEAST_ROOM: usize = 4 * 1024;
@@ -83,6 +87,19 @@ impl Link {
         }
         self.deadline = None;
         self.watched = false;
+    }
+
+    /// Whether the exchange over this connection is to end, as its tenant would not be let in any more. Wakes the task for
+    /// each look.
+    pub fn poll_ended(&mut self, cx: &mut Context<'_>, ongoing: &mut Ongoing) -> Poll<Rejection> {
+        loop {
+            if let Poll::Ready(why) = ongoing.poll_ended(cx) {
+                return Poll::Ready(why);
+            }
+            let Some(next) = ongoing.next_look() else { return Poll::Pending };
+            let known = std::mem::replace(&mut self.watched, true);
+            ready!(self.watch.poll_elapsed(cx, next, known));
+        }
     }
 
     /// Whether that time is over.
