@@ -32,5 +32,6 @@ mod quotas;
 mod reserve;
 mod shell;
 mod standby;
+mod streams_again;
 mod token_keys;
 mod tokens;
