@@ -329,6 +329,13 @@ impl Feed {
                 let millis = u64::try_from(now.0 - row.at.0).unwrap_or(0);
                 parts.metrics.change_applied.observe(Duration::from_millis(millis));
             }
+            tracing::debug!(
+                after = parts.freshness.applied().0,
+                upto = answer.upto.0,
+                changes = answer.changes.len(),
+                gap = answer.gap,
+                "changes are in force"
+            );
             parts.freshness.set_applied(answer.upto);
         }
         news

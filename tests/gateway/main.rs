@@ -20,6 +20,7 @@ mod figures;
 mod first_steps;
 mod hostile;
 mod identity;
+mod in_force;
 mod kill_storm;
 mod lifecycle;
 mod node_lost;

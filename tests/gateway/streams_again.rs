@@ -172,7 +172,17 @@ async fn what_is_taken_away_ends_and_what_is_left_goes_on() {
     assert!(gateway.log().contains("an exchange under way is ended"));
 }
 
+/// Each of these mostly waits.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn streams_of_all_kinds() {
+    tokio::join!(
+        a_deleted_tenant_is_not_made_again_by_its_stream(),
+        an_upload_is_refused_in_its_midst(),
+        a_stream_of_http2_ends_alone(),
+        on_a_node_that_hears_nothing_streams_go_by_serve_stale(),
+    );
+}
+
 async fn a_deleted_tenant_is_not_made_again_by_its_stream() {
     let slow = SlowUpstream::start().await;
     let signer = Signer::ed();
@@ -188,7 +198,6 @@ async fn a_deleted_tenant_is_not_made_again_by_its_stream() {
     assert_eq!(gateway.admin.call("GET", "/v1/tenants/guest", Value::Null).await.status, 404);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_upload_is_refused_in_its_midst() {
     let slow = SlowUpstream::start().await;
     // Answers at once, and goes on reading.
@@ -238,7 +247,6 @@ async fn an_upload_is_refused_in_its_midst() {
     assert_eq!(ended.keys().collect::<Vec<_>>(), ["answered", "upload"]);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stream_of_http2_ends_alone() {
     let slow = SlowUpstream::start().await;
     let setup = before(&slow);
@@ -263,7 +271,6 @@ async fn a_stream_of_http2_ends_alone() {
     assert_eq!(ended.keys().collect::<Vec<_>>(), ["acme"]);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn on_a_node_that_hears_nothing_streams_go_by_serve_stale() {
     let slow = SlowUpstream::start().await;
     let way = Forwarder::to(Postgres::shared().port()).await;
