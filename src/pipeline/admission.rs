@@ -98,6 +98,13 @@ pub struct Ongoing {
 }
 
 impl Ongoing {
+    /// It goes on since then, in [`coarse_millis`]; 0: nobody knows.
+    pub const fn began(&mut self, at: u64) {
+        if self.next == 0 && at > 0 {
+            self.next = at + LOOK_EVERY;
+        }
+    }
+
     /// Ready when the exchange is to end, with the reason. Looks when it is time; where it is not, it does nothing, and the
     /// task is to be woken at [`Ongoing::next_look`].
     pub fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<Rejection> {

@@ -65,7 +65,7 @@ impl ProxyBody {
         mut link: Box<Link>,
         framing: Framing,
         home: Option<Rc<Pool>>,
-        ongoing: Option<Ongoing>,
+        mut ongoing: Option<Ongoing>,
     ) -> Self {
         let rest = match framing {
             Framing::Length(length) => match usize::try_from(length) {
@@ -81,6 +81,10 @@ impl ProxyBody {
             Framing::Chunked => Rest::Chunked(Dechunk::default()),
             Framing::UntilClose => Rest::UntilClose,
         };
+        // However long the answer was waited for.
+        if let Some(ongoing) = &mut ongoing {
+            ongoing.began(link.sent);
+        }
         Self(Source::Coming(Box::new(Coming { link, rest, home, ongoing })))
     }
 

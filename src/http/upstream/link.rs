@@ -34,6 +34,8 @@ pub(super) struct Link {
     /// Kept from request to request, as making one for each is dear.
     watch: Watch,
     deadline: Option<u64>,
+    /// When the present request was sent.
+    pub sent: u64,
     /// The task of the present request has asked the watch.
     watched: bool,
 }
@@ -47,6 +49,7 @@ impl Link {
             kept: false,
             watch: Watch::default(),
             deadline: None,
+            sent: 0,
             watched: false,
         })
     }
@@ -74,7 +77,8 @@ impl Link {
 
     /// Waits for the answer for so long from now on.
     pub fn wait_for(&mut self, limit: Duration) {
-        self.deadline = coarse_millis().checked_add(u64::try_from(limit.as_millis()).unwrap_or(u64::MAX));
+        self.sent = coarse_millis();
+        self.deadline = self.sent.checked_add(u64::try_from(limit.as_millis()).unwrap_or(u64::MAX));
     }
 
     /// The wait is over.
@@ -86,6 +90,7 @@ impl Link {
             self.inbox = BytesMut::new();
         }
         self.deadline = None;
+        self.sent = 0;
         self.watched = false;
     }
 
