@@ -96,6 +96,7 @@ impl Engine {
             store: Arc::clone(&store) as Arc<dyn NodeStore>,
             freshness,
             clock: Arc::clone(&clock),
+            monotonic: Arc::clone(&clock) as _,
             metrics: Arc::clone(&metrics),
             policies: Arc::clone(&policies) as _,
             registration,
