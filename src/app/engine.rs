@@ -98,6 +98,7 @@ impl Engine {
             store: Arc::clone(&store) as Arc<dyn NodeStore>,
             freshness: Arc::clone(&freshness),
             clock: Arc::clone(&clock),
+            monotonic: Arc::clone(&clock) as _,
             metrics: Arc::clone(&metrics),
             policies: Arc::clone(&policies) as _,
             registration,

@@ -174,7 +174,7 @@ impl Ground {
         let gateways = engine.gateways(cors, mode);
         let plane = settings::data_plane(&self.config, Arc::clone(&self.board), &self.metrics);
         let workers = Workers::start(&self.config, plane, &gateways, &self.background)?;
-        switch.ready(self.admin(&store, &engine, incarnation));
+        switch.ready(self.admin(&store, &engine));
         let Engine { policies, directory, ledger, feed, .. } = engine;
         self.board.serving(feed);
         Ok(Node {
@@ -220,13 +220,11 @@ impl Ground {
         }))
     }
 
-    fn admin(&self, store: &Arc<dyn Store>, engine: &Engine, incarnation: Incarnation) -> Router {
+    fn admin(&self, store: &Arc<dyn Store>, engine: &Engine) -> Router {
         let barrier = WaitForNodes {
             feed: Arc::clone(&engine.feed),
             freshness: Arc::clone(&self.freshness),
-            store: Arc::clone(store) as _,
             clock: Arc::clone(&self.clock) as _,
-            incarnation,
             serve_stale: self.config.serve_stale.0,
         };
         let hasher = engine.credentials.hasher().clone();
