@@ -2,6 +2,8 @@
 
 pub mod duration;
 pub mod overrides;
+pub mod plan;
+pub mod terms;
 
 /// What is wrong with one field of a JSON document.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
