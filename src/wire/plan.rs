@@ -49,7 +49,8 @@ pub fn encode(plan: &Plan, catalog: &Catalog) -> Value {
     };
     put("title", plan.title.as_ref().map(|title| json!(title)));
     put("extends", plan.parent.as_ref().map(|parent| json!(parent.as_str())));
-    let price = |price: Price| json!({ "amount": price.amount.to_string(), "currency": price.currency.to_string() });
+    let price =
+        |price: Price| json!({ "amount": price.amount.to_string(), "currency": price.currency.to_string() });
     put("price", plan.price.map(price));
     put("trial", plan.trial.as_ref().map(trial));
     put("grace", plan.grace_days.map(|days| json!({ "days": days })));

@@ -206,11 +206,16 @@ impl Reader {
                 (_, Some(Ok(units))) => Some(Some(Rollover::Units(units))),
                 _ => Some(self.fail(
                     &at,
-                    format!("expected a share such as \"20%\", or a whole number in 0..2^53, got {}", kind(value)),
+                    format!(
+                        "expected a share such as \"20%\", or a whole number in 0..2^53, got {}",
+                        kind(value)
+                    ),
                 )),
             };
         }
-        max.unwrap_or_else(|| self.fail(at, "`max` is missing: expected a share such as \"20%\", or a number of units"))
+        max.unwrap_or_else(|| {
+            self.fail(at, "`max` is missing: expected a share such as \"20%\", or a number of units")
+        })
     }
 
     fn overage(&mut self, at: &str, value: &Value) -> Option<Overage> {
