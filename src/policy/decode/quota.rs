@@ -19,6 +19,7 @@ const KEYS: [&str; 6] = ["limit", "hour", "day", "week", "overage", "rollover"];
 pub(super) fn quota(node: &Node, findings: &mut Findings<'_>) -> Option<Quota> {
     read(node, "a quota", findings).map(|(quota, fields)| {
         if let Some(fields) = fields {
+            refuse_endless(&quota, &fields, findings);
             warn_of_windows(&quota, &fields, findings);
         }
         quota
@@ -70,22 +71,8 @@ fn read<'t>(
         Some(node) => rollover(node, findings).map(Some),
         None => Some(None),
     };
-    let mut quota =
-        Quota { month: month?, hour: hour?, day: day?, week: week?, overage: overage?, rollover: None };
-    quota.rollover = rollover?;
-    if quota.rollover.is_some() && quota.hard_limit(Window::Month).is_none() {
-        let (message, help) = match quota.month {
-            Allowance::Unlimited => {
-                ("nothing is left over of `unlimited`: there is nothing to roll over", "remove `rollover`")
-            }
-            Allowance::Limited(_) => (
-                "`rollover` needs a month with a hard end: this overage has none",
-                "give the overage a `cap`, or remove `rollover`",
-            ),
-        };
-        let place = fields.key_place("rollover").unwrap_or(fields.place);
-        findings.error_help("invalid-rollover", place, message, help.to_owned());
-    }
+    let (month, overage, rollover) = (month?, overage?, rollover?);
+    let quota = Quota { month, hour: hour?, day: day?, week: week?, overage, rollover };
     Some((quota, Some(fields)))
 }
 
@@ -118,6 +105,23 @@ fn rollover(node: &Node, findings: &mut Findings<'_>) -> Option<Rollover> {
         findings.warn("rollover-of-nothing", node.place, "at most nothing is rolled over", None);
     }
     Some(rollover)
+}
+
+/// Units are left over only of a month that has a hard end.
+fn refuse_endless(quota: &Quota, fields: &Fields<'_>, findings: &mut Findings<'_>) {
+    if quota.rollover.is_some() && quota.hard_limit(Window::Month).is_none() {
+        let (message, help) = match quota.month {
+            Allowance::Unlimited => {
+                ("nothing is left over of `unlimited`: there is nothing to roll over", "remove `rollover`")
+            }
+            Allowance::Limited(_) => (
+                "`rollover` needs a month with a hard end: this overage has none",
+                "give the overage a `cap`, or remove `rollover`",
+            ),
+        };
+        let place = fields.key_place("rollover").unwrap_or(fields.place);
+        findings.error_help("invalid-rollover", place, message, help.to_owned());
+    }
 }
 
 /// A short window above a longer one never refuses anything.
