@@ -16,7 +16,7 @@ use http_body_util::BodyExt;
 use plangate::{
     app::embed::Embedded,
     domain::{
-        command::{Change, UsageRule},
+        command::{Change, Subscribe},
         id::TenantId,
     },
     pipeline::request::{Client, Subject},
@@ -161,7 +161,7 @@ async fn a_quota_runs_out_and_an_upgrade_helps_at_once() {
     assert_eq!((status, code(&body).as_str()), (StatusCode::TOO_MANY_REQUESTS, "quota-exhausted"));
     assert!(headers.contains_key("retry-after"));
     assert_eq!(scene.calls(), 5);
-    let change = Change::Subscribe { plan: "team".parse().unwrap(), anchor: None, usage: UsageRule::Keep };
+    let change = Change::Subscribe(Subscribe::to("team".parse().unwrap()));
     scene.plangate.change(&scene.tenant, change).await.unwrap();
     assert_eq!(scene.with_key("/notes").await.0, StatusCode::OK);
     assert_eq!(scene.with_key("/search").await.2, "found");

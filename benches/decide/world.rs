@@ -15,13 +15,14 @@ use plangate::{
         catalog::Catalog,
         command::Command,
         decision,
-        id::{KeyId, PlanId, TenantId},
+        id::{KeyId, TenantId},
         identity::{ApiKey, Credential, Identity, KeyHash},
         path::canonicalise,
-        period::{AnchorDay, Period, Zone},
+        period::{AnchorDay, Period},
         rights::Rights,
         route::Operation,
-        tenant::{Overrides, Subscription, SubscriptionState, Tenant},
+        subscription::Subscription,
+        tenant::Tenant,
         time::{Monotonic, UnixMillis, Version},
     },
     freshness::Freshness,
@@ -171,6 +172,7 @@ impl World {
                 &Identity::new(tenant, Credential::Jwt),
                 &catalog,
                 self.clock.monotonic(),
+                self.clock.now(),
             );
             drop(resolved.wait().await.unwrap());
         };
@@ -207,7 +209,7 @@ impl World {
         let admit = |headers| async move {
             let (catalog, now) = (self.gateway.policies.catalog(), self.clock.now());
             let identity = self.gateway.authenticator.identify(headers, now).wait().await.unwrap();
-            let resolved = self.gateway.directory.resolve(&identity, &catalog, self.clock.monotonic());
+            let resolved = self.gateway.directory.resolve(&identity, &catalog, self.clock.monotonic(), now);
             let rights = resolved.wait().await.unwrap();
             let charges = &operation(&catalog).charge;
             self.gateway.ledger.charge(&rights, charges, now).wait().await.unwrap().keep();
@@ -253,7 +255,7 @@ impl World {
         catalog: &Arc<Catalog>,
         started: Monotonic,
     ) -> Arc<Rights> {
-        at_once(self.gateway.directory.resolve(identity, catalog, started))
+        at_once(self.gateway.directory.resolve(identity, catalog, started, self.clock.now()))
     }
 
     pub fn charge(&self, rights: &Arc<Rights>, operation: &Operation, now: UnixMillis) -> Hold {
@@ -363,20 +365,14 @@ impl TenantStore for Numbers {
     async fn tenant(&self, id: &TenantId) -> Result<Snapshot<Option<Tenant>>, StoreError> {
         let plan = if id.as_str() == tenant_name(SPENT) { "spent" } else { "pro" };
         let tenant = Tenant {
-            id: id.clone(),
-            name: None,
-            zone: Zone::UTC,
-            suspended: false,
-            subscription: Some(Subscription {
-                plan: PlanId::parse(plan).unwrap(),
-                state: SubscriptionState::Active,
-                anchor: AnchorDay::new(1).unwrap(),
-                epoch: VERSION,
-                since: UnixMillis(0),
-            }),
-            overrides: Overrides::default(),
+            subscription: Some(Subscription::active(
+                plan.parse().unwrap(),
+                AnchorDay::new(1).unwrap(),
+                VERSION,
+                UnixMillis(0),
+            )),
             version: VERSION,
-            created_at: UnixMillis(0),
+            ..Tenant::new(id.clone(), UnixMillis(0))
         };
         Ok(Snapshot { version: VERSION, value: Some(tenant) })
     }

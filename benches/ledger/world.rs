@@ -6,16 +6,17 @@ use async_trait::async_trait;
 use plangate::{
     clock::{Clock, SystemClock},
     domain::{
-        catalog::{Catalog, Digest, Meter, Stamp, Unmatched},
+        catalog::{Catalog, Digest, Meter, Unmatched},
         command::{Change, Command},
         features::FeatureSet,
         id::{MeterId, PlanId, TenantId},
-        period::{AnchorDay, Zone},
+        period::AnchorDay,
         plan::{MeterIx, MeterTerms, Plan, Quota},
         rate::Rate,
         rights::Rights,
         route::{Charge, RouteTable},
-        tenant::{Overrides, Subscription, SubscriptionState, Tenant},
+        subscription::Subscription,
+        tenant::Tenant,
         time::{Monotonic, UnixMillis, Version},
         units::{Allowance, Units},
     },
@@ -98,7 +99,7 @@ pub fn parts(
 pub async fn enroll(store: &dyn TenantStore, tenant: &str, limit: u64) -> Arc<Rights> {
     let origin =
         Origin { at: UnixMillis(0), actor: "bench".into(), source: "bench".into(), idempotency: None };
-    let change = Change::Enroll { plan: PlanId::parse("pro").unwrap() };
+    let change = Change::Enroll { plan: "pro".parse().unwrap() };
     let command = Command { tenant: TenantId::parse(tenant).unwrap(), change };
     let done = store.execute(&command, &origin).await.unwrap();
     rights_of(tenant, limit, done.version)
@@ -114,24 +115,19 @@ const RATE: Rate = Rate {
 fn catalog(limit: u64, rate: Option<Rate>) -> Arc<Catalog> {
     let quota = Quota::monthly(Allowance::Limited(Units::saturating(limit)));
     let plan = Plan {
-        id: PlanId::parse("pro").unwrap(),
-        title: None,
-        parent: None,
-        price: None,
-        trial: None,
         features: FeatureSet::default(),
         limits: BTreeMap::new(),
         meters: Box::new([MeterTerms { quota: Some(quota), rate }]),
+        ..Plan::empty(PlanId::parse("pro").unwrap())
     };
     Arc::new(Catalog {
-        stamp: Stamp::new(),
-        digest: Digest("bench".into()),
         features: vec![],
         limits: vec![],
         meters: vec![Meter { id: MeterId::parse("requests").unwrap(), title: None, unit: None }],
         plans: BTreeMap::from([(plan.id.clone(), Arc::new(plan))]),
         routes: RouteTable::default(),
         unmatched: Unmatched::Deny,
+        ..Catalog::empty(Digest("bench".into()))
     })
 }
 
@@ -158,22 +154,16 @@ fn rights_of(tenant: &str, limit: u64, version: Version) -> Arc<Rights> {
 
 fn compiled(tenant: &str, version: Version, catalog: &Arc<Catalog>) -> Arc<Rights> {
     let tenant = Tenant {
-        id: TenantId::parse(tenant).unwrap(),
-        name: None,
-        zone: Zone::UTC,
-        suspended: false,
-        subscription: Some(Subscription {
-            plan: PlanId::parse("pro").unwrap(),
-            state: SubscriptionState::Active,
-            anchor: AnchorDay::new(1).unwrap(),
-            epoch: version,
-            since: UnixMillis(0),
-        }),
-        overrides: Overrides::default(),
+        subscription: Some(Subscription::active(
+            "pro".parse().unwrap(),
+            AnchorDay::new(1).unwrap(),
+            version,
+            UnixMillis(0),
+        )),
         version,
-        created_at: UnixMillis(0),
+        ..Tenant::new(TenantId::parse(tenant).unwrap(), UnixMillis(0))
     };
-    Arc::new(Rights::compile(&tenant, catalog).unwrap())
+    Arc::new(Rights::compile(&tenant, catalog, UnixMillis(0)).unwrap())
 }
 
 /// Gives what is asked for, so that the ledger alone is measured.

@@ -8,12 +8,13 @@ use plangate::{
     domain::{
         catalog::Catalog,
         denial::Denial,
-        id::{KeyId, PlanId, TenantId},
+        id::{KeyId, TenantId},
         identity::{Credential, Identity},
-        period::{AnchorDay, Period, Window, Zone},
+        period::{AnchorDay, Period, Window},
         rights::Rights,
         route::Charge,
-        tenant::{Overrides, Subscription, SubscriptionState, Tenant},
+        subscription::Subscription,
+        tenant::Tenant,
         time::{Monotonic, UnixMillis, Version},
         units::Units,
     },
@@ -95,7 +96,7 @@ pub struct Ports {
 pub fn gateway(kind: Kind, clock: Arc<dyn Clock>) -> Gateway<Ports, Ports, Ports, Ports> {
     let (catalog, tenant) = (catalog(), TenantId::parse("tenant-0000001").unwrap());
     let credential = Credential::ApiKey { id: KeyId::parse("key_1").unwrap() };
-    let rights = Rights::compile(&facts(&tenant), &catalog).unwrap();
+    let rights = Rights::compile(&facts(&tenant), &catalog, UnixMillis(0)).unwrap();
     let identity = Identity::new(tenant, credential);
     let ports = Arc::new(Ports { kind, catalog, identity, rights: Arc::new(rights), taken: Arc::new(Taken) });
     Gateway {
@@ -112,20 +113,14 @@ pub fn gateway(kind: Kind, clock: Arc<dyn Clock>) -> Gateway<Ports, Ports, Ports
 
 fn facts(tenant: &TenantId) -> Tenant {
     Tenant {
-        id: tenant.clone(),
-        name: None,
-        zone: Zone::UTC,
-        suspended: false,
-        subscription: Some(Subscription {
-            plan: PlanId::parse("basic").unwrap(),
-            state: SubscriptionState::Active,
-            anchor: AnchorDay::new(1).unwrap(),
-            epoch: Version(1),
-            since: UnixMillis(0),
-        }),
-        overrides: Overrides::default(),
+        subscription: Some(Subscription::active(
+            "basic".parse().unwrap(),
+            AnchorDay::new(1).unwrap(),
+            Version(1),
+            UnixMillis(0),
+        )),
         version: Version(1),
-        created_at: UnixMillis(0),
+        ..Tenant::new(tenant.clone(), UnixMillis(0))
     }
 }
 
@@ -164,12 +159,13 @@ impl Directory for Ports {
         _: &Arc<Identity>,
         _: &Arc<Catalog>,
         _: Monotonic,
+        _: UnixMillis,
     ) -> Answer<Arc<Rights>, ResolveError> {
         Answer::Ready(Ok(Arc::clone(&self.rights)))
     }
 
     fn newer(&self, identity: &Arc<Identity>, known: &Arc<Rights>) -> Answer<Arc<Rights>, ResolveError> {
-        self.resolve(identity, &known.catalog, Monotonic(0))
+        self.resolve(identity, &known.catalog, Monotonic(0), UnixMillis(0))
     }
 }
 

@@ -97,7 +97,7 @@ pub(super) async fn check(
         return Ok(Json(view));
     };
     let now = shared.clock.now();
-    let rights = compile(&facts, &catalog)?;
+    let rights = compile(&facts, &catalog, shared.clock.now())?;
     view.plan = rights.entitlement.as_ref().map(|given| given.plan.to_string());
     let counts = Counts::of(&shared, &rights, now).await?;
     view.decide(&rights, operation, &counts, now);

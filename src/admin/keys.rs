@@ -127,7 +127,7 @@ pub(super) async fn create_key(
     let done = ticket.commit(&shared, &id, change).await?;
     let first = match &done.committed.effect {
         Effect::KeyCreated(first) => first.clone(),
-        Effect::Created | Effect::Updated | Effect::Deleted => made.id.clone(),
+        _ => made.id.clone(),
     };
     // Of a replay only the first time's id exists: the key made for this request was thrown away.
     let shown = !done.committed.replayed && !imported && first == made.id;

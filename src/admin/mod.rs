@@ -40,7 +40,7 @@ pub use self::{
 };
 use crate::{
     clock::Clock,
-    domain::{catalog::Catalog, id::TenantId, rights::Rights, tenant::Tenant},
+    domain::{catalog::Catalog, id::TenantId, rights::Rights, tenant::Tenant, time::UnixMillis},
     ports::{Barrier, KeyIssuer, Ledger, NodeStore, Policies, Readiness, TenantStore},
 };
 use problem::{Code, Problem};
@@ -98,8 +98,8 @@ impl Shared {
 }
 
 /// The tenant's rights under a catalog.
-fn compile(tenant: &Tenant, catalog: &Arc<Catalog>) -> Result<Arc<Rights>, Problem> {
-    Rights::compile(tenant, catalog)
+fn compile(tenant: &Tenant, catalog: &Arc<Catalog>, now: UnixMillis) -> Result<Arc<Rights>, Problem> {
+    Rights::compile(tenant, catalog, now)
         .map(Arc::new)
         .map_err(|error| Problem::new(Code::PlanMissing, error.to_string()))
 }

@@ -34,6 +34,7 @@ pub(super) enum Code {
     IdempotencyConflict,
     KeyTaken,
     PlanMissing,
+    StateForbids,
     BodyTooLarge,
     BodyUnsupported,
     NameUnknown,
@@ -70,6 +71,7 @@ impl Code {
             }
             Self::KeyTaken => (S::CONFLICT, "key-taken", "The key is already in use"),
             Self::PlanMissing => (S::CONFLICT, "plan-missing", "The policies lack the tenant's plan"),
+            Self::StateForbids => (S::CONFLICT, "state-forbids", "The tenant's state forbids it"),
             Self::BodyTooLarge => (S::PAYLOAD_TOO_LARGE, "body-too-large", "The body is too large"),
             Self::BodyUnsupported => {
                 (S::UNSUPPORTED_MEDIA_TYPE, "body-unsupported", "The body is of a type that is not taken")
@@ -293,6 +295,7 @@ impl From<ExecuteError> for Problem {
             ExecuteError::NoKey(..) => Self::new(Code::KeyNotFound, text),
             ExecuteError::KeyTaken => Self::field(Code::KeyTaken, "/import", text),
             ExecuteError::IdempotencyConflict => Self::new(Code::IdempotencyConflict, OTHER_REQUEST),
+            ExecuteError::Refused(refused) => Self::new(Code::StateForbids, refused.to_string()),
             ExecuteError::Store(error) => error.into(),
         }
     }

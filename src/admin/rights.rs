@@ -243,7 +243,7 @@ pub(super) async fn get_rights(
     _: NoParams,
 ) -> Result<Json<RightsView>, Problem> {
     let now = shared.clock.now();
-    let rights = compile(&shared.find(&id).await?, &shared.policies.catalog())?;
+    let rights = compile(&shared.find(&id).await?, &shared.policies.catalog(), shared.clock.now())?;
     let counts = Counts::of(&shared, &rights, now).await?;
     Ok(Json(view(&rights, &counts, now)))
 }

@@ -82,7 +82,7 @@ pub(super) struct QuotaCheck {
 const fn status(denial: &Denial) -> u16 {
     match denial {
         Denial::TenantSuspended | Denial::FeatureNotInPlan { .. } | Denial::MeterNotInPlan { .. } => 403,
-        Denial::SubscriptionInactive => 402,
+        Denial::SubscriptionInactive(_) => 402,
         Denial::RouteNotCovered => 404,
         Denial::RateLimited { .. } | Denial::QuotaExhausted { .. } => 429,
     }
@@ -134,7 +134,7 @@ impl DecisionView {
         let refusing = match &decision {
             Ok(_) => 4,
             Err(Denial::TenantSuspended) => 0,
-            Err(Denial::SubscriptionInactive) => 1,
+            Err(Denial::SubscriptionInactive(_)) => 1,
             Err(Denial::RouteNotCovered) => 2,
             Err(_) => 3,
         };

@@ -16,9 +16,11 @@ use super::{
     write::Write,
 };
 use crate::domain::{
-    command::{Change, UsageRule},
+    command::{Change, Subscribe},
     id::{PlanId, TenantId},
     period::AnchorDay,
+    plan::PlanRef,
+    subscription::UsageRule,
 };
 
 /// Puts a tenant on a plan.
@@ -98,12 +100,12 @@ impl PutSubscription {
         }
     }
 
-    fn plan(&self, shared: &Shared) -> Result<PlanId, Problem> {
+    fn plan(&self, shared: &Shared) -> Result<PlanRef, Problem> {
         let plan = PlanId::parse(&self.plan)
             .map_err(|error| Problem::field(Code::FieldInvalid, "/plan", error.to_string()))?;
         let catalog = shared.policies.catalog();
-        if catalog.plan(plan.as_str()).is_some() {
-            return Ok(plan);
+        if let Some(plan) = catalog.plan(plan.as_str()) {
+            return Ok(plan.reference());
         }
         let known: Vec<&str> = catalog.plans.keys().map(PlanId::as_str).collect();
         let detail =
@@ -126,6 +128,12 @@ pub(super) async fn put_subscription(
     let usage = asked.usage()?;
     let plan = asked.plan(&shared)?;
     let anchor = asked.anchor(&shared, &id).await?;
-    let done = ticket.commit(&shared, &id, Change::Subscribe { plan, anchor, usage }).await?;
+    let done = ticket
+        .commit(
+            &shared,
+            &id,
+            Change::Subscribe(Subscribe { anchor, usage: Some(usage), ..Subscribe::to(plan) }),
+        )
+        .await?;
     done.answer_tenant(&shared, &id, StatusCode::OK).await
 }

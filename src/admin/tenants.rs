@@ -15,12 +15,7 @@ use super::{
     write::Write,
 };
 use crate::{
-    domain::{
-        command::Change,
-        id::TenantId,
-        period::Zone,
-        tenant::{Subscription, Tenant},
-    },
+    domain::{command::Change, id::TenantId, period::Zone, subscription::Subscription, tenant::Tenant},
     ports::Effect,
     wire::overrides,
 };
@@ -92,8 +87,8 @@ pub(super) struct DeletedTenant {
 impl From<&Subscription> for SubscriptionView {
     fn from(subscription: &Subscription) -> Self {
         Self {
-            plan: subscription.plan.to_string(),
-            state: subscription.state.as_str(),
+            plan: subscription.plan.id.to_string(),
+            state: subscription.state.state().as_str(),
             anchor_day: subscription.anchor.get(),
             since: subscription.since.to_string(),
         }

@@ -69,7 +69,7 @@ fn calendar(tenant: &Tenant) -> Option<BillingCalendar> {
         Some(subscription) => subscription.anchor,
         None => AnchorDay::new(1).ok()?,
     };
-    Some(BillingCalendar { zone: tenant.zone.clone(), anchor })
+    Some(BillingCalendar::new(tenant.zone.clone(), anchor))
 }
 
 fn span(params: &mut Params, calendar: &BillingCalendar, now: UnixMillis) -> Result<Period, Problem> {
@@ -161,7 +161,9 @@ async fn uncertain(
     now: UnixMillis,
 ) -> Result<BTreeMap<String, u64>, Problem> {
     // Usage can be read also of a tenant whose plan the policies lack.
-    let Ok(rights) = compile(tenant, &shared.policies.catalog()) else { return Ok(BTreeMap::new()) };
+    let Ok(rights) = compile(tenant, &shared.policies.catalog(), shared.clock.now()) else {
+        return Ok(BTreeMap::new());
+    };
     if rights.entitlement.is_none() {
         return Ok(BTreeMap::new());
     }

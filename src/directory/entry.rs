@@ -6,7 +6,7 @@ use crate::domain::{
     catalog::Catalog,
     id::TenantId,
     rights::{Facts, Rights, UnknownPlan},
-    time::Version,
+    time::{UnixMillis, Version},
 };
 
 /// A tenant as it was read, or the fact that there is none.
@@ -39,8 +39,9 @@ impl Entry {
         &self,
         tenant: &TenantId,
         catalog: &Arc<Catalog>,
+        now: UnixMillis,
     ) -> Option<Result<Arc<Rights>, UnknownPlan>> {
-        Some(self.facts.as_ref()?.compile(tenant, catalog).map(Arc::new))
+        Some(self.facts.as_ref()?.compile(tenant, catalog, now).map(Arc::new))
     }
 }
 

@@ -17,7 +17,7 @@ use crate::{
         id::TenantId,
         identity::Identity,
         rights::Rights,
-        time::{Monotonic, Version},
+        time::{Monotonic, UnixMillis, Version},
     },
     freshness::WordPlace,
     ports::{Answer, BoxFuture, Directory, ResolveError},
@@ -42,11 +42,21 @@ struct Held {
     /// The newest version that was committed when the facts were read.
     read_at: Version,
     catalog: Stamp,
+    /// The end of the rights, here with the rest.
+    until: UnixMillis,
+}
+
+/// What rights must hold against.
+#[derive(Clone, Copy)]
+struct Asked {
+    min_version: Version,
+    catalog: Stamp,
+    now: UnixMillis,
 }
 
 impl Held {
-    fn holds(&self, min_version: Version, catalog: Stamp) -> bool {
-        self.read_at >= min_version && self.catalog == catalog
+    fn holds(&self, asked: Asked) -> bool {
+        self.read_at >= asked.min_version && self.catalog == asked.catalog && asked.now < self.until
     }
 }
 
@@ -80,24 +90,32 @@ impl DirectoryFront {
         &self,
         identity: &Identity,
         catalog: &Arc<Catalog>,
+        now: UnixMillis,
     ) -> Option<Result<Arc<Rights>, ResolveError>> {
         match identity.seat.get::<Place>() {
             Some(place) if place.front == self.number => {
                 let min_version = self.shared.freshness.min_version_at(place.word);
-                if place.first.holds(min_version, catalog.stamp) {
+                let asked = Asked { min_version, catalog: catalog.stamp, now };
+                if place.first.holds(asked) {
                     return Some(Ok(Arc::clone(&place.first.rights)));
                 }
-                self.later(place, min_version, &identity.tenant, catalog)
+                self.later(place, asked, &identity.tenant, catalog)
             }
-            _ => self.sit(identity, catalog),
+            _ => self.sit(identity, catalog, now),
         }
     }
 
     /// The first request of an identity on this worker.
-    fn sit(&self, identity: &Identity, catalog: &Arc<Catalog>) -> Option<Result<Arc<Rights>, ResolveError>> {
+    fn sit(
+        &self,
+        identity: &Identity,
+        catalog: &Arc<Catalog>,
+        now: UnixMillis,
+    ) -> Option<Result<Arc<Rights>, ResolveError>> {
         let word = self.shared.freshness.place(&identity.tenant);
         let min_version = self.shared.freshness.min_version_at(word);
-        match self.find(word, min_version, &identity.tenant, catalog)? {
+        let asked = Asked { min_version, catalog: catalog.stamp, now };
+        match self.find(word, asked, &identity.tenant, catalog)? {
             Ok(first) => {
                 let rights = Arc::clone(&first.rights);
                 let later = Mutex::default();
@@ -112,17 +130,17 @@ impl DirectoryFront {
     fn later(
         &self,
         place: &Place,
-        min_version: Version,
+        asked: Asked,
         tenant: &TenantId,
         catalog: &Arc<Catalog>,
     ) -> Option<Result<Arc<Rights>, ResolveError>> {
         let mut later = place.later.try_lock().ok();
         if let Some(Some(held)) = later.as_deref()
-            && held.holds(min_version, catalog.stamp)
+            && held.holds(asked)
         {
             return Some(Ok(Arc::clone(&held.rights)));
         }
-        match self.find(place.word, min_version, tenant, catalog)? {
+        match self.find(place.word, asked, tenant, catalog)? {
             Ok(held) => {
                 let rights = Arc::clone(&held.rights);
                 if let Some(later) = later.as_deref_mut() {
@@ -138,7 +156,7 @@ impl DirectoryFront {
     fn find(
         &self,
         word: WordPlace,
-        min_version: Version,
+        asked: Asked,
         tenant: &TenantId,
         catalog: &Arc<Catalog>,
     ) -> Option<Result<Held, ResolveError>> {
@@ -146,13 +164,16 @@ impl DirectoryFront {
         let place = recent.as_deref_mut().and_then(|recent| recent.get_mut(word.index() % RECENT));
         if let Some(Some(held)) = place.as_deref()
             && held.rights.tenant == *tenant
-            && held.holds(min_version, catalog.stamp)
+            && held.holds(asked)
         {
             return Some(Ok(held.clone()));
         }
-        let entry = self.shared.known.get(tenant).filter(|entry| entry.read_at >= min_version)?;
-        let held = match self.shared.compile(&entry, tenant, catalog) {
-            Ok(rights) => Held { rights, read_at: entry.read_at, catalog: catalog.stamp },
+        let entry = self.shared.known.get(tenant).filter(|entry| entry.read_at >= asked.min_version)?;
+        let held = match self.shared.compile(&entry, tenant, catalog, asked.now) {
+            Ok(rights) => {
+                let until = rights.until;
+                Held { rights, read_at: entry.read_at, catalog: catalog.stamp, until }
+            }
             Err(error) => return Some(Err(error)),
         };
         if let Some(place) = place {
@@ -176,14 +197,15 @@ impl Directory for DirectoryFront {
         identity: &Arc<Identity>,
         catalog: &Arc<Catalog>,
         arrived: Monotonic,
+        now: UnixMillis,
     ) -> Answer<Arc<Rights>, ResolveError> {
         if self.shared.is_fresh(arrived)
-            && let Some(answer) = self.known(identity, catalog)
+            && let Some(answer) = self.known(identity, catalog, now)
         {
             self.shared.metrics.rights_hits.inc();
             return Answer::Ready(answer);
         }
-        Shared::ask(&self.shared, identity, catalog)
+        Shared::ask(&self.shared, identity, catalog, now)
     }
 
     fn newer(&self, identity: &Arc<Identity>, known: &Arc<Rights>) -> Answer<Arc<Rights>, ResolveError> {

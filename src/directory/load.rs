@@ -8,9 +8,11 @@ use std::{
 use super::{Entry, PLANS, Shared, UnknownTenants};
 use crate::{
     domain::{
+        catalog::Catalog,
         command::{Change, Command},
         id::{PlanId, TenantId},
         identity::{Credential, Identity},
+        plan::{PlanRef, PlanVersion},
         rights::Facts,
         tenant::Tenant,
         time::Version,
@@ -85,10 +87,14 @@ impl Shared {
     }
 
     /// Makes a tenant that first appears with a valid token, where the configuration wants that.
-    pub(super) async fn enroll(&self, identity: &Identity) -> Result<Arc<Entry>, ResolveError> {
+    pub(super) async fn enroll(
+        &self,
+        identity: &Identity,
+        catalog: &Catalog,
+    ) -> Result<Arc<Entry>, ResolveError> {
         match &self.settings.unknown {
             UnknownTenants::Enroll(plan) if identity.credential == Credential::Jwt => {
-                let version = self.make(&identity.tenant, plan).await.map_err(|error| {
+                let version = self.make(&identity.tenant, plan, catalog).await.map_err(|error| {
                     tracing::warn!(tenant = identity.tenant.as_str(), "cannot be enrolled: {error}");
                     ResolveError::Unavailable
                 })?;
@@ -99,8 +105,15 @@ impl Shared {
         }
     }
 
-    async fn make(&self, tenant: &TenantId, plan: &PlanId) -> Result<Version, ExecuteError> {
-        let command = Command { tenant: tenant.clone(), change: Change::Enroll { plan: plan.clone() } };
+    async fn make(
+        &self,
+        tenant: &TenantId,
+        plan: &PlanId,
+        catalog: &Catalog,
+    ) -> Result<Version, ExecuteError> {
+        let version = catalog.plan(plan.as_str()).map_or(PlanVersion::FIRST, |plan| plan.version);
+        let plan = PlanRef { id: plan.clone(), version };
+        let command = Command { tenant: tenant.clone(), change: Change::Enroll { plan } };
         let origin = Origin {
             at: self.clock.now(),
             actor: "system".to_owned(),

@@ -25,7 +25,7 @@ use crate::{
         id::{PlanId, TenantId},
         identity::Identity,
         rights::{Rights, UnknownPlan},
-        time::{Monotonic, Version},
+        time::{Monotonic, UnixMillis, Version},
     },
     freshness::{Freshness, Knowledge},
     metrics::Metrics,
@@ -138,8 +138,9 @@ impl Shared {
         entry: &Entry,
         tenant: &TenantId,
         catalog: &Arc<Catalog>,
+        now: UnixMillis,
     ) -> Result<Arc<Rights>, ResolveError> {
-        let compiled = entry.compile(tenant, catalog).ok_or(ResolveError::TenantUnknown)?;
+        let compiled = entry.compile(tenant, catalog, now).ok_or(ResolveError::TenantUnknown)?;
         compiled.map_err(|error| {
             self.report(&error, catalog.stamp);
             ResolveError::Unavailable
@@ -187,6 +188,7 @@ impl Shared {
         &self,
         identity: &Identity,
         catalog: &Arc<Catalog>,
+        now: UnixMillis,
     ) -> Result<Arc<Rights>, ResolveError> {
         self.may_decide().await?;
         let entry = match self.known(&identity.tenant) {
@@ -196,8 +198,8 @@ impl Shared {
             }
             None => self.load(&identity.tenant).await?,
         };
-        let entry = if entry.is_unknown() { self.enroll(identity).await? } else { entry };
-        self.compile(&entry, &identity.tenant, catalog)
+        let entry = if entry.is_unknown() { self.enroll(identity, catalog).await? } else { entry };
+        self.compile(&entry, &identity.tenant, catalog, now)
     }
 
     fn catch_up(shared: &Arc<Self>) -> BoxFuture<Result<(), ResolveError>> {
@@ -210,9 +212,10 @@ impl Shared {
         shared: &Arc<Self>,
         identity: &Arc<Identity>,
         catalog: &Arc<Catalog>,
+        now: UnixMillis,
     ) -> Answer<Arc<Rights>, ResolveError> {
         let (shared, identity, catalog) = (Arc::clone(shared), Arc::clone(identity), Arc::clone(catalog));
-        Answer::Pending(Box::pin(async move { shared.resolve(&identity, &catalog).await }))
+        Answer::Pending(Box::pin(async move { shared.resolve(&identity, &catalog, now).await }))
     }
 
     fn newer(
@@ -228,7 +231,7 @@ impl Shared {
                 // The change may have been heard of before these rights were looked up, or is a policy's.
                 shared.forget(&identity.tenant, version);
             }
-            let found = shared.resolve(&identity, &known.catalog).await?;
+            let found = shared.resolve(&identity, &known.catalog, shared.clock.now()).await?;
             if found.version > version {
                 // Also where no poll has told of it: what others still hold of the tenant is outdated.
                 shared.freshness.outdate(&identity.tenant, found.version);
@@ -260,14 +263,15 @@ impl Directory for TenantDirectory {
         identity: &Arc<Identity>,
         catalog: &Arc<Catalog>,
         arrived: Monotonic,
+        now: UnixMillis,
     ) -> Answer<Arc<Rights>, ResolveError> {
         if self.0.is_fresh(arrived)
             && let Some(entry) = self.0.known(&identity.tenant)
         {
             self.0.metrics.rights_hits.inc();
-            return Answer::Ready(self.0.compile(&entry, &identity.tenant, catalog));
+            return Answer::Ready(self.0.compile(&entry, &identity.tenant, catalog, now));
         }
-        Shared::ask(&self.0, identity, catalog)
+        Shared::ask(&self.0, identity, catalog, now)
     }
 
     fn newer(&self, identity: &Arc<Identity>, known: &Arc<Rights>) -> Answer<Arc<Rights>, ResolveError> {

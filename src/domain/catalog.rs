@@ -1,18 +1,24 @@
 //! Everything that the policy files say, compiled: immutable, swapped whole.
 
 use std::{
+    cmp::Ordering,
     collections::BTreeMap,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{self, AtomicU64},
     },
 };
 
 use super::{
+    addon::Addon,
+    command::TrialOffer,
     features::FeatureIx,
-    id::{FeatureId, LimitId, MeterId, PlanId},
-    plan::{MeterIx, Plan},
+    id::{AddonId, FeatureId, LimitId, MeterId, PlanId},
+    period::BillingCalendar,
+    plan::{ChangeAt, Existing, MeterIx, Plan, PlanRef},
     route::{Operation, RouteTable},
+    tenant::Tenant,
+    time::UnixMillis,
 };
 
 /// The digest of the policy files a catalog was compiled from: lower-case hexadecimal SHA-256.
@@ -30,7 +36,7 @@ impl Stamp {
     #[allow(clippy::new_without_default, reason = "no two are equal: there is no default one")]
     pub fn new() -> Self {
         static LAST: AtomicU64 = AtomicU64::new(0);
-        Self(LAST.fetch_add(1, Ordering::Relaxed) + 1)
+        Self(LAST.fetch_add(1, atomic::Ordering::Relaxed) + 1)
     }
 
     /// As a number, which is never 0.
@@ -91,8 +97,12 @@ pub struct Catalog {
     pub limits: Vec<Limit>,
     /// Meters by [`MeterIx`].
     pub meters: Vec<Meter>,
-    /// Plans by id.
+    /// Plans by id, each in the version of its file.
     pub plans: BTreeMap<PlanId, Arc<Plan>>,
+    /// Their other versions, as far as tenants are on them.
+    pub earlier: BTreeMap<PlanRef, Arc<Plan>>,
+    /// Add-ons by id.
+    pub addons: BTreeMap<AddonId, Arc<Addon>>,
     /// Routes.
     pub routes: RouteTable,
     /// What becomes of the rest.
@@ -100,12 +110,29 @@ pub struct Catalog {
 }
 
 impl Catalog {
+    /// One with nothing in it, which refuses everything.
+    #[must_use]
+    pub fn empty(digest: Digest) -> Self {
+        Self {
+            stamp: Stamp::new(),
+            digest,
+            features: Vec::new(),
+            limits: Vec::new(),
+            meters: Vec::new(),
+            plans: BTreeMap::new(),
+            earlier: BTreeMap::new(),
+            addons: BTreeMap::new(),
+            routes: RouteTable::default(),
+            unmatched: Unmatched::Deny,
+        }
+    }
+
     /// A copy that shares nothing that is counted with each request: for one worker, so that its counts are in no other
     /// core's cache. The stamp stays.
     #[must_use]
     pub fn own_copy(&self) -> Arc<Self> {
         let mut copy = self.clone();
-        for plan in copy.plans.values_mut() {
+        for plan in copy.plans.values_mut().chain(copy.earlier.values_mut()) {
             *plan = Arc::new((**plan).clone());
         }
         Arc::new(copy)
@@ -143,9 +170,99 @@ impl Catalog {
         self.limits.binary_search_by(|l| l.id.as_str().cmp(id)).is_ok()
     }
 
-    /// The plan of that name.
+    /// The plan of that name, in the version of its file.
     #[must_use]
     pub fn plan(&self, id: &str) -> Option<&Arc<Plan>> {
         self.plans.get(id)
+    }
+
+    /// The plan in just this version. Where that is not known, as its file has it.
+    #[must_use]
+    pub fn plan_in(&self, plan: &PlanRef) -> Option<&Arc<Plan>> {
+        let current = self.plans.get(&plan.id);
+        if current.is_some_and(|current| current.version == plan.version) {
+            return current;
+        }
+        self.earlier.get(plan).or(current)
+    }
+
+    /// The plan that a tenant on `plan` has at `now`, and until when.
+    #[must_use]
+    pub fn plan_at(
+        &self,
+        plan: &PlanRef,
+        calendar: &BillingCalendar,
+        now: UnixMillis,
+    ) -> Option<(&Arc<Plan>, UnixMillis)> {
+        let moves = self
+            .plans
+            .get(&plan.id)
+            .filter(|current| current.version > plan.version)
+            .and_then(|current| Some((current, current.takes_over(calendar)?)));
+        match moves {
+            Some((current, at)) if at <= now => Some((current, UnixMillis::NEVER)),
+            Some((_, at)) => self.plan_in(plan).map(|plan| (plan, at)),
+            None => self.plan_in(plan).map(|plan| (plan, UnixMillis::NEVER)),
+        }
+    }
+
+    /// The version of its plan to which a tenant has come by itself, and which is not written down yet.
+    #[must_use]
+    pub fn moved_to(&self, tenant: &Tenant, now: UnixMillis) -> Option<PlanRef> {
+        let subscription = tenant.subscription.as_ref()?;
+        let (plan, _) = self.plan_at(&subscription.plan, &subscription.calendar(&tenant.zone), now)?;
+        (plan.version > subscription.plan.version).then(|| plan.reference())
+    }
+
+    /// When a change from one plan to another comes into force, where the call does not say: as the plan that is left has
+    /// it. A dearer plan is an upgrade; where prices do not tell, one that extends the other is. What is neither is made
+    /// at once.
+    #[must_use]
+    pub fn change_at(&self, from: &PlanRef, to: &Plan) -> ChangeAt {
+        let Some(left) = self.plan_in(from) else { return ChangeAt::Now };
+        let by_price = match (left.price, to.price) {
+            (Some(left), Some(to)) if left.currency == to.currency => to.amount.compare(left.amount),
+            _ if self.extends(to, &left.id) => Ordering::Greater,
+            _ if self.extends(left, &to.id) => Ordering::Less,
+            _ => Ordering::Equal,
+        };
+        match by_price {
+            Ordering::Greater => left.changes.upgrade,
+            Ordering::Less => left.changes.downgrade,
+            Ordering::Equal => ChangeAt::Now,
+        }
+    }
+
+    /// Whether a plan extends another, directly or through others.
+    fn extends(&self, plan: &Plan, ancestor: &PlanId) -> bool {
+        // Compiled plans have no circles; bounded all the same.
+        let parents = std::iter::successors(plan.parent.as_ref(), |id| self.plans.get(*id)?.parent.as_ref());
+        parents.take(self.plans.len()).any(|id| id == ancestor)
+    }
+
+    /// The trial that a plan has of its own, for a tenant that comes to its first plan.
+    #[must_use]
+    pub fn own_trial(&self, plan: &Plan) -> Option<TrialOffer> {
+        let trial = plan.trial.as_ref()?;
+        // Pinned to the version of today, as the customer is told of it today.
+        let then = trial.then.as_ref().and_then(|id| self.plans.get(id)).map(|plan| plan.reference());
+        Some(TrialOffer { days: trial.days, then, usage: trial.usage, asked: false, again: false })
+    }
+
+    /// The add-on of that name.
+    #[must_use]
+    pub fn addon(&self, id: &str) -> Option<&Arc<Addon>> {
+        self.addons.get(id)
+    }
+}
+
+impl Plan {
+    /// When tenants with this calendar come to this version from older ones; `None`: never by themselves.
+    fn takes_over(&self, calendar: &BillingCalendar) -> Option<UnixMillis> {
+        match self.existing {
+            Existing::Stay => None,
+            Existing::NextPeriod => self.introduced.map(|introduced| calendar.month(introduced).end),
+            Existing::On(date) => Some(calendar.zone.start_of_day(date)),
+        }
     }
 }

@@ -16,7 +16,7 @@ pub fn decide<'a>(rights: &'a Rights, operation: Option<&Operation>) -> Result<&
     if rights.suspended {
         return Err(Denial::TenantSuspended);
     }
-    let entitlement = rights.entitlement.as_ref().ok_or(Denial::SubscriptionInactive)?;
+    let entitlement = rights.entitlement()?;
     let operation = operation.ok_or(Denial::RouteNotCovered)?;
     if let Some(missing) = entitlement.offer.features.first_missing(&operation.features)
         && let Some(feature) = rights.catalog.feature(missing)

@@ -9,6 +9,7 @@ use super::{
     plan::Plan,
     rate::Rate,
     route::Operation,
+    subscription::State,
     tenant::Overrides,
     units::Units,
 };
@@ -20,8 +21,8 @@ pub enum Denial {
     #[error("this account is suspended")]
     TenantSuspended,
     /// There is no subscription that entitles to anything.
-    #[error("there is no active subscription")]
-    SubscriptionInactive,
+    #[error("{}", inactive(*.0))]
+    SubscriptionInactive(State),
     /// No route covers the request.
     #[error("no route covers this request")]
     RouteNotCovered,
@@ -63,13 +64,24 @@ pub enum Denial {
     },
 }
 
+/// Why a subscription in this state does not entitle, and how that ends.
+const fn inactive(state: State) -> &'static str {
+    match state {
+        State::Paused => "the subscription is paused, until it is resumed",
+        State::Unpaid => "the subscription is not paid, and its days of grace are over",
+        State::Expired => "the trial has ended: a plan is to be chosen",
+        State::Canceled => "the subscription was canceled: a plan is to be chosen",
+        State::None | State::Trialing | State::Active | State::PastDue => "there is no active subscription",
+    }
+}
+
 impl Denial {
     /// The problem code of the contract.
     #[must_use]
     pub const fn code(&self) -> &'static str {
         match self {
             Self::TenantSuspended => "tenant-suspended",
-            Self::SubscriptionInactive => "subscription-inactive",
+            Self::SubscriptionInactive(_) => "subscription-inactive",
             Self::RouteNotCovered => "route-not-covered",
             Self::FeatureNotInPlan { .. } | Self::MeterNotInPlan { .. } => "feature-not-in-plan",
             Self::RateLimited { .. } => "rate-limited",
@@ -111,7 +123,9 @@ impl Denial {
         };
         match self {
             Self::TenantSuspended | Self::RouteNotCovered => false,
-            Self::SubscriptionInactive | Self::FeatureNotInPlan { .. } | Self::MeterNotInPlan { .. } => true,
+            Self::SubscriptionInactive(_) | Self::FeatureNotInPlan { .. } | Self::MeterNotInPlan { .. } => {
+                true
+            }
             Self::RateLimited { meter, rate, .. } => needs(meter).is_some_and(|(terms, units)| {
                 terms.rate.is_none_or(|other| {
                     other.burst >= units

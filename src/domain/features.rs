@@ -22,6 +22,13 @@ impl FeatureSet {
         }
     }
 
+    /// Adds all features of another set of the same catalog.
+    pub fn insert_all(&mut self, others: &Self) {
+        for (word, more) in self.0.iter_mut().zip(&others.0) {
+            *word |= more;
+        }
+    }
+
     /// Takes a feature away.
     pub fn remove(&mut self, feature: FeatureIx) {
         if let Some(word) = self.0.get_mut(usize::from(feature.0) / 64) {

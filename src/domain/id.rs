@@ -121,6 +121,14 @@ id!(
     MeterId, "meter", is_meter, METER_SHAPE
 );
 id!(
+    /// What is sold beside a plan.
+    AddonId, "add-on", is_policy, POLICY_SHAPE
+);
+id!(
+    /// A grant of extra units.
+    GrantId, "grant", is_policy, POLICY_SHAPE
+);
+id!(
     /// An API key's public name (never the key).
     KeyId, "key", is_policy, POLICY_SHAPE
 );

@@ -79,12 +79,22 @@ impl Zone {
         self.0.iana_name().unwrap_or("UTC")
     }
 
+    /// The same local time so many days later.
+    #[must_use]
+    pub fn plus_days(&self, instant: UnixMillis, days: u16) -> UnixMillis {
+        let zoned = instant.timestamp().to_zoned(self.0.clone());
+        zoned
+            .checked_add(jiff::Span::new().days(days))
+            .map_or(UnixMillis(i64::MAX), |at| at.timestamp().into())
+    }
+
     fn date(&self, instant: UnixMillis) -> Date {
         self.0.to_datetime(instant.timestamp()).date()
     }
 
     /// The first instant of a local day (which need not be 00:00 where clocks change at midnight).
-    fn start_of(&self, date: Date) -> UnixMillis {
+    #[must_use]
+    pub fn start_of_day(&self, date: Date) -> UnixMillis {
         date.to_zoned(self.0.clone()).map_or(UnixMillis(i64::MAX), |zoned| zoned.timestamp().into())
     }
 }
@@ -190,9 +200,32 @@ pub struct BillingCalendar {
     pub zone: Zone,
     /// The day on which months begin.
     pub anchor: AnchorDay,
+    /// A month that does not begin or end as the anchor says, as anchor or zone were changed in it. It ends with a month
+    /// of the calendar, so that months stay contiguous.
+    pub odd_month: Option<Period>,
 }
 
 impl BillingCalendar {
+    /// A calendar without an odd month.
+    #[must_use]
+    pub const fn new(zone: Zone, anchor: AnchorDay) -> Self {
+        Self { zone, anchor, odd_month: None }
+    }
+
+    /// The calendar after a change of anchor or zone at `now`: the month that runs then keeps its start, and ends where
+    /// the next month of the new calendar begins.
+    #[must_use]
+    pub fn changed_at(&self, zone: Zone, anchor: AnchorDay, now: UnixMillis) -> Self {
+        if zone == self.zone && anchor == self.anchor {
+            return self.clone();
+        }
+        let mut after = Self::new(zone, anchor);
+        let (running, natural) = (self.month(now), after.month(now));
+        after.odd_month =
+            (running.start != natural.start).then_some(Period { start: running.start, end: natural.end });
+        after
+    }
+
     /// The period of `window` that contains `now`.
     #[must_use]
     pub fn period(&self, window: Window, now: UnixMillis) -> Period {
@@ -213,7 +246,7 @@ impl BillingCalendar {
     }
 
     fn days(&self, from: Date, to: Date) -> Period {
-        Period { start: self.zone.start_of(from), end: self.zone.start_of(to) }
+        Period { start: self.zone.start_of_day(from), end: self.zone.start_of_day(to) }
     }
 
     /// A local clock hour, cut where the zone's offset changes by less than an hour.
@@ -230,7 +263,19 @@ impl BillingCalendar {
         Period { start: UnixMillis(start.max(before)), end: UnixMillis((start + HOUR).min(after)) }
     }
 
-    fn month(&self, now: UnixMillis) -> Period {
+    /// The billing month that contains `now`.
+    #[must_use]
+    pub fn month(&self, now: UnixMillis) -> Period {
+        let Some(odd) = self.odd_month else { return self.natural_month(now) };
+        if odd.contains(now) {
+            return odd;
+        }
+        let month = self.natural_month(now);
+        // The one before the odd one ends where that begins.
+        if now < odd.start && odd.start < month.end { Period { end: odd.start, ..month } } else { month }
+    }
+
+    fn natural_month(&self, now: UnixMillis) -> Period {
         let today = self.zone.date(now);
         let this = self.anchored(today.year(), today.month());
         if today < this {
@@ -267,7 +312,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn calendar(zone: &str, anchor: i64) -> BillingCalendar {
-        BillingCalendar { zone: Zone::named(zone).unwrap(), anchor: AnchorDay::new(anchor).unwrap() }
+        BillingCalendar::new(Zone::named(zone).unwrap(), AnchorDay::new(anchor).unwrap())
     }
 
     fn at(text: &str) -> UnixMillis {
@@ -342,7 +387,55 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_month_in_which_the_anchor_changes_keeps_its_start_and_ends_with_the_new_calendar() {
+        let before = calendar("UTC", 5);
+        let after = before.changed_at(Zone::UTC, AnchorDay::new(20).unwrap(), at("2027-01-10T12:00:00Z"));
+        let month = |time: &str| after.period(Window::Month, at(time));
+        let span = |from: &str, to: &str| Period { start: at(from), end: at(to) };
+        assert_eq!(
+            month("2027-01-10T12:00:00Z"),
+            span("2027-01-05T00:00:00Z", "2027-01-20T00:00:00Z"),
+            "shorter"
+        );
+        assert_eq!(month("2027-01-20T00:00:00Z"), span("2027-01-20T00:00:00Z", "2027-02-20T00:00:00Z"));
+        let later = before.changed_at(Zone::UTC, AnchorDay::new(9).unwrap(), at("2027-01-10T12:00:00Z"));
+        assert_eq!(
+            later.month(at("2027-01-10T12:00:00Z")),
+            span("2027-01-05T00:00:00Z", "2027-02-09T00:00:00Z"),
+            "longer"
+        );
+        assert_eq!(before.changed_at(Zone::UTC, before.anchor, at("2027-01-10T12:00:00Z")), before);
+    }
+
     proptest! {
+        #[test]
+        fn months_stay_contiguous_whatever_is_changed(
+            changes in prop::collection::vec((0..ZONES.len(), 1i64..=31, 0i64..70 * 86_400_000), 1..6),
+        ) {
+            let mut now = at("2026-11-23T09:00:00Z");
+            let mut current = calendar("UTC", 23);
+            let mut month = current.month(now);
+            for (zone, anchor, wait) in changes {
+                // Time passes, month by month.
+                now = UnixMillis(now.0 + wait);
+                while month.end <= now {
+                    let next = current.month(month.end);
+                    prop_assert_eq!(next.start, month.end);
+                    prop_assert!(next.end > next.start);
+                    month = next;
+                }
+                prop_assert_eq!(current.month(now), month);
+                let zone = Zone::named(ZONES[zone]).unwrap();
+                current = current.changed_at(zone, AnchorDay::new(anchor).unwrap(), now);
+                let changed = current.month(now);
+                prop_assert_eq!(changed.start, month.start, "the running month keeps its start");
+                prop_assert!(changed.contains(now));
+                prop_assert_eq!(current.month(changed.end).start, changed.end);
+                month = changed;
+            }
+        }
+
         #[test]
         fn windows_tile_the_time_line(
             zone in 0..ZONES.len(),

@@ -2,12 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use jiff::civil::Date;
+
 use super::{
     features::FeatureSet,
-    id::{LimitId, PlanId},
+    id::{InvalidId, LimitId, PlanId},
     money::{Decimal, Price},
     period::Window,
     rate::Rate,
+    subscription::UsageRule,
+    time::UnixMillis,
     units::{Allowance, Units},
 };
 
@@ -15,11 +19,56 @@ use super::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MeterIx(pub u16);
 
+/// A plan's version: a tenant stays on the one it came to, unless the plan says otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PlanVersion(pub u32);
+
+impl PlanVersion {
+    /// The version of a plan that names none.
+    pub const FIRST: Self = Self(1);
+}
+
+/// `pro`, the first version, or `pro@3`.
+impl std::str::FromStr for PlanRef {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        let versioned = text.rsplit_once('@').and_then(|(id, version)| Some((id, version.parse().ok()?)));
+        let (id, version) = versioned.unwrap_or((text, PlanVersion::FIRST.0));
+        Ok(Self { id: PlanId::parse(id)?, version: PlanVersion(version) })
+    }
+}
+
+impl std::fmt::Display for PlanVersion {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A plan in one of its versions.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PlanRef {
+    /// The plan.
+    pub id: PlanId,
+    /// Which of its versions.
+    pub version: PlanVersion,
+}
+
 /// What is sold by the month.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
     /// Its id, the file's name.
     pub id: PlanId,
+    /// Its version.
+    pub version: PlanVersion,
+    /// When tenants on older versions come to this one.
+    pub existing: Existing,
+    /// When the installation first knew of this version; `None`: not known (yet).
+    pub introduced: Option<UnixMillis>,
+    /// When tenants on this plan change to others, where the call does not say.
+    pub changes: Changes,
+    /// Days for which it still entitles after a payment failed; `None`: [`Plan::GRACE_DAYS`].
+    pub grace_days: Option<u16>,
     /// Its name for people.
     pub title: Option<String>,
     /// The plan it extends.
@@ -36,6 +85,68 @@ pub struct Plan {
     pub meters: Box<[MeterTerms]>,
 }
 
+impl Plan {
+    /// Days of grace after a failed payment, where neither the plan nor the call says.
+    pub const GRACE_DAYS: u16 = 7;
+
+    /// A plan that allows nothing.
+    #[must_use]
+    pub fn empty(id: PlanId) -> Self {
+        Self {
+            id,
+            version: PlanVersion::FIRST,
+            existing: Existing::default(),
+            introduced: None,
+            changes: Changes::default(),
+            grace_days: None,
+            title: None,
+            parent: None,
+            price: None,
+            trial: None,
+            features: FeatureSet::default(),
+            limits: BTreeMap::new(),
+            meters: Box::default(),
+        }
+    }
+
+    /// Which plan in which version this is.
+    #[must_use]
+    pub fn reference(&self) -> PlanRef {
+        PlanRef { id: self.id.clone(), version: self.version }
+    }
+}
+
+/// When tenants on an older version of a plan come to the one that says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Existing {
+    /// Never by themselves.
+    #[default]
+    Stay,
+    /// At the end of the billing month in which the version was introduced.
+    NextPeriod,
+    /// When this day begins in the tenant's zone.
+    On(Date),
+}
+
+/// When a change to another plan comes into force, where the call does not say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Changes {
+    /// To a dearer plan.
+    pub upgrade: ChangeAt,
+    /// To a cheaper one.
+    pub downgrade: ChangeAt,
+}
+
+/// When a change comes into force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ChangeAt {
+    /// At once.
+    #[default]
+    Now,
+    /// With the next billing month.
+    PeriodEnd,
+}
+
 /// A trial: for so many days, then another plan or nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trial {
@@ -43,6 +154,8 @@ pub struct Trial {
     pub days: u16,
     /// The plan that follows; `None` blocks.
     pub then: Option<PlanId>,
+    /// What becomes of the units used in it.
+    pub usage: UsageRule,
 }
 
 /// What a plan says of one meter.
@@ -67,6 +180,17 @@ pub struct Quota {
     pub week: Option<Allowance>,
     /// What happens past the month's limit.
     pub overage: Overage,
+    /// What of the unused units may be used in the next month, too.
+    pub rollover: Option<Rollover>,
+}
+
+/// How many of a month's unused units may be used in the next month, too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rollover {
+    /// At most so much of the month's limit: 0 to 100.
+    Percent(u8),
+    /// At most so many.
+    Units(Units),
 }
 
 /// What happens past the month's limit.
@@ -107,7 +231,7 @@ impl Quota {
     /// A quota of the month alone, hard.
     #[must_use]
     pub const fn monthly(month: Allowance) -> Self {
-        Self { month, hour: None, day: None, week: None, overage: Overage::Block }
+        Self { month, hour: None, day: None, week: None, overage: Overage::Block, rollover: None }
     }
 
     /// The number of units in `window` after which a charge is refused: the month's includes the overage cap.

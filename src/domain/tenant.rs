@@ -1,12 +1,15 @@
 //! What is known of a tenant, apart from what it used: the input from which rights are compiled.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
+    addon::Attached,
+    grant::Grant,
     id::{FeatureId, LimitId, MeterId, PlanId, TenantId},
-    period::{AnchorDay, Zone},
+    period::Zone,
     plan::Quota,
     rate::Rate,
+    subscription::{State, Subscription},
     time::{UnixMillis, Version},
     units::Allowance,
 };
@@ -22,45 +25,45 @@ pub struct Tenant {
     pub zone: Zone,
     /// Refused until resumed.
     pub suspended: bool,
-    /// Its plan, if it has one.
+    /// Its plan, if it ever had one.
     pub subscription: Option<Subscription>,
     /// Rights set for it alone.
     pub overrides: Overrides,
+    /// Its add-ons, by id.
+    pub addons: Vec<Attached>,
+    /// Its grants that are in force, the oldest first.
+    pub grants: Vec<Grant>,
+    /// Plans that it has tried.
+    pub tried: BTreeSet<PlanId>,
     /// The version of the last change to any of this.
     pub version: Version,
     /// When it was made.
     pub created_at: UnixMillis,
 }
 
-/// A tenant's plan and its billing anchor.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Subscription {
-    /// The plan.
-    pub plan: PlanId,
-    /// Whether it entitles to anything.
-    pub state: SubscriptionState,
-    /// The day on which months begin.
-    pub anchor: AnchorDay,
-    /// The version at which counting began anew (first subscription, or `usage: reset`): part of each bucket's name.
-    pub epoch: Version,
-    /// When the tenant came to this plan.
-    pub since: UnixMillis,
-}
-
-/// Whether a subscription entitles to anything. More states come with the plan's whole life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SubscriptionState {
-    /// It does.
-    Active,
-}
-
-impl SubscriptionState {
-    /// The word used in answers and in the database.
+impl Tenant {
+    /// One that has nothing yet.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Active => "active",
+    pub const fn new(id: TenantId, created_at: UnixMillis) -> Self {
+        Self {
+            id,
+            name: None,
+            zone: Zone::UTC,
+            suspended: false,
+            subscription: None,
+            overrides: Overrides::EMPTY,
+            addons: Vec::new(),
+            grants: Vec::new(),
+            tried: BTreeSet::new(),
+            version: Version(0),
+            created_at,
         }
+    }
+
+    /// The state of its subscription, as it was at its version. See [`Tenant::advance`].
+    #[must_use]
+    pub fn state(&self) -> State {
+        self.subscription.as_ref().map_or(State::None, |subscription| subscription.state.state())
     }
 }
 
@@ -78,6 +81,14 @@ pub struct Overrides {
 }
 
 impl Overrides {
+    /// Nothing is set.
+    pub const EMPTY: Self = Self {
+        features: BTreeMap::new(),
+        limits: BTreeMap::new(),
+        quotas: BTreeMap::new(),
+        rates: BTreeMap::new(),
+    };
+
     /// Whether nothing is set.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -7,6 +7,9 @@ use std::{fmt, ops::Add, time::Duration};
 pub struct UnixMillis(pub i64);
 
 impl UnixMillis {
+    /// Later than everything.
+    pub const NEVER: Self = Self(i64::MAX);
+
     /// The instant as a `jiff` timestamp, clamped to the years that `jiff` knows.
     #[must_use]
     pub fn timestamp(self) -> jiff::Timestamp {

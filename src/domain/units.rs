@@ -45,6 +45,12 @@ impl Units {
         Self::saturating(self.0.saturating_add(other.0))
     }
 
+    /// So many times as much, at most [`Units::MAX`].
+    #[must_use]
+    pub const fn saturating_mul(self, times: u32) -> Self {
+        Self::saturating(self.0.saturating_mul(times as u64))
+    }
+
     /// The difference, at least zero.
     #[must_use]
     pub const fn saturating_sub(self, other: Self) -> Self {
@@ -74,6 +80,26 @@ impl Allowance {
         match self {
             Self::Limited(units) => Some(units),
             Self::Unlimited => None,
+        }
+    }
+}
+
+impl Allowance {
+    /// Both together; unlimited where one is.
+    #[must_use]
+    pub const fn plus(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Limited(a), Self::Limited(b)) => Self::Limited(a.saturating_add(b)),
+            _ => Self::Unlimited,
+        }
+    }
+
+    /// So many times as much.
+    #[must_use]
+    pub const fn times(self, times: u32) -> Self {
+        match self {
+            Self::Limited(units) => Self::Limited(units.saturating_mul(times)),
+            Self::Unlimited => Self::Unlimited,
         }
     }
 }

@@ -226,5 +226,5 @@ impl Line {
 }
 
 pub(super) fn entitlement(rights: &Rights) -> Result<&Entitlement, ChargeError> {
-    rights.entitlement.as_ref().ok_or_else(|| Denial::SubscriptionInactive.into())
+    Ok(rights.entitlement()?)
 }

@@ -147,7 +147,7 @@ fn describe_denial(body: &mut Body, denial: &Denial) {
             body.number("used", used.get());
             body.shown("resets_at", &period.end);
         }
-        Denial::TenantSuspended | Denial::SubscriptionInactive | Denial::RouteNotCovered => {}
+        Denial::TenantSuspended | Denial::SubscriptionInactive(_) | Denial::RouteNotCovered => {}
     }
 }
 

@@ -32,7 +32,7 @@ impl<D: Directory, B> Check<Identified<B>> for Resolve<D> {
     #[inline]
     fn check(&self, request: &Identified<B>) -> Answer<Arc<Rights>, Rejection> {
         let context = &request.head.context;
-        match self.0.resolve(&request.identity, &context.catalog, context.started) {
+        match self.0.resolve(&request.identity, &context.catalog, context.started, context.arrived) {
             Answer::Ready(answer) => Answer::Ready(answer.map_err(Rejection::from)),
             Answer::Pending(pending) => {
                 Answer::Pending(Box::pin(async move { pending.await.map_err(Rejection::from) }))

@@ -77,7 +77,9 @@ impl<P: Policies, A: Authenticator, D: Directory> Reviewer<P, A, D> {
         let stands = self.authenticator.stands(&case.identity, case.verified, case.arrived);
         let Answer::Ready(stands) = stands else { return None };
         let catalog = self.policies.catalog();
-        let Answer::Ready(rights) = self.directory.resolve(&case.identity, &catalog, case.started) else {
+        let Answer::Ready(rights) =
+            self.directory.resolve(&case.identity, &catalog, case.started, case.arrived)
+        else {
             return None;
         };
         Some(stands.map_err(Rejection::from).and_then(|verified| decide_again(case, rights?, verified)))
@@ -91,7 +93,7 @@ impl<P: Policies, A: Authenticator, D: Directory> Reviewer<P, A, D> {
         // As one whose credential makes no tenants: a stream must not bring back the tenant that was deleted.
         let identity = Identity::new(case.identity.tenant.clone(), Credential::Ongoing);
         let catalog = self.policies.catalog();
-        let rights = self.directory.resolve(&identity, &catalog, case.started).wait().await?;
+        let rights = self.directory.resolve(&identity, &catalog, case.started, case.arrived).wait().await?;
         decide_again(&case, rights, verified)
     }
 }

@@ -102,7 +102,7 @@ fn decide_case(catalog: &Arc<Catalog>, case: &Case) -> Outcome {
         return Outcome::Allowed(BTreeMap::new());
     }
     let Some(tenant) = &case.tenant else { return Outcome::Refused("credential-missing") };
-    let rights = match Rights::compile(tenant, catalog) {
+    let rights = match Rights::compile(tenant, catalog, case.at) {
         Ok(rights) => rights,
         Err(error) => return Outcome::Impossible(error.to_string()),
     };

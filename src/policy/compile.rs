@@ -11,7 +11,7 @@ use super::{
     yaml,
 };
 use crate::domain::{
-    catalog::{Catalog, Feature, Limit, Meter, Stamp, Unmatched},
+    catalog::{Catalog, Feature, Limit, Meter, Unmatched},
     features::FeatureSet,
     id::PlanId,
     plan::{MeterIx, Plan},
@@ -204,8 +204,6 @@ fn assemble(
         Unmatched::Deny
     };
     Catalog {
-        stamp: Stamp::new(),
-        digest: sources.digest(),
         features: map(&declarations.features, |d| Feature { id: d.id.clone(), title: d.title.clone() }),
         limits: map(&declarations.limits, |d| Limit { id: d.id.clone(), title: d.title.clone() }),
         meters: map(&declarations.meters, |d| Meter {
@@ -216,6 +214,7 @@ fn assemble(
         plans,
         routes,
         unmatched,
+        ..Catalog::empty(sources.digest())
     }
 }
 

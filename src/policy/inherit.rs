@@ -11,6 +11,7 @@ use crate::domain::{
     id::LimitId,
     id::PlanId,
     plan::{MeterIx, MeterTerms, Plan, Trial},
+    subscription::UsageRule,
 };
 
 /// The place of a feature among the declared ones, which are sorted.
@@ -107,6 +108,7 @@ pub(super) fn plan(written: &PlanFile, parent: Option<&Plan>, declarations: &Dec
     let trial = written.trial.as_ref().map(|trial| Trial {
         days: trial.days,
         then: trial.then.as_ref().and_then(|name| PlanId::parse(&name.value).ok()),
+        usage: UsageRule::Keep,
     });
     Plan {
         id: written.id.clone(),
@@ -117,5 +119,6 @@ pub(super) fn plan(written: &PlanFile, parent: Option<&Plan>, declarations: &Dec
         features,
         limits,
         meters,
+        ..Plan::empty(written.id.clone())
     }
 }

@@ -3,7 +3,12 @@
 use std::sync::Arc;
 
 use super::{Answer, BoxFuture};
-use crate::domain::{catalog::Catalog, identity::Identity, rights::Rights, time::Monotonic};
+use crate::domain::{
+    catalog::Catalog,
+    identity::Identity,
+    rights::Rights,
+    time::{Monotonic, UnixMillis},
+};
 
 /// Finds the rights of a tenant.
 pub trait Directory: Send + Sync + 'static {
@@ -16,12 +21,14 @@ pub trait Directory: Send + Sync + 'static {
     fn catch_up(&self) -> BoxFuture<Result<(), ResolveError>>;
 
     /// The tenant's rights, compiled from `catalog` and no older than the newest change that this node has applied.
-    /// `arrived` as for [`Directory::is_current`].
+    /// `arrived` as for [`Directory::is_current`]; `now` is the same instant by the civil clock: what is to become of the
+    /// tenant at known instants is decided by it.
     fn resolve(
         &self,
         identity: &Arc<Identity>,
         catalog: &Arc<Catalog>,
         arrived: Monotonic,
+        now: UnixMillis,
     ) -> Answer<Arc<Rights>, ResolveError>;
 
     /// The tenant's rights once this node knows of newer ones than `known`; waits a bounded time for them.

@@ -4,8 +4,9 @@ use async_trait::async_trait;
 
 use crate::domain::{
     command::Command,
-    id::{KeyId, MeterId, TenantId},
+    id::{GrantId, KeyId, MeterId, TenantId},
     identity::ApiKey,
+    lifecycle::Refused,
     period::{Period, Window},
     tenant::Tenant,
     time::{UnixMillis, Version},
@@ -89,6 +90,8 @@ pub enum Effect {
     Updated,
     /// Something is gone.
     Deleted,
+    /// A grant was given.
+    GrantCreated(GrantId),
     /// A key was made; on a replay this is the id of the key made the first time.
     KeyCreated(KeyId),
 }
@@ -108,6 +111,9 @@ pub enum ExecuteError {
     /// The idempotency key was used for another request.
     #[error("this Idempotency-Key was used for another request")]
     IdempotencyConflict,
+    /// The tenant's state forbids it.
+    #[error(transparent)]
+    Refused(#[from] Refused),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -1,93 +1,87 @@
 //! What a command does to a tenant, without a database.
 
-use serde_json::{Value, json};
-
 use crate::{
     domain::{
-        command::{Change, UsageRule},
-        id::{KeyId, TenantId},
-        period::{AnchorDay, Zone},
-        tenant::{Overrides, Subscription, SubscriptionState, Tenant},
+        command::{Change, When},
+        id::{GrantId, KeyId, MeterId},
+        lifecycle::{Happened, Refused},
+        tenant::Tenant,
         time::{UnixMillis, Version},
+        units::Units,
     },
     ports::{Committed, Effect},
-    wire::overrides,
 };
 
-/// A tenant that was just made and has nothing yet.
-pub(super) fn fresh_tenant(id: &TenantId, at: UnixMillis) -> Tenant {
-    Tenant {
-        id: id.clone(),
-        name: None,
-        zone: Zone::UTC,
-        suspended: false,
-        subscription: None,
-        overrides: Overrides::default(),
-        version: Version::default(),
-        created_at: at,
+/// The outcome of a change that has nothing to do, as of many who ask for the same at once all but one find; `None`: there
+/// is something to do, and nothing forbids it. `created`: the tenant was made by this very change.
+///
+/// # Errors
+/// [`Refused`]: known before a version is taken.
+pub(super) fn already(
+    tenant: &Tenant,
+    created: bool,
+    change: &Change,
+    at: UnixMillis,
+) -> Result<Option<Committed>, Refused> {
+    let done = match change {
+        Change::Enroll { .. } => !created,
+        Change::Advance => tenant.next_instant().is_none_or(|due| at < due),
+        Change::MoveVersion { to } => {
+            let now = tenant.at(at).subscription;
+            // Another node may know of a still newer one.
+            now.is_none_or(|now| now.plan.id != to.id || now.plan.version >= to.version)
+        }
+        Change::RollOver { .. } => tenant.at(at).rollover_due(at).is_none(),
+        _ => false,
+    };
+    if done {
+        return Ok(Some(Committed { version: tenant.version, effect: Effect::Updated, replayed: true }));
     }
-}
-
-/// Changes the tenant's facts at a version; answers whether the change concerns them (keys and deletion do not).
-pub(super) fn apply(tenant: &mut Tenant, change: &Change, at: UnixMillis, version: Version) -> bool {
-    match change {
-        Change::PutTenant { name, zone } => {
-            if name.is_some() {
-                tenant.name.clone_from(name);
-            }
-            if let Some(zone) = zone {
-                tenant.zone = zone.clone();
-            }
-        }
-        Change::Suspend => tenant.suspended = true,
-        Change::Resume => tenant.suspended = false,
-        Change::Subscribe { plan, anchor, usage } => {
-            let before = tenant.subscription.as_ref();
-            tenant.subscription = Some(Subscription {
-                plan: plan.clone(),
-                state: SubscriptionState::Active,
-                anchor: anchor
-                    .or(before.map(|old| old.anchor))
-                    .unwrap_or_else(|| AnchorDay::of(at, &tenant.zone)),
-                epoch: match (before, usage) {
-                    (Some(old), UsageRule::Keep) => old.epoch,
-                    _ => version,
-                },
-                since: match before {
-                    Some(old) if old.plan == *plan => old.since,
-                    _ => at,
-                },
-            });
-        }
-        Change::SetOverrides(overrides) => tenant.overrides = overrides.clone(),
-        Change::Enroll { plan } => {
-            tenant.subscription = Some(Subscription {
-                plan: plan.clone(),
-                state: SubscriptionState::Active,
-                anchor: AnchorDay::of(at, &tenant.zone),
-                epoch: version,
-                since: at,
-            });
-        }
-        Change::DeleteTenant | Change::CreateKey { .. } | Change::RevokeKey(_) => return false,
+    if change.is_of_tenant() {
+        // What is refused does not depend on the version.
+        tenant.clone().apply(change, at, tenant.version)?;
     }
-    tenant.version = version;
-    true
+    Ok(None)
 }
 
-/// The outcome of a change that has nothing left to do: of many first requests of a tenant, one enrols it.
-pub(super) fn already(tenant: &Tenant, created: bool, change: &Change) -> Option<Committed> {
-    let there = !created && matches!(change, Change::Enroll { .. });
-    there.then_some(Committed { version: tenant.version, effect: Effect::Updated, replayed: true })
+/// The tenant after a change, and what happened to it by itself until then; `None`: the change is not of its facts.
+/// `unused`: what is rolled over.
+///
+/// # Errors
+/// [`Refused`]; not after [`already`] found nothing against it.
+pub(super) fn make(
+    before: &Tenant,
+    change: &Change,
+    unused: &[(MeterId, Units)],
+    at: UnixMillis,
+    version: Version,
+) -> Result<Option<(Tenant, Vec<Happened>)>, Refused> {
+    if !change.is_of_tenant() {
+        return Ok(None);
+    }
+    let mut tenant = before.clone();
+    let happened = tenant.apply(change, at, version)?;
+    if matches!(change, Change::RollOver { .. }) {
+        tenant.roll_over(unused, at, version);
+    }
+    Ok(Some((tenant, happened)))
 }
 
-/// What the change does to a tenant as it was before; `created`: the tenant was made by this very change.
-pub(super) fn effect(before: &Tenant, created: bool, change: &Change) -> Effect {
+/// What the change of this version does to a tenant as it was before; `created`: the tenant was made by this very change.
+pub(super) fn effect(before: &Tenant, created: bool, change: &Change, version: Version) -> Effect {
     match change {
         Change::PutTenant { .. } | Change::Enroll { .. } if created => Effect::Created,
-        Change::Subscribe { .. } if before.subscription.is_none() => Effect::Created,
-        Change::DeleteTenant | Change::RevokeKey(_) => Effect::Deleted,
+        Change::Subscribe(_) if before.subscription.is_none() => Effect::Created,
+        Change::Attach { addon, .. } if before.addons.iter().all(|had| had.addon != *addon) => {
+            Effect::Created
+        }
+        Change::DeleteTenant | Change::RevokeKey(_) | Change::VoidGrant(_) => Effect::Deleted,
+        Change::Detach { at: When::Now, .. } => Effect::Deleted,
         Change::CreateKey { id, .. } => Effect::KeyCreated(id.clone()),
+        Change::Grant(_) => match GrantId::parse(&format!("g{version}")) {
+            Ok(id) => Effect::GrantCreated(id),
+            Err(_) => Effect::Created,
+        },
         _ => Effect::Updated,
     }
 }
@@ -99,6 +93,7 @@ pub(super) fn encode_effect(effect: &Effect) -> String {
         Effect::Updated => "updated".into(),
         Effect::Deleted => "deleted".into(),
         Effect::KeyCreated(id) => format!("key:{id}"),
+        Effect::GrantCreated(id) => format!("grant:{id}"),
     }
 }
 
@@ -108,30 +103,10 @@ pub(super) fn decode_effect(text: &str) -> Option<Effect> {
         "created" => Some(Effect::Created),
         "updated" => Some(Effect::Updated),
         "deleted" => Some(Effect::Deleted),
-        _ => text.strip_prefix("key:").and_then(|id| KeyId::parse(id).ok()).map(Effect::KeyCreated),
-    }
-}
-
-/// What was asked, for the audit log: without the hash of a key.
-pub(super) fn detail(change: &Change) -> Value {
-    match change {
-        Change::PutTenant { name, zone } => {
-            json!({ "name": name, "timezone": zone.as_ref().map(Zone::name) })
-        }
-        Change::Enroll { plan } => json!({ "plan": plan.as_str() }),
-        Change::DeleteTenant | Change::Suspend | Change::Resume => json!({}),
-        Change::Subscribe { plan, anchor, usage } => json!({
-            "plan": plan.as_str(),
-            "anchor_day": anchor.map(AnchorDay::get),
-            "usage": match usage { UsageRule::Keep => "keep", UsageRule::Reset => "reset" },
-        }),
-        Change::SetOverrides(all) => overrides::encode(all),
-        Change::CreateKey { id, name, expires_at, imported, .. } => json!({
-            "id": id.as_str(),
-            "name": name,
-            "expires_at": expires_at.map(|at| at.to_string()),
-            "imported": imported,
-        }),
-        Change::RevokeKey(id) => json!({ "id": id.as_str() }),
+        _ => match text.split_once(':')? {
+            ("key", id) => KeyId::parse(id).ok().map(Effect::KeyCreated),
+            ("grant", id) => GrantId::parse(id).ok().map(Effect::GrantCreated),
+            _ => None,
+        },
     }
 }

@@ -82,7 +82,7 @@ impl Cutoffs {
 
 /// The start of the local day in which an hour begins.
 pub(super) fn day_of(zone: &Zone, hour: UnixMillis) -> UnixMillis {
-    let calendar = BillingCalendar { zone: zone.clone(), anchor: AnchorDay::of(hour, zone) };
+    let calendar = BillingCalendar::new(zone.clone(), AnchorDay::of(hour, zone));
     calendar.period(Window::Day, hour).start
 }
 

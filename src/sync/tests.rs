@@ -16,7 +16,7 @@ use super::*;
 use crate::{
     clock::{Clock, SystemClock},
     domain::{
-        catalog::{Catalog, Digest, Stamp, Unmatched},
+        catalog::{Catalog, Digest},
         id::{MeterId, TenantId},
         period::Window,
         time::{Epoch, UnixMillis, Version},
@@ -169,16 +169,7 @@ fn scene() -> Scene {
     let heard = Arc::new(Heard::default());
     let clock = Arc::new(SystemClock::default());
     let monotonic = Arc::new(barrier::TestTime::default());
-    let catalog = Catalog {
-        stamp: Stamp::new(),
-        digest: Digest("d".into()),
-        features: Vec::new(),
-        limits: Vec::new(),
-        meters: Vec::new(),
-        plans: Default::default(),
-        routes: Default::default(),
-        unmatched: Unmatched::Deny,
-    };
+    let catalog = Catalog::empty(Digest("d".into()));
     let feed = Arc::new(Feed::new(FeedParts {
         store: Arc::clone(&registry) as Arc<dyn NodeStore>,
         freshness: Arc::clone(&freshness),

@@ -102,7 +102,7 @@ impl World {
     /// P2: exactly what the limit leaves above what is debited can be used, by one node when all is returned, and by all
     /// in turn while each of them holds some: then at the latest after one recall.
     pub fn use_the_rest(&mut self, returned: bool) {
-        let calendar = BillingCalendar { zone: Zone::UTC, anchor: AnchorDay::of(ENROLLED, &Zone::UTC) };
+        let calendar = BillingCalendar::new(Zone::UTC, AnchorDay::of(ENROLLED, &Zone::UTC));
         if !returned && (self.uncertain || self.written_off) {
             // Nobody can tell beforehand what will be left.
             return;

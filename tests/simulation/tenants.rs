@@ -5,14 +5,13 @@ use std::{collections::BTreeMap, sync::Arc};
 use futures_util::FutureExt;
 use plangate::{
     domain::{
-        catalog::{Catalog, Digest, Meter, Stamp, Unmatched},
+        catalog::{Catalog, Digest, Meter},
         command::{Change, Command},
-        features::FeatureSet,
         id::{MeterId, PlanId, TenantId},
         period::Window,
         plan::{MeterIx, MeterTerms, Plan, Quota},
         rights::Rights,
-        route::{Charge, RouteTable},
+        route::Charge,
         tenant::Overrides,
         time::{UnixMillis, Version},
         units::{Allowance, Units},
@@ -73,24 +72,13 @@ pub fn charge(meter: MeterIx, n: u64) -> Charge {
 pub fn catalog() -> Arc<Catalog> {
     let meter = |id| Meter { id: MeterId::parse(id).unwrap(), title: None, unit: None };
     let plan = Plan {
-        id: PlanId::parse("basic").unwrap(),
-        title: None,
-        parent: None,
-        price: None,
-        trial: None,
-        features: FeatureSet::default(),
-        limits: BTreeMap::new(),
         meters: Box::new([MeterTerms::default(), MeterTerms::default()]),
+        ..Plan::empty(PlanId::parse("basic").unwrap())
     };
     Arc::new(Catalog {
-        stamp: Stamp::new(),
-        digest: Digest("simulated".into()),
-        features: vec![],
-        limits: vec![],
         meters: METERS.map(|(_, id)| meter(id)).into(),
         plans: BTreeMap::from([(plan.id.clone(), Arc::new(plan))]),
-        routes: RouteTable::default(),
-        unmatched: Unmatched::Deny,
+        ..Catalog::empty(Digest("simulated".into()))
     })
 }
 
@@ -102,14 +90,14 @@ fn execute(store: &Memory, tenant: &TenantId, at: UnixMillis, change: Change) ->
 
 /// Makes a tenant, or changes its limits. The version of that.
 pub fn set_limits(store: &Memory, tenant: &TenantId, at: UnixMillis, limits: &Limits) -> Version {
-    execute(store, tenant, at, Change::Enroll { plan: PlanId::parse("basic").unwrap() });
+    execute(store, tenant, at, Change::Enroll { plan: "basic".parse().unwrap() });
     execute(store, tenant, at, Change::SetOverrides(limits.overrides()))
 }
 
 /// A tenant's rights, compiled as a node does it.
 pub fn rights(store: &Memory, tenant: &TenantId, catalog: &Arc<Catalog>) -> Arc<Rights> {
     let snapshot = store.tenant(tenant).now_or_never().unwrap().unwrap();
-    Arc::new(Rights::compile(&snapshot.value.unwrap(), catalog).unwrap())
+    Arc::new(Rights::compile(&snapshot.value.unwrap(), catalog, UnixMillis(0)).unwrap())
 }
 
 /// The buckets that a charge of this meter counts in.

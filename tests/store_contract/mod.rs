@@ -2,6 +2,8 @@
 
 mod failover;
 mod ledger;
+mod life;
+mod lifecycle;
 mod lost;
 mod model;
 mod nodes;
@@ -13,10 +15,11 @@ mod windows;
 
 use plangate::{
     domain::{
-        command::{Change, Command, UsageRule},
-        id::{KeyId, MeterId, PlanId, TenantId},
+        command::{Change, Command, Subscribe},
+        id::{KeyId, MeterId, TenantId},
         identity::KeyHash,
         period::{Window, Windows},
+        subscription::UsageRule,
         time::{Epoch, UnixMillis, Version},
         units::Units,
     },
@@ -58,8 +61,8 @@ pub fn change(id: &str, change: Change) -> Command {
 }
 
 pub fn subscribe(id: &str, plan: &str, usage: UsageRule) -> Command {
-    let plan = PlanId::parse(plan).unwrap();
-    change(id, Change::Subscribe { plan, anchor: None, usage })
+    let plan = Subscribe::to(plan.parse().unwrap());
+    change(id, Change::Subscribe(Subscribe { usage: Some(usage), ..plan }))
 }
 
 pub fn key(id: &str, key: &str, hash: u8) -> Command {

@@ -3,7 +3,10 @@
 use std::collections::{HashMap, HashSet};
 
 use plangate::{
-    domain::{command::Change, period::Period},
+    domain::{
+        command::{Change, Subscribe},
+        period::Period,
+    },
     ports::{ExecuteError, GrantOutcome, Heartbeat, Registration},
 };
 use proptest::{
@@ -249,8 +252,8 @@ impl Case<'_> {
             }
             Step::Subscribe(reset) => {
                 let usage = if reset { UsageRule::Reset } else { UsageRule::Keep };
-                let plan = PlanId::parse("pro").unwrap();
-                self.execute(Change::Subscribe { plan, anchor: None, usage }).await;
+                let plan = Subscribe::to("pro".parse().unwrap());
+                self.execute(Change::Subscribe(Subscribe { usage: Some(usage), ..plan })).await;
             }
             Step::Suspend => self.execute(Change::Suspend).await,
             Step::Recreate => {

@@ -4,11 +4,13 @@ use std::{sync::Arc, time::Duration};
 
 use plangate::{
     domain::{
-        command::{Change, UsageRule},
-        id::{KeyId, PlanId},
+        command::{Change, Subscribe},
+        id::KeyId,
         identity::KeyHash,
         period::{AnchorDay, Zone},
-        tenant::{Overrides, SubscriptionState},
+        subscription::Standing,
+        subscription::UsageRule,
+        tenant::Overrides,
         time::{UnixMillis, Version},
     },
     ports::{Effect, ExecuteError, Heartbeat, Registration},
@@ -77,19 +79,19 @@ async fn a_subscription_changes(on: &Fixture) {
     let first = store.execute(&subscribe("acme", "basic", UsageRule::Keep), &evening).await.unwrap();
     assert_eq!((first.effect, first.version), (Effect::Created, Version(2)));
     let subscription = read().await;
-    assert_eq!((subscription.plan.as_str(), subscription.state), ("basic", SubscriptionState::Active));
+    assert_eq!((subscription.plan.id.as_str(), subscription.state), ("basic", Standing::Active));
     assert_eq!((subscription.anchor.get(), subscription.epoch), (10, Version(2)));
     assert_eq!(subscription.since, evening.at);
 
     let second = store.execute(&subscribe("acme", "pro", UsageRule::Keep), &later(90)).await.unwrap();
     assert_eq!((second.effect, second.version), (Effect::Updated, Version(3)));
     let subscription = read().await;
-    assert_eq!((subscription.plan.as_str(), subscription.anchor.get()), ("pro", 10));
+    assert_eq!((subscription.plan.id.as_str(), subscription.anchor.get()), ("pro", 10));
     assert_eq!((subscription.epoch, subscription.since), (Version(2), later(90).at));
 
-    let plan = PlanId::parse("pro").unwrap();
+    let plan = Subscribe::to("pro".parse().unwrap());
     let anchor = Some(AnchorDay::new(31).unwrap());
-    let reset = Change::Subscribe { plan, anchor, usage: UsageRule::Reset };
+    let reset = Change::Subscribe(Subscribe { anchor, usage: Some(UsageRule::Reset), ..plan });
     store.execute(&change("acme", reset), &later(95)).await.unwrap();
     let subscription = read().await;
     assert_eq!((subscription.anchor.get(), subscription.epoch), (31, Version(4)));
@@ -260,7 +262,7 @@ async fn a_tenant_is_enrolled_once(on: &Fixture) {
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..12 {
         let store = Arc::clone(&on.store);
-        let enroll = change("acme", Change::Enroll { plan: PlanId::parse("free").unwrap() });
+        let enroll = change("acme", Change::Enroll { plan: "free".parse().unwrap() });
         tasks.spawn(async move { done(&*store, &enroll).await });
     }
     let all = tasks.join_all().await;
@@ -270,7 +272,7 @@ async fn a_tenant_is_enrolled_once(on: &Fixture) {
     assert_eq!(on.store.changes(Version(0), 10).await.unwrap().len(), 1);
     // One that an administrator made keeps what it has, also if that is nothing.
     done(&*on.store, &put("bare")).await;
-    let enroll = change("bare", Change::Enroll { plan: PlanId::parse("free").unwrap() });
+    let enroll = change("bare", Change::Enroll { plan: "free".parse().unwrap() });
     assert!(done(&*on.store, &enroll).await.replayed);
     assert_eq!(on.store.tenant(&tenant("bare")).await.unwrap().value.unwrap().subscription, None);
 }

@@ -15,17 +15,17 @@ use crate::{
     admin::AdminState,
     clock::{Clock, ManualClock},
     domain::{
-        catalog::{Catalog, Digest, Feature, Limit, Meter, Stamp, Unmatched},
-        command::{Change, Command, UsageRule},
+        catalog::{Catalog, Digest, Feature, Limit, Meter, Unmatched},
+        command::{Change, Command},
         features::{FeatureIx, FeatureSet},
         id::{FeatureId, KeyId, LimitId, MeterId, PlanId, TenantId},
         identity::{ApiKey, KeyHash},
-        period::{AnchorDay, Period, Window, Zone},
+        period::{Period, Window},
         plan::{MeterIx, MeterTerms, Overage, Plan, Quota},
         rate::Rate,
         rights::Rights,
         route::{Charge, Methods, Operation, Pattern, RouteTable},
-        tenant::{Overrides, Subscription, SubscriptionState, Tenant},
+        tenant::Tenant,
         time::{Epoch, UnixMillis, Version},
         units::{Allowance, Units},
     },
@@ -132,48 +132,19 @@ fn change(
 ) -> Result<Effect, ExecuteError> {
     let mut tenants = world.tenants.lock().unwrap();
     let id = &command.tenant;
-    if let Change::PutTenant { name, zone } = &command.change {
-        let new = !tenants.contains_key(id);
-        let tenant = tenants.entry(id.clone()).or_insert_with(|| Tenant {
-            id: id.clone(),
-            name: None,
-            zone: Zone::UTC,
-            suspended: false,
-            subscription: None,
-            overrides: Overrides::default(),
-            version,
-            created_at: origin.at,
-        });
-        tenant.version = version;
-        tenant.name = name.clone().or(tenant.name.take());
-        tenant.zone = zone.clone().unwrap_or_else(|| tenant.zone.clone());
-        return Ok(if new { Effect::Created } else { Effect::Updated });
+    let created = !tenants.contains_key(id);
+    if created && !matches!(command.change, Change::PutTenant { .. }) {
+        return Err(ExecuteError::NoTenant(id.clone()));
     }
-    let tenant = tenants.get_mut(id).ok_or_else(|| ExecuteError::NoTenant(id.clone()))?;
+    let tenant = tenants.entry(id.clone()).or_insert_with(|| Tenant::new(id.clone(), origin.at));
+    tenant.apply(&command.change, origin.at, version)?;
     tenant.version = version;
     let mut keys = world.keys.lock().unwrap();
     match &command.change {
-        Change::PutTenant { .. } | Change::Enroll { .. } => {}
         Change::DeleteTenant => {
             tenants.remove(id);
             return Ok(Effect::Deleted);
         }
-        Change::Suspend => tenant.suspended = true,
-        Change::Resume => tenant.suspended = false,
-        Change::Subscribe { plan, anchor, usage } => {
-            let before = tenant.subscription.as_ref();
-            let anchor =
-                anchor.or(before.map(|s| s.anchor)).unwrap_or_else(|| AnchorDay::of(origin.at, &tenant.zone));
-            let epoch = before.filter(|_| *usage == UsageRule::Keep).map_or(version, |s| s.epoch);
-            tenant.subscription = Some(Subscription {
-                plan: plan.clone(),
-                state: SubscriptionState::Active,
-                anchor,
-                epoch,
-                since: origin.at,
-            });
-        }
-        Change::SetOverrides(overrides) => tenant.overrides = overrides.clone(),
         Change::CreateKey { id: key, name, expires_at, imported, hash } => {
             if *imported && hash.0 == [9; 32] {
                 return Err(ExecuteError::KeyTaken);
@@ -196,8 +167,9 @@ fn change(
             }
             return Ok(Effect::Deleted);
         }
+        _ => {}
     }
-    Ok(Effect::Updated)
+    Ok(if created { Effect::Created } else { Effect::Updated })
 }
 
 #[async_trait]
@@ -387,14 +359,10 @@ fn plan(id: &str, features: &[u16], seats: u64, meters: [MeterTerms; 2]) -> (Pla
     let mut set = FeatureSet::empty(2);
     features.iter().for_each(|ix| set.insert(FeatureIx(*ix)));
     let plan = Plan {
-        id: id.clone(),
-        title: None,
-        parent: None,
-        price: None,
-        trial: None,
         features: set,
         limits: [(LimitId::parse("seats").unwrap(), limited(seats))].into(),
         meters: Box::new(meters),
+        ..Plan::empty(id.clone())
     };
     (id, Arc::new(plan))
 }
@@ -430,8 +398,6 @@ fn catalog() -> Arc<Catalog> {
     let soft = Quota { overage: Overage::Allow { cap: Some(units(5)) }, ..Quota::monthly(limited(10)) };
     let ids = ["chat", "export"];
     Arc::new(Catalog {
-        stamp: Stamp::new(),
-        digest: Digest("d1".into()),
         features: ids.map(|id| Feature { id: FeatureId::parse(id).unwrap(), title: None }).into(),
         limits: vec![Limit { id: LimitId::parse("seats").unwrap(), title: None }],
         meters: ["ai_tokens", "requests"]
@@ -444,6 +410,7 @@ fn catalog() -> Arc<Catalog> {
         .into(),
         routes: routes(),
         unmatched: Unmatched::Deny,
+        ..Catalog::empty(Digest("d1".into()))
     })
 }
 

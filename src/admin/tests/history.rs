@@ -41,10 +41,8 @@ impl History {
         let api = Api { world, router: router(state) };
         api.ok("PUT", "/v1/tenants/acme", r#"{"timezone":"Europe/Berlin"}"#).await;
         api.ok("PUT", "/v1/tenants/acme/subscription", r#"{"plan":"free","anchor_day":15}"#).await;
-        let calendar = BillingCalendar {
-            zone: Zone::named("Europe/Berlin").unwrap(),
-            anchor: AnchorDay::new(15).unwrap(),
-        };
+        let calendar =
+            BillingCalendar::new(Zone::named("Europe/Berlin").unwrap(), AnchorDay::new(15).unwrap());
         Self { api, store, calendar, slots: BTreeMap::new() }
     }
 

@@ -7,7 +7,8 @@ use serde_json::json;
 use super::{Api, fakes, problem};
 use crate::{
     domain::{
-        command::{Change, UsageRule},
+        command::{Change, Subscribe},
+        subscription::UsageRule,
         time::Version,
     },
     ports::Idempotency,
@@ -66,11 +67,14 @@ async fn a_plan_is_taken_up() {
         json!({"plan": "pro", "state": "active", "anchor_day": 1, "since": "2026-11-22T10:00:00Z"})
     );
     let (command, origin) = api.world.last();
-    assert!(matches!(command.change, Change::Subscribe { usage: UsageRule::Reset, .. }));
+    assert!(matches!(command.change, Change::Subscribe(Subscribe { usage: Some(UsageRule::Reset), .. })));
     assert_eq!((origin.actor.as_str(), origin.source.as_str()), ("admin", "local"));
     assert_eq!((origin.at, origin.idempotency), (fakes::now(&api.world), None));
     api.ok("PUT", "/v1/tenants/acme/subscription", r#"{"plan":"free","usage":null,"at":null}"#).await;
-    let keeps = Change::Subscribe { plan: "free".parse().unwrap(), anchor: None, usage: UsageRule::Keep };
+    let keeps = Change::Subscribe(Subscribe {
+        usage: Some(UsageRule::Keep),
+        ..Subscribe::to("free".parse().unwrap())
+    });
     assert_eq!(api.world.last().0.change, keeps);
 }
 

@@ -180,7 +180,7 @@ async fn rights(node: &Node, tenant: &Tenant) -> Result<Arc<Rights>, Failure> {
     let credential = Credential::ApiKey { id: KeyId::parse("demo").map_err(refused)? };
     let identity = Identity::new(TenantId::parse(tenant.name).map_err(refused)?, credential);
     node.directory
-        .resolve(&identity, &node.policies.catalog(), node.clock.monotonic())
+        .resolve(&identity, &node.policies.catalog(), node.clock.monotonic(), node.clock.now())
         .wait()
         .await
         .map_err(refused)

@@ -12,7 +12,7 @@ fn named(tenant: &str) -> Arc<Identity> {
 impl Scene {
     /// What is in memory, or an error; asks nobody.
     fn at_once(&self, directory: &impl Directory, who: &Arc<Identity>) -> Option<Arc<Rights>> {
-        match directory.resolve(who, &self.catalog, self.clock.monotonic()) {
+        match directory.resolve(who, &self.catalog, self.clock.monotonic(), self.clock.now()) {
             Answer::Ready(answer) => answer.ok(),
             Answer::Pending(_) => None,
         }
@@ -23,7 +23,7 @@ impl Scene {
         directory: &impl Directory,
         who: &Arc<Identity>,
     ) -> Result<Arc<Rights>, ResolveError> {
-        directory.resolve(who, &self.catalog, self.clock.monotonic()).wait().await
+        directory.resolve(who, &self.catalog, self.clock.monotonic(), self.clock.now()).wait().await
     }
 }
 
@@ -230,7 +230,7 @@ impl Trial {
         let (scene, who) = (&self.scene, &self.known[front][tenant]);
         let fresh = scene.freshness.knowledge(scene.clock.monotonic()) == Knowledge::Fresh;
         let now = scene.clock.monotonic();
-        let answer = match self.fronts[front].resolve(who, &scene.catalog, now) {
+        let answer = match self.fronts[front].resolve(who, &scene.catalog, now, scene.clock.now()) {
             Answer::Ready(answer) => {
                 prop_assert!(fresh, "a stale node decided at once");
                 answer
@@ -304,7 +304,7 @@ fn ready(
     who: &Arc<Identity>,
     scene: &Scene,
 ) -> Option<Result<Arc<Rights>, ResolveError>> {
-    match front.resolve(who, &scene.catalog, scene.clock.monotonic()) {
+    match front.resolve(who, &scene.catalog, scene.clock.monotonic(), scene.clock.now()) {
         Answer::Ready(answer) => Some(answer),
         Answer::Pending(_) => None,
     }

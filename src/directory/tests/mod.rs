@@ -14,12 +14,13 @@ use super::*;
 use crate::{
     clock::ManualClock,
     domain::{
-        catalog::{Catalog, Digest, Stamp, Unmatched},
+        catalog::{Catalog, Digest, Unmatched},
         command::{Change, Command},
         identity::{ApiKey, Credential},
-        period::{AnchorDay, Period, Zone},
+        period::{AnchorDay, Period},
         plan::Plan,
-        tenant::{Overrides, Subscription, SubscriptionState, Tenant},
+        subscription::Subscription,
+        tenant::Tenant,
         time::UnixMillis,
     },
     ports::{AuditRow, ChangeRow, Committed, Effect, ExecuteError, Origin, Snapshot, StoreError, UsageRow},
@@ -57,7 +58,7 @@ impl TenantStore for FakeStore {
     }
     async fn execute(&self, command: &Command, _: &Origin) -> Result<Committed, ExecuteError> {
         let Change::Enroll { plan } = &command.change else { panic!("unexpected {command:?}") };
-        self.put_one(command.tenant.as_str(), Some(plan.as_str()));
+        self.put_one(command.tenant.as_str(), Some(plan.id.as_str()));
         let version = Version(self.version.load(Ordering::SeqCst));
         Ok(Committed { version, effect: Effect::Created, replayed: false })
     }
@@ -92,20 +93,14 @@ impl FakeStore {
 
 fn tenant(id: TenantId, plan: &str, version: Version) -> Tenant {
     Tenant {
-        id,
-        name: None,
-        zone: Zone::UTC,
-        suspended: false,
-        subscription: Some(Subscription {
-            plan: PlanId::parse(plan).unwrap(),
-            state: SubscriptionState::Active,
-            anchor: AnchorDay::new(1).unwrap(),
-            epoch: version,
-            since: UnixMillis(0),
-        }),
-        overrides: Overrides::default(),
+        subscription: Some(Subscription::active(
+            plan.parse().unwrap(),
+            AnchorDay::new(1).unwrap(),
+            version,
+            UnixMillis(0),
+        )),
         version,
-        created_at: UnixMillis(0),
+        ..Tenant::new(id, UnixMillis(0))
     }
 }
 
@@ -113,26 +108,21 @@ fn catalog() -> Arc<Catalog> {
     let plan = |name: &str| {
         let id = PlanId::parse(name).unwrap();
         let plan = Plan {
-            id: id.clone(),
-            title: None,
-            parent: None,
-            price: None,
-            trial: None,
             features: Default::default(),
             limits: Default::default(),
             meters: Box::default(),
+            ..Plan::empty(id.clone())
         };
         (id, Arc::new(plan))
     };
     Arc::new(Catalog {
-        stamp: Stamp::new(),
-        digest: Digest("d".into()),
         features: Vec::new(),
         limits: Vec::new(),
         meters: Vec::new(),
         plans: [plan("free"), plan("pro")].into_iter().collect(),
         routes: Default::default(),
         unmatched: Unmatched::Deny,
+        ..Catalog::empty(Digest("d".into()))
     })
 }
 
@@ -172,7 +162,7 @@ impl Scene {
     async fn plan(&self) -> Result<String, ResolveError> {
         let rights = self
             .directory
-            .resolve(&identity(Credential::Jwt), &self.catalog, self.clock.monotonic())
+            .resolve(&identity(Credential::Jwt), &self.catalog, self.clock.monotonic(), self.clock.now())
             .wait()
             .await?;
         Ok(rights.entitlement.as_ref().unwrap().plan.to_string())
@@ -180,7 +170,12 @@ impl Scene {
 
     fn is_in_memory(&self) -> bool {
         matches!(
-            self.directory.resolve(&identity(Credential::Jwt), &self.catalog, self.clock.monotonic()),
+            self.directory.resolve(
+                &identity(Credential::Jwt),
+                &self.catalog,
+                self.clock.monotonic(),
+                self.clock.now()
+            ),
             Answer::Ready(Ok(_))
         )
     }
@@ -266,9 +261,12 @@ async fn unknown_tenants_are_refused_or_enrolled_by_a_token_only() {
 
     let enrolling = scene(UnknownTenants::Enroll(PlanId::parse("free").unwrap()));
     let key = identity(Credential::ApiKey { id: crate::domain::id::KeyId::parse("k").unwrap() });
-    let Answer::Pending(pending) =
-        enrolling.directory.resolve(&key, &enrolling.catalog, enrolling.clock.monotonic())
-    else {
+    let Answer::Pending(pending) = enrolling.directory.resolve(
+        &key,
+        &enrolling.catalog,
+        enrolling.clock.monotonic(),
+        enrolling.clock.now(),
+    ) else {
         panic!()
     };
     assert_eq!(pending.await.unwrap_err(), ResolveError::TenantUnknown);
@@ -291,4 +289,38 @@ async fn a_plan_that_the_policies_lost_is_not_the_tenants_fault() {
     let scene = scene(UnknownTenants::Deny);
     scene.store.put(Some("gone"));
     assert_eq!(scene.plan().await, Err(ResolveError::Unavailable));
+}
+
+#[tokio::test]
+async fn what_is_known_beforehand_comes_into_force_without_the_store() {
+    use crate::domain::subscription::{Scheduled, Upcoming};
+
+    let scene = scene(UnknownTenants::Deny);
+    scene.store.put(Some("pro"));
+    let due = UnixMillis(scene.clock.now().0 + 500);
+    let scheduled = Scheduled {
+        at: due,
+        at_period_end: false,
+        version: Version(1),
+        what: Upcoming::Plan { plan: "free".parse().unwrap(), anchor: None, usage: Default::default() },
+    };
+    if let Some(tenant) = scene.store.tenants.lock().unwrap().get_mut("acme") {
+        tenant.subscription.as_mut().unwrap().scheduled = Some(scheduled);
+    }
+    let front = scene.directory.front();
+    let who = identity(Credential::Jwt);
+    let plan = |now: UnixMillis| {
+        let asked = front.resolve(&who, &scene.catalog, scene.clock.monotonic(), now);
+        async move { asked.wait().await.unwrap().entitlement.as_ref().unwrap().plan.to_string() }
+    };
+    assert_eq!(plan(scene.clock.now()).await, "pro");
+    scene.store.away.store(true, Ordering::SeqCst);
+    scene.clock.advance(Duration::from_millis(499));
+    assert_eq!(plan(scene.clock.now()).await, "pro");
+    scene.clock.advance(Duration::from_millis(1));
+    assert_eq!(plan(scene.clock.now()).await, "free", "at the instant");
+    assert_eq!(plan(UnixMillis(due.0 - 1)).await, "pro", "for one that arrived before it");
+    assert_eq!(plan(due).await, "free");
+    assert_eq!(scene.store.reads.load(Ordering::SeqCst), 1);
+    assert_eq!(scene.plan().await.unwrap(), "free");
 }

@@ -181,7 +181,7 @@ async fn a_reset_counts_anew() {
     let catalog = catalog(terms(monthly(10)), terms(unlimited()));
     let old = rights(1, &catalog);
     assert_eq!(world.exhaust(&old).await.0, 10);
-    let reset = Arc::new(Rights::compile(&tenant("acme", 2, 2), &catalog).unwrap());
+    let reset = Arc::new(Rights::compile(&tenant("acme", 2, 2), &catalog, START).unwrap());
     world.ledger.apply(&acme(), Version(u64::MAX)).await.unwrap();
     assert_eq!(world.exhaust(&reset).await.0, 10);
     assert_eq!(world.used(&reset, "requests", Window::Month).await.used, units(10));

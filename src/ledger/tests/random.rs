@@ -200,7 +200,7 @@ impl Model {
         self.epoch += u64::from(reset);
         let catalog = catalog(terms(requests.quota()), terms(tokens.quota()));
         let tenant = tenant("acme", self.version, self.epoch);
-        self.rights = Arc::new(Rights::compile(&tenant, &catalog).unwrap());
+        self.rights = Arc::new(Rights::compile(&tenant, &catalog, START).unwrap());
         self.world.store.versions.lock().unwrap().insert(tenant.id.clone(), Version(self.version));
         if apply {
             let applied = self.world.ledger.apply(&tenant.id, Version(u64::MAX)).await;
@@ -223,7 +223,8 @@ impl Model {
         let entitlement = self.rights.entitlement.as_ref().unwrap();
         let (requests, tokens) = (entitlement.terms(REQUESTS), entitlement.terms(TOKENS));
         let catalog = catalog(requests, tokens);
-        self.rights = Arc::new(Rights::compile(&tenant("acme", self.version, self.epoch), &catalog).unwrap());
+        self.rights =
+            Arc::new(Rights::compile(&tenant("acme", self.version, self.epoch), &catalog, START).unwrap());
     }
 
     async fn step(&mut self, step: Step) {

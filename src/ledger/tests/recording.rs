@@ -80,7 +80,7 @@ async fn more_slots_than_a_batch_are_all_recorded() {
     let catalog = catalog(terms(unlimited()), terms(unlimited()));
     for n in 0..6000 {
         let rights = Arc::new(
-            crate::domain::rights::Rights::compile(&tenant(&format!("t{n}"), 1, 1), &catalog).unwrap(),
+            crate::domain::rights::Rights::compile(&tenant(&format!("t{n}"), 1, 1), &catalog, START).unwrap(),
         );
         at_once(&world, &rights, &[charge(REQUESTS, 1)]).unwrap().keep();
     }
@@ -95,7 +95,7 @@ async fn a_row_that_the_database_refuses_does_not_keep_the_others() {
     let catalog = catalog(terms(unlimited()), terms(unlimited()));
     for n in 0..50 {
         let rights = Arc::new(
-            crate::domain::rights::Rights::compile(&tenant(&format!("t{n}"), 1, 1), &catalog).unwrap(),
+            crate::domain::rights::Rights::compile(&tenant(&format!("t{n}"), 1, 1), &catalog, START).unwrap(),
         );
         at_once(&world, &rights, &[charge(REQUESTS, 1)]).unwrap().keep();
     }

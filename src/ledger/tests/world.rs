@@ -8,14 +8,15 @@ use super::store::MemoryStore;
 use crate::{
     clock::{Clock, ManualClock},
     domain::{
-        catalog::{Catalog, Digest, Meter, Stamp, Unmatched},
+        catalog::{Catalog, Digest, Meter, Unmatched},
         features::FeatureSet,
         id::{MeterId, PlanId, TenantId},
-        period::{AnchorDay, Window, Zone},
+        period::{AnchorDay, Window},
         plan::{MeterIx, MeterTerms, Overage, Plan, Quota},
         rights::Rights,
         route::{Charge, RouteTable},
-        tenant::{Overrides, Subscription, SubscriptionState, Tenant},
+        subscription::Subscription,
+        tenant::Tenant,
         time::{UnixMillis, Version},
         units::{Allowance, Units},
     },
@@ -56,48 +57,37 @@ pub fn charge(meter: MeterIx, n: u64) -> Charge {
 pub fn catalog(requests: MeterTerms, tokens: MeterTerms) -> Arc<Catalog> {
     let meter = |id| Meter { id: MeterId::parse(id).unwrap(), title: None, unit: None };
     let plan = Plan {
-        id: PlanId::parse("basic").unwrap(),
-        title: None,
-        parent: None,
-        price: None,
-        trial: None,
         features: FeatureSet::default(),
         limits: BTreeMap::new(),
         meters: Box::new([tokens, requests]),
+        ..Plan::empty(PlanId::parse("basic").unwrap())
     };
     Arc::new(Catalog {
-        stamp: Stamp::new(),
-        digest: Digest("test".into()),
         features: vec![],
         limits: vec![],
         meters: vec![meter("ai_tokens"), meter("requests")],
         plans: BTreeMap::from([(plan.id.clone(), Arc::new(plan))]),
         routes: RouteTable::default(),
         unmatched: Unmatched::Deny,
+        ..Catalog::empty(Digest("test".into()))
     })
 }
 
 pub fn tenant(name: &str, version: u64, epoch: u64) -> Tenant {
     Tenant {
-        id: TenantId::parse(name).unwrap(),
-        name: None,
-        zone: Zone::UTC,
-        suspended: false,
-        subscription: Some(Subscription {
-            plan: PlanId::parse("basic").unwrap(),
-            state: SubscriptionState::Active,
-            anchor: AnchorDay::new(1).unwrap(),
-            epoch: Version(epoch),
-            since: START,
-        }),
-        overrides: Overrides::default(),
+        subscription: Some(Subscription::active(
+            "basic".parse().unwrap(),
+            AnchorDay::new(1).unwrap(),
+            Version(epoch),
+            START,
+        )),
         version: Version(version),
-        created_at: START,
+        ..Tenant::new(TenantId::parse(name).unwrap(), START)
     }
 }
 
 pub fn rights(version: u64, catalog: &Arc<Catalog>) -> Arc<Rights> {
-    Arc::new(Rights::compile(&tenant("acme", version, 1), catalog).unwrap())
+    Arc::new(Rights::compile(&tenant("acme", version, 1), catalog, START).unwrap())
 }
 
 pub fn requests(quota: Quota) -> Arc<Rights> {

@@ -57,7 +57,7 @@ impl<'a> Reason<'a> {
     const fn of(denial: &'a Denial) -> Option<Self> {
         Some(match denial {
             Denial::TenantSuspended | Denial::RouteNotCovered => return None,
-            Denial::SubscriptionInactive
+            Denial::SubscriptionInactive(_)
             | Denial::FeatureNotInPlan { .. }
             | Denial::MeterNotInPlan { .. } => Self::Plan,
             Denial::RateLimited { meter, rate, .. } => Self::Rate(meter, *rate),

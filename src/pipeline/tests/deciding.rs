@@ -101,8 +101,11 @@ async fn the_decision_comes_before_the_charge() {
 #[tokio::test]
 async fn what_the_ledger_refuses_is_not_forwarded() {
     let scene = Scene::new();
-    scene.told().charges =
-        [ChargeError::Unavailable, ChargeError::Denied(Denial::SubscriptionInactive)].into();
+    scene.told().charges = [
+        ChargeError::Unavailable,
+        ChargeError::Denied(Denial::SubscriptionInactive(crate::domain::subscription::State::None)),
+    ]
+    .into();
     assert_eq!(refused(&scene, "/items/1").await, was(503, "ledger-unavailable"));
     assert_eq!(refused(&scene, "/items/1").await, was(402, "subscription-inactive"));
     assert_eq!(scene.log(), [PASSED[0], PASSED[1], PASSED[2]].repeat(2));

@@ -73,7 +73,9 @@ async fn the_plans_are_those_of_this_refusal() {
         assert_eq!(refused(&scene, "basic", "/chat").await["plans"], json!(["rich"]));
         assert_eq!(refused(&scene, "bare", "/chat").await["plans"], json!(["rich"]));
         assert_eq!(refused(&scene, "bare", "/items/1").await["plans"], json!(["basic", "rich"]));
-        scene.told().charges = [ChargeError::Denied(Denial::SubscriptionInactive)].into();
+        scene.told().charges =
+            [ChargeError::Denied(Denial::SubscriptionInactive(crate::domain::subscription::State::None))]
+                .into();
         assert_eq!(refused(&scene, "basic", "/items/1").await["plans"], json!(["rich"]));
         let unknown = refused(&scene, "basic", "/nowhere").await;
         assert_eq!((unknown["status"].as_u64(), unknown.get("plans")), (Some(404), None));

@@ -24,16 +24,17 @@ use super::super::{
 use crate::{
     clock::ManualClock,
     domain::{
-        catalog::{Catalog, Digest, Feature, Meter, Stamp, Unmatched},
+        catalog::{Catalog, Digest, Feature, Meter, Unmatched},
         features::{FeatureIx, FeatureSet},
         id::{FeatureId, KeyId, MeterId, PlanId, TenantId},
         identity::{Credential, Identity},
-        period::{AnchorDay, Window, Zone},
-        plan::{MeterIx, MeterTerms, Overage, Plan, Quota},
+        period::{AnchorDay, Window},
+        plan::{MeterIx, MeterTerms, Plan, Quota},
         rights::Rights,
         route::{Charge, Methods, Operation, Pattern, RouteTable},
         settlement::{CostHeader, SettleFrom},
-        tenant::{Overrides, Subscription, SubscriptionState, Tenant},
+        subscription::Subscription,
+        tenant::{Overrides, Tenant},
         time::{Monotonic, UnixMillis, Version},
         units::{Allowance, Units},
     },
@@ -221,7 +222,7 @@ impl Fakes {
             (told.plan, told.overrides.clone())
         };
         let tenant = Tenant { overrides, ..tenant(plan) };
-        Arc::new(Rights::compile(&tenant, catalog).unwrap())
+        Arc::new(Rights::compile(&tenant, catalog, UnixMillis(0)).unwrap())
     }
 
     async fn answer(&self, mut request: Forwardable<Empty<Bytes>>) -> Result<Response<Body>, ForwardError> {
@@ -318,6 +319,7 @@ impl Directory for Fakes {
         _: &Arc<Identity>,
         catalog: &Arc<Catalog>,
         _: Monotonic,
+        _: UnixMillis,
     ) -> Answer<Arc<Rights>, ResolveError> {
         self.note("resolve");
         let unresolved = self.told().unresolved.clone();
@@ -393,20 +395,14 @@ fn identity() -> Arc<Identity> {
 
 fn tenant(plan: &str) -> Tenant {
     Tenant {
-        id: TenantId::parse("acme").unwrap(),
-        name: None,
-        zone: Zone::UTC,
-        suspended: false,
-        subscription: Some(Subscription {
-            plan: PlanId::parse(plan).unwrap(),
-            state: SubscriptionState::Active,
-            anchor: AnchorDay::new(1).unwrap(),
-            epoch: Version(1),
-            since: UnixMillis(0),
-        }),
-        overrides: Overrides::default(),
+        subscription: Some(Subscription::active(
+            plan.parse().unwrap(),
+            AnchorDay::new(1).unwrap(),
+            Version(1),
+            UnixMillis(0),
+        )),
         version: Version(1),
-        created_at: UnixMillis(0),
+        ..Tenant::new(TenantId::parse("acme").unwrap(), UnixMillis(0))
     }
 }
 
@@ -447,24 +443,18 @@ pub fn catalog(unmatched: Unmatched) -> Catalog {
         routes.add(&Methods::Any, &Pattern::parse(path).unwrap(), reserved).unwrap();
     }
     let month = Allowance::Limited(Units::saturating(10));
-    let quota = Quota { month, hour: None, day: None, week: None, overage: Overage::Block };
+    let quota = Quota::monthly(month);
     let plan = |name: &str, features: &FeatureSet, quota: Option<Quota>| {
         let id = PlanId::parse(name).unwrap();
         let plan = Plan {
-            id: id.clone(),
-            title: None,
-            parent: None,
-            price: None,
-            trial: None,
             features: features.clone(),
             limits: Default::default(),
             meters: Box::new([MeterTerms { quota, rate: None }; 2]),
+            ..Plan::empty(id.clone())
         };
         (id, Arc::new(plan))
     };
     Catalog {
-        stamp: Stamp::new(),
-        digest: Digest("d".into()),
         features: vec![Feature { id: FeatureId::parse("chat").unwrap(), title: None }],
         limits: Vec::new(),
         meters: ["requests", "tokens"]
@@ -479,5 +469,6 @@ pub fn catalog(unmatched: Unmatched) -> Catalog {
         .collect(),
         routes,
         unmatched,
+        ..Catalog::empty(Digest("d".into()))
     }
 }

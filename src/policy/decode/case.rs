@@ -7,7 +7,9 @@ use crate::domain::{
     catalog::Catalog,
     id::{FeatureId, LimitId, MeterId, PlanId, TenantId},
     period::{AnchorDay, Window, Zone},
-    tenant::{Overrides, Subscription, SubscriptionState, Tenant},
+    plan::{PlanRef, PlanVersion},
+    subscription::Subscription,
+    tenant::{Overrides, Tenant},
     time::{UnixMillis, Version},
     units::Units,
 };
@@ -141,30 +143,22 @@ fn tenant(node: &Node, catalog: Option<&Catalog>, findings: &mut Findings<'_>) -
     };
     let suspended = fields.get("suspended").and_then(|node| scalar::truth(node, "`suspended`", findings));
     let anchor = AnchorDay::new(i64::try_from(anchor?).ok()?).ok()?;
-    let subscription = plan?.map(|plan| Subscription {
-        plan,
-        state: SubscriptionState::Active,
-        anchor,
-        epoch: Version(1),
-        since: UnixMillis(0),
-    });
-    let tenant = Tenant {
-        id: TenantId::parse("case").ok()?,
-        name: None,
-        zone: zone?,
-        suspended: suspended.unwrap_or(false),
-        subscription,
-        overrides,
-        version: Version(1),
-        created_at: UnixMillis(0),
-    };
+    let mut tenant = Tenant::new(TenantId::parse("case").ok()?, UnixMillis(0));
+    tenant.zone = zone?;
+    tenant.suspended = suspended.unwrap_or(false);
+    tenant.subscription = plan?.map(|plan| Subscription::active(plan, anchor, Version(1), UnixMillis(0)));
+    tenant.overrides = overrides;
+    tenant.version = Version(1);
     Some((tenant, used))
 }
 
-fn plan(node: &Node, catalog: Option<&Catalog>, findings: &mut Findings<'_>) -> Option<PlanId> {
+fn plan(node: &Node, catalog: Option<&Catalog>, findings: &mut Findings<'_>) -> Option<PlanRef> {
     let text = scalar::text(node, "a plan", findings)?;
     let known = catalog.map(|c| c.plans.keys().map(PlanId::as_str).collect());
-    is_known("unknown-plan", "plan", text, node.place, known, findings).then(|| PlanId::parse(text).ok())?
+    is_known("unknown-plan", "plan", text, node.place, known, findings).then_some(())?;
+    let id = PlanId::parse(text).ok()?;
+    let version = catalog.and_then(|c| c.plan(text)).map_or(PlanVersion::FIRST, |plan| plan.version);
+    Some(PlanRef { id, version })
 }
 
 /// Whether a name is declared, or nothing is known of what is; says so where it is not.

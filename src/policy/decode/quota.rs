@@ -35,7 +35,8 @@ pub(super) fn quota(node: &Node, findings: &mut Findings<'_>) -> Option<Quota> {
         Some(node) => overage(node, findings),
         None => Some(Overage::Block),
     };
-    let quota = Quota { month: month?, hour: hour?, day: day?, week: week?, overage: overage? };
+    let quota =
+        Quota { month: month?, hour: hour?, day: day?, week: week?, overage: overage?, rollover: None };
     warn_of_windows(&quota, &fields, findings);
     Some(quota)
 }
