@@ -1,6 +1,7 @@
 //! A store in memory: for tests, benches and embedding, with the same rules as the others and nothing on disk.
 
 mod ledger;
+mod lifecycle;
 mod nodes;
 mod state;
 mod tidy;

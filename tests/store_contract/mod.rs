@@ -2,6 +2,8 @@
 
 mod failover;
 mod ledger;
+mod life;
+mod lifecycle;
 mod lost;
 mod model;
 mod nodes;
