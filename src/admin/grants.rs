@@ -29,7 +29,7 @@ use crate::{
         time::Version,
         units::Units,
     },
-    ports::{Effect, GrantRow},
+    ports::GrantRow,
 };
 
 /// The longest reason, in characters.
@@ -205,7 +205,6 @@ pub(super) async fn create_grant(
 ) -> Result<Response, Problem> {
     let new = asked.check(&shared.policies.catalog())?;
     let done = ticket.commit(&shared, &id, Change::Grant(new)).await?;
-    debug_assert!(matches!(done.committed.effect, Effect::GrantCreated(_)));
     let version = done.committed.version;
     match given_at(&shared, &id, version).await {
         Ok(grant) => Ok(done.answer(&shared, StatusCode::CREATED, grant).await),
@@ -221,9 +220,8 @@ async fn page(
     before: Option<Version>,
     limit: u32,
 ) -> Result<(Vec<GrantRow>, Option<u64>), Problem> {
-    // More than any policies have meters.
-    const MOST_OF_ONE_NUMBER: u32 = 1000;
-    let mut rows = shared.lifecycle.grants(id, before, limit + MOST_OF_ONE_NUMBER).await?;
+    // One more than a page has, and with it all others of its number.
+    let mut rows = shared.lifecycle.grants(id, before, limit + 1).await?;
     let mut kept = usize::try_from(limit).unwrap_or(usize::MAX).min(rows.len());
     while kept < rows.len() && rows[kept].grant.number == rows[kept - 1].grant.number {
         kept += 1;

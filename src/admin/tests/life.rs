@@ -451,3 +451,28 @@ async fn moves_to_newer_versions_are_foretold_and_made() {
     assert_eq!((&after["plan_version"], &after["upcoming"]), (&json!(2), &json!([])));
     assert_eq!(api.ok("GET", "/v1/tenants/acme/rights", "").await["plan_version"], 2);
 }
+
+#[tokio::test]
+async fn usage_follows_the_billing_month_in_any_state() {
+    let api = Api::with_acme().await;
+    // The month that runs keeps its start, and ends with a month of the new anchor.
+    api.put("acme", json!({"plan": "free", "anchor_day": 3})).await;
+    let usage = api.ok("GET", "/v1/tenants/acme/usage", "").await;
+    let span = |usage: &Value| (usage["from"].clone(), usage["to"].clone());
+    let odd = (json!("2026-11-14T23:00:00Z"), json!("2026-12-02T23:00:00Z"));
+    assert_eq!(span(&usage), odd);
+    let rights = api.ok("GET", "/v1/tenants/acme/rights", "").await;
+    assert_eq!((rights["period"]["start"].clone(), rights["period"]["end"].clone()), odd);
+    for action in ["pause", "resume"] {
+        api.act(action, "").await;
+        assert_eq!(span(&api.ok("GET", "/v1/tenants/acme/usage?bucket=month", "").await), odd, "{action}");
+    }
+    api.ok("DELETE", &format!("{PATH}?at=now"), "").await;
+    assert_eq!(span(&api.ok("GET", "/v1/tenants/acme/usage", "").await), odd);
+    let rights = api.ok("GET", "/v1/tenants/acme/rights", "").await;
+    assert_eq!((&rights["period"]["end"], &rights["state"]), (&odd.1, &json!("canceled")));
+    // Once that month is over, they are the anchor's again.
+    api.world.clock.advance(11 * DAY);
+    let next = span(&api.ok("GET", "/v1/tenants/acme/usage", "").await);
+    assert_eq!(next, (odd.1, json!("2027-01-02T23:00:00Z")));
+}
