@@ -132,6 +132,6 @@ pub(super) fn counts(
 }
 
 /// Units of several sources together; `None`: any number.
-pub(super) fn sum(units: impl Iterator<Item = Option<Units>>) -> Option<Units> {
-    units.fold(Some(Units::ZERO), |sum, units| Some(sum?.saturating_add(units?)))
+pub(super) fn sum(mut units: impl Iterator<Item = Option<Units>>) -> Option<Units> {
+    units.try_fold(Units::ZERO, |sum, units| Some(sum.saturating_add(units?)))
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::Place;
+use super::{Place, now};
 use crate::support::process::eventually;
 
 on_both_databases!(every_state_by_a_call, what_is_scheduled, grants, what_is_refused);
@@ -12,7 +12,7 @@ on_both_databases!(every_state_by_a_call, what_is_scheduled, grants, what_is_ref
 const PLAN: &str = "/v1/tenants/acme/subscription";
 
 fn ahead(time: Duration) -> String {
-    (jiff::Timestamp::now() + time).to_string()
+    (now() + time).to_string()
 }
 
 async fn act(place: &Place, action: &str, body: Value) -> Value {
