@@ -20,6 +20,11 @@ pub(super) const KEY_BY_HASH: Sql = Sql::same(
      FROM head h LEFT JOIN keys k ON k.hash = $1",
 );
 
+pub(super) const KEY_BY_ID: Sql = Sql::same(
+    "SELECT h.version, k.id, k.tenant, k.name, k.expires_ms, k.imported, k.created_ms \
+     FROM head h LEFT JOIN keys k ON k.id = $1",
+);
+
 pub(super) fn version(record: &Record, place: usize) -> Result<Version, StoreError> {
     record.count(place).map(Version)
 }

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     domain::{
         command::Command,
-        id::TenantId,
+        id::{KeyId, TenantId},
         identity::{ApiKey, KeyHash},
         period::Period,
         tenant::Tenant,
@@ -114,6 +114,10 @@ impl TenantStore for SqlStore {
 impl KeyStore for SqlStore {
     async fn key_by_hash(&self, hash: &KeyHash) -> Result<Snapshot<Option<ApiKey>>, StoreError> {
         self.snapshot(rows::KEY_BY_HASH, Arg::Bytes(&hash.0), rows::key).await
+    }
+
+    async fn key_by_id(&self, id: &KeyId) -> Result<Snapshot<Option<ApiKey>>, StoreError> {
+        self.snapshot(rows::KEY_BY_ID, Arg::Text(id.as_str()), rows::key).await
     }
 
     async fn key_secret(&self) -> Result<[u8; 32], StoreError> {

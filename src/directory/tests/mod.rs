@@ -241,11 +241,11 @@ async fn a_stale_node_waits_once_then_serves_what_it_knows_for_a_while() {
     scene.clock.advance(Duration::from_secs(2));
     assert!(!scene.is_in_memory());
     assert_eq!(scene.plan().await.unwrap(), "free");
-    assert!(scene.freshness.waited_in_vain());
+    assert!(scene.freshness.waited_in_vain(scene.clock.monotonic()));
     scene.clock.advance(Duration::from_secs(700));
     assert_eq!(scene.plan().await, Err(ResolveError::Unavailable));
     scene.freshness.polled(scene.clock.monotonic(), 1);
-    assert!(!scene.freshness.waited_in_vain());
+    assert!(!scene.freshness.waited_in_vain(scene.clock.monotonic()));
     assert!(scene.is_in_memory());
     scene.freshness.retire();
     assert_eq!(scene.plan().await, Err(ResolveError::Unavailable));
