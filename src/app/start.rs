@@ -236,6 +236,7 @@ impl Ground {
         let (figures, board) = (self.figures.clone(), Arc::clone(&self.board));
         admin::router(AdminState {
             tenants: Arc::clone(store) as _,
+            lifecycle: Arc::clone(store) as _,
             nodes: Arc::clone(store) as _,
             policies: Arc::clone(&engine.policies) as _,
             ledger: Arc::new(engine.ledger.clone()),
