@@ -13,7 +13,7 @@ use crate::{
         tenant::Tenant,
         time::{UnixMillis, Version},
     },
-    ports::{AuditRow, BucketKey, ChangeRow, Incarnation, SlotKey, SlotTotals, StoreError, UsageRow},
+    ports::{AuditRow, BucketKey, ChangeRow, Incarnation, SlotKey, SlotTotals, Span, StoreError, UsageRow},
     wire::overrides,
 };
 
@@ -143,11 +143,10 @@ pub(super) fn bucket(
     start: UnixMillis,
     epoch: Version,
 ) -> Result<BucketKey, StoreError> {
-    let window = Window::ALL.into_iter().find(|window| window.as_str() == span);
     Ok(BucketKey {
         tenant: TenantId::parse(tenant).map_err(|error| unreadable("a tenant's id", error))?,
         meter: MeterId::parse(meter).map_err(|error| unreadable("a meter's id", error))?,
-        window: window.ok_or_else(|| unreadable("a window", format!("`{span}`")))?,
+        span: Span::parse(span).ok_or_else(|| unreadable("a bucket's span", format!("`{span}`")))?,
         start,
         epoch,
     })
@@ -166,5 +165,6 @@ pub(super) fn slot(record: &Record) -> Result<SlotTotals, StoreError> {
         at: instant(record, 11)?,
         sealed: false,
         counted: windows(record, 12)?,
+        counting: epoch,
     })
 }
