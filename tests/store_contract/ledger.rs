@@ -131,7 +131,7 @@ async fn totals_are_recorded_in_their_hour(on: &Fixture) {
     };
     let day = SlotTotals {
         slot: SlotKey {
-            bucket: BucketKey { window: Window::Day, ..bucket.clone() },
+            bucket: BucketKey { span: Window::Day.into(), ..bucket.clone() },
             incarnation: node(1),
             seq: 0,
         },

@@ -306,7 +306,11 @@ impl Ledger for Fake {
             }
             let meters = meters.into_iter();
             Ok(meters
-                .map(|(meter, windows)| MeterUsage { meter: MeterId::parse(meter).unwrap(), windows })
+                .map(|(meter, windows)| MeterUsage {
+                    meter: MeterId::parse(meter).unwrap(),
+                    windows,
+                    sources: Vec::new(),
+                })
                 .collect())
         })
     }

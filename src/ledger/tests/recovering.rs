@@ -97,7 +97,8 @@ async fn a_file_behind_the_database_returns_nothing() {
         refunded: 0,
         at: START,
         sealed: false,
-        counted: ahead.counted,
+        counted: ahead.booking.counted,
+        counting: ahead.booking.counting,
     };
     world.store.flush(&[totals]).await.unwrap();
     let debited = world.store.allocated(&key);

@@ -7,7 +7,7 @@ fn key() -> BucketKey {
     BucketKey {
         tenant: TenantId::parse("acme").unwrap(),
         meter: MeterId::parse("requests").unwrap(),
-        window: Window::Month,
+        span: Window::Month.into(),
         start: UnixMillis(0),
         epoch: Version(1),
     }
@@ -24,6 +24,7 @@ fn totals(node: u128, used: u64, refunded: u64, sealed: bool) -> SlotTotals {
         at: UnixMillis(10),
         sealed,
         counted: Windows::default(),
+        counting: Version(1),
     }
 }
 
@@ -31,6 +32,7 @@ fn ask(node: u128, granted: u64, used: u64, need: u64, want: u64) -> GrantReques
     GrantRequest {
         totals: totals(node, used, 0, false),
         limit: Units::saturating(100),
+        ceiling: None,
         version: Version(7),
         granted,
         need,
@@ -239,7 +241,7 @@ fn a_shorter_window_waits_for_nodes_that_may_not_know_of_it() {
     let mut book = Book::default();
     let day = |request: GrantRequest| {
         let mut request = request;
-        request.totals.slot.bucket.window = Window::Day;
+        request.totals.slot.bucket.span = Window::Day.into();
         request
     };
     let old = Setting { applied: Some(Version(6)), ..NOW };
@@ -266,7 +268,7 @@ fn what_was_not_counted_is_seeded_and_given_back_where_it_was_charged() {
         at: UnixMillis(hour * H + 7),
         ..totals(1, used, refunded, false)
     };
-    let day = |from: i64| BucketKey { window: Window::Day, start: UnixMillis(from * H), ..key() };
+    let day = |from: i64| BucketKey { span: Window::Day.into(), start: UnixMillis(from * H), ..key() };
     book.record(&at(20, 10, 0));
     book.record(&at(30, 16, 0));
     // The slot began on the first day: what it gives back on the second may have been charged on the first.
@@ -279,7 +281,7 @@ fn what_was_not_counted_is_seeded_and_given_back_where_it_was_charged() {
 
     book.record(&SlotTotals { counted: Windows::of(|window| window == Window::Day), ..at(32, 20, 3) });
     assert_eq!(book.uncounted(&day(24), UnixMillis(48 * H)), 6);
-    let week = BucketKey { window: Window::Week, ..day(0) };
+    let week = BucketKey { span: Window::Week.into(), ..day(0) };
     assert_eq!(book.uncounted(&week, UnixMillis(168 * H)), 17);
     for seeded in [6, 9, 2] {
         book.seed(&day(24), UnixMillis(48 * H), seeded);
