@@ -159,6 +159,10 @@ impl KeyStore for AnyKey {
         Ok(Snapshot { version: Version(1), value: Some(key) })
     }
 
+    async fn key_by_id(&self, _: &KeyId) -> Result<Snapshot<Option<ApiKey>>, StoreError> {
+        Ok(Snapshot { version: Version(0), value: None })
+    }
+
     async fn key_secret(&self) -> Result<[u8; 32], StoreError> {
         Ok([7; 32])
     }

@@ -62,6 +62,9 @@ pub struct Freshness {
     live_nodes: AtomicU32,
     retired: AtomicBool,
     in_vain: AtomicBool,
+    /// When the latest good poll was sent, whether it made the node fresh or not.
+    heard: AtomicU64,
+    ticked: AtomicU64,
     wanted: Notify,
     polls: watch::Sender<u64>,
 }
@@ -76,6 +79,8 @@ impl Default for Freshness {
             live_nodes: AtomicU32::new(1),
             retired: AtomicBool::new(false),
             in_vain: AtomicBool::new(false),
+            heard: AtomicU64::new(0),
+            ticked: AtomicU64::new(0),
             wanted: Notify::new(),
             polls: watch::Sender::new(0),
         }
@@ -137,6 +142,30 @@ impl Freshness {
         self.polls.send_modify(|polls| *polls += 1);
     }
 
+    /// Records a good poll of a node that reports itself with its polls. Returns whether it makes the node fresh; where it
+    /// does not, the next one will.
+    ///
+    /// One that ends a silence does not: whoever saw the node's heartbeat stand still for [`FRESH_FOR`] need not wait for
+    /// the node, which must then not become fresh by a poll that was sent before the change. The one after it was sent
+    /// when the heartbeat had moved on for all to see.
+    pub fn heard(&self, sent: Monotonic, answered: Monotonic, live_nodes: u32) -> bool {
+        let before = Monotonic(self.heard.swap(sent.0, Ordering::AcqRel));
+        let unbroken = answered.since(before) < FRESH_FOR;
+        if unbroken {
+            self.polled(sent, live_nodes);
+        }
+        unbroken
+    }
+
+    /// Says that the node goes on: to be called several times a second. After a pause of the whole process, what was
+    /// waited for in vain before it may be worth another wait.
+    pub fn tick(&self, now: Monotonic) {
+        let before = self.ticked.swap(now.0, Ordering::AcqRel);
+        if now.since(Monotonic(before)) > FRESH_FOR {
+            self.in_vain.store(false, Ordering::Release);
+        }
+    }
+
     /// Asks the feed to poll now instead of at its next turn.
     pub fn poll_soon(&self) {
         self.wanted.notify_one();
@@ -172,10 +201,14 @@ impl Freshness {
         tokio::time::timeout(most, waiting).await.unwrap_or(false)
     }
 
-    /// Whether a request already waited for a poll that did not come; none waits again until one does.
+    /// Whether a request already waited for a poll that did not come; none waits again until one does, or the process
+    /// stood still meanwhile.
     #[must_use]
-    pub fn waited_in_vain(&self) -> bool {
-        self.in_vain.load(Ordering::Acquire)
+    pub fn waited_in_vain(&self, now: Monotonic) -> bool {
+        let ticked = self.ticked.load(Ordering::Acquire);
+        // Nobody ticks where no feed runs.
+        let goes_on = ticked == 0 || now.since(Monotonic(ticked)) <= FRESH_FOR;
+        self.in_vain.load(Ordering::Acquire) && goes_on
     }
 
     /// Records that a request waited for a poll that did not come.

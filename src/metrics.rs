@@ -15,7 +15,7 @@ use std::{
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, EncodeMetric, MetricEncoder},
-    metrics::MetricType,
+    metrics::{MetricType, counter::Counter, family::Family},
     registry::Registry,
 };
 
@@ -77,6 +77,13 @@ impl EncodeMetric for Kept {
     }
 }
 
+/// Labels of `plangate_streams_ended_total`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct EndedLabels {
+    /// The problem code that a request would have got.
+    pub code: &'static str,
+}
+
 /// Everything that the request path writes. Gauges that are read from elsewhere are registered by the application.
 #[derive(Debug, Default)]
 pub struct Metrics {
@@ -94,6 +101,8 @@ pub struct Metrics {
     pub rights_hits: Arc<Tally>,
     /// Rights that had to be read.
     pub rights_misses: Arc<Tally>,
+    /// Exchanges under way that were ended, by the code of the refusal that a request would have got.
+    pub streams_ended: Arc<Family<EndedLabels, Counter>>,
     /// Connections open on the data listener.
     pub connections: Arc<AtomicUsize>,
 }
@@ -140,6 +149,8 @@ impl Metrics {
         ] {
             registry.register(name, help, Shared(Arc::clone(tally)));
         }
+        let ended = Shared(Arc::clone(&self.streams_ended));
+        registry.register("plangate_streams_ended", "Exchanges under way that were ended", ended);
         let connections = Arc::clone(&self.connections);
         let read = move || f64::from(u32::try_from(connections.load(Ordering::Relaxed)).unwrap_or(u32::MAX));
         registry.register("plangate_connections", "Open connections on the data listener", Computed(read));
@@ -148,6 +159,11 @@ impl Metrics {
     /// Counts reserves that were kept as the cost.
     pub fn kept(&self, reason: Untold, count: u64) {
         self.settle_kept.of(reason).inc_by(count);
+    }
+
+    /// Counts an exchange under way that was ended. Rare: one word for all threads will do.
+    pub fn stream_ended(&self, code: &'static str) {
+        self.streams_ended.get_or_create(&EndedLabels { code }).inc();
     }
 
     /// Counts one request.

@@ -409,6 +409,9 @@ impl KeyStore for Numbers {
         });
         Ok(Snapshot { version: VERSION, value: key })
     }
+    async fn key_by_id(&self, _: &KeyId) -> Result<Snapshot<Option<ApiKey>>, StoreError> {
+        Ok(Snapshot { version: Version(0), value: None })
+    }
     async fn key_secret(&self) -> Result<[u8; 32], StoreError> {
         Ok(self.secret)
     }

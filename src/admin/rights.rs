@@ -18,7 +18,7 @@ use crate::{
         id::MeterId,
         period::{Period, Window},
         plan::{Overage, Quota},
-        rights::{Entitlement, Rights},
+        rights::{Entitlement, Rights, Source},
         time::UnixMillis,
         units::{Allowance, Units},
     },
@@ -150,9 +150,17 @@ impl Counts {
 
     pub(super) fn get(&self, given: &Entitlement, meter: &MeterId, window: Window, now: UnixMillis) -> Count {
         let known = self.0.iter().find(|usage| usage.meter == *meter);
-        let known = known.and_then(|usage| usage.windows.iter().find(|entry| entry.window == window));
-        match known {
-            Some(entry) => Count { period: entry.period, used: entry.used, uncertain: entry.uncertain },
+        let counted = known.and_then(|usage| usage.windows.iter().find(|entry| entry.window == window));
+        // What was let through beyond the month's limit is counted apart.
+        let beyond = known.and_then(|usage| {
+            usage.sources.iter().find(|of| window == Window::Month && of.source == Source::Overage)
+        });
+        match counted {
+            Some(entry) => Count {
+                period: entry.period,
+                used: entry.used.saturating_add(beyond.map_or(Units::ZERO, |beyond| beyond.used)),
+                uncertain: entry.uncertain.saturating_add(beyond.map_or(Units::ZERO, |b| b.uncertain)),
+            },
             None => Count {
                 period: given.calendar.period(window, now),
                 used: Units::ZERO,

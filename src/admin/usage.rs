@@ -20,6 +20,7 @@ use super::{
 use crate::{
     domain::{
         period::{AnchorDay, BillingCalendar, Period, Window},
+        rights::Source,
         tenant::Tenant,
         time::UnixMillis,
     },
@@ -170,7 +171,9 @@ async fn uncertain(
     let meters = shared.ledger.usage(&rights, now).await?;
     let of_month = meters.into_iter().filter_map(|entry| {
         let month = entry.windows.iter().find(|entry| entry.window == Window::Month)?;
-        Some((entry.meter.to_string(), month.uncertain.get())).filter(|(_, units)| *units > 0)
+        let beside = entry.sources.iter().filter(|of| of.source != Source::Plan);
+        let uncertain = beside.fold(month.uncertain, |sum, of| sum.saturating_add(of.uncertain));
+        Some((entry.meter.to_string(), uncertain.get())).filter(|(_, units)| *units > 0)
     });
     Ok(of_month.collect())
 }

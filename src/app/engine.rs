@@ -7,20 +7,22 @@ use tokio::runtime::Handle;
 use super::{
     background::Background,
     in_force::{InForce, InForceFront},
+    lifecycle::{Lifecycle, LifecycleParts},
     obedience::LedgerObeys,
+    plan_versions::PlanVersions,
     tidying,
 };
 use crate::{
     clock::SystemClock,
     credentials::{Credentials, CredentialsFront, Prepared},
     directory::{self, DirectoryFront, TenantDirectory},
-    domain::{catalog::Catalog, time::Epoch},
+    domain::time::Epoch,
     freshness::Freshness,
     ledger::{EscrowLedger, LedgerParts, file::LedgerFile},
     metrics::Metrics,
     pipeline::{Gateway, cors::Cors, observe::Mode},
     policy::Watched,
-    ports::{Incarnation, NodeStore, Registration},
+    ports::{Incarnation, NodeStore, Policies, Registration},
     store::{Retention, Store},
     sync::{Feed, FeedParts},
 };
@@ -45,8 +47,10 @@ pub(super) struct EngineParts {
     pub(super) epoch: Epoch,
     /// The node's ledger file, with nothing left in it from before.
     pub(super) file: LedgerFile,
-    /// The catalog to begin with.
-    pub(super) catalog: Arc<Catalog>,
+    /// The catalog to begin with, whole.
+    pub(super) policies: InForce,
+    /// Makes those after it whole.
+    pub(super) versions: PlanVersions,
     pub(super) key_secret: [u8; 32],
     pub(super) identity: Prepared,
     pub(super) directory: directory::Settings,
@@ -56,11 +60,13 @@ pub(super) struct EngineParts {
 /// The adapters behind the stages.
 pub(super) struct Engine {
     pub(super) policies: Arc<InForce>,
+    versions: Arc<PlanVersions>,
     pub(super) credentials: Arc<Credentials>,
     pub(super) directory: TenantDirectory,
     pub(super) ledger: EscrowLedger,
     pub(super) feed: Arc<Feed>,
     background: Background,
+    freshness: Arc<Freshness>,
     clock: Arc<SystemClock>,
     metrics: Arc<Metrics>,
     store: Arc<dyn Store>,
@@ -74,7 +80,7 @@ impl Engine {
         let EngineParts { store, freshness, clock, metrics, background, registration, .. } = parts;
         let credentials =
             parts.identity.over(Arc::clone(&store) as _, Arc::clone(&freshness), parts.key_secret);
-        let policies = Arc::new(InForce::new(parts.catalog));
+        let policies = Arc::new(parts.policies);
         let ledger = EscrowLedger::new(LedgerParts {
             store: Arc::clone(&store) as _,
             clock: Arc::clone(&clock) as _,
@@ -94,8 +100,9 @@ impl Engine {
         let (incarnation, retention) = (registration.incarnation, parts.retention);
         let feed = Feed::new(FeedParts {
             store: Arc::clone(&store) as Arc<dyn NodeStore>,
-            freshness,
+            freshness: Arc::clone(&freshness),
             clock: Arc::clone(&clock),
+            monotonic: Arc::clone(&clock) as _,
             metrics: Arc::clone(&metrics),
             policies: Arc::clone(&policies) as _,
             registration,
@@ -105,11 +112,13 @@ impl Engine {
         let (credentials, feed) = (Arc::new(credentials), Arc::new(feed));
         Self {
             policies,
+            versions: Arc::new(parts.versions),
             credentials,
             directory,
             ledger,
             feed,
             background,
+            freshness,
             clock,
             metrics,
             store,
@@ -124,7 +133,10 @@ impl Engine {
         let end = || background.end.clone();
         background.spawn("change feed", Arc::clone(&self.feed).run(end()));
         background.spawn("policy watch", Arc::clone(watched).watch(end()));
-        let following = Arc::clone(&self.policies).follow(watched.subscribe(), self.ledger.clone(), end());
+        self.ledger.apply_all(self.policies.catalog());
+        let (versions, ledger) = (Arc::clone(&self.versions), self.ledger.clone());
+        let tell = move |catalog| ledger.apply_all(catalog);
+        let following = Arc::clone(&self.policies).follow(watched.subscribe(), versions, tell, end());
         background.spawn("policies", following);
         background.spawn("token keys", Arc::clone(&self.credentials).run(end()));
         let (ledger, stop) = (self.ledger.clone(), end());
@@ -134,6 +146,15 @@ impl Engine {
         background.spawn("tidying", async move {
             tidying::run(pauses, || store.tidy(&keep), &stop).await;
         });
+        let lifecycle = Lifecycle::new(LifecycleParts {
+            tenants: Arc::clone(&self.store) as _,
+            lives: Arc::clone(&self.store) as _,
+            policies: Arc::clone(&self.policies) as _,
+            freshness: Arc::clone(&self.freshness),
+            clock: Arc::clone(&self.clock) as _,
+            run: self.incarnation,
+        });
+        background.spawn("lifecycle", lifecycle.run(end()));
     }
 
     /// The stages over them, anew for each worker that asks.

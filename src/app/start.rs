@@ -12,6 +12,7 @@ use super::{
     figures::{FigureSources, Figures},
     in_force::InForce,
     issuer::Issuer,
+    plan_versions::PlanVersions,
     readiness::ReadinessBoard,
     settings,
     switch::Switch,
@@ -174,9 +175,9 @@ impl Ground {
         let gateways = engine.gateways(cors, mode);
         let plane = settings::data_plane(&self.config, Arc::clone(&self.board), &self.metrics);
         let workers = Workers::start(&self.config, plane, &gateways, &self.background)?;
-        switch.ready(self.admin(&store, &engine, incarnation));
+        switch.ready(self.admin(&store, &engine));
         let Engine { policies, directory, ledger, feed, .. } = engine;
-        self.board.serving(feed);
+        self.board.serving(feed, Arc::clone(&policies));
         Ok(Node {
             data_address: workers.address,
             admin_address,
@@ -203,6 +204,9 @@ impl Ground {
         directory: directory::Settings,
     ) -> Result<Engine, StartError> {
         let key_secret = self.patiently(|| async { store.key_secret().await.map(Ok) }).await?;
+        let versions = PlanVersions::new(Arc::clone(store) as _, Arc::clone(&self.clock) as _);
+        let complete = || async { versions.complete(&self.watched.catalog()).await.map(Ok) };
+        let policies = InForce::with(self.patiently(complete).await?);
         Ok(Engine::new(EngineParts {
             store: Arc::clone(store),
             freshness: Arc::clone(&self.freshness),
@@ -215,18 +219,17 @@ impl Ground {
             key_secret,
             identity,
             directory,
-            catalog: self.watched.catalog(),
+            policies,
+            versions,
             retention: settings::retention(&self.config.retention),
         }))
     }
 
-    fn admin(&self, store: &Arc<dyn Store>, engine: &Engine, incarnation: Incarnation) -> Router {
+    fn admin(&self, store: &Arc<dyn Store>, engine: &Engine) -> Router {
         let barrier = WaitForNodes {
             feed: Arc::clone(&engine.feed),
             freshness: Arc::clone(&self.freshness),
-            store: Arc::clone(store) as _,
             clock: Arc::clone(&self.clock) as _,
-            incarnation,
             serve_stale: self.config.serve_stale.0,
         };
         let hasher = engine.credentials.hasher().clone();

@@ -16,7 +16,10 @@ use super::{
     settings::{Settings, SettingsError},
 };
 use crate::{
-    domain::{identity::Identity, time::UnixMillis},
+    domain::{
+        identity::{Credential, Identity},
+        time::{UnixMillis, Version},
+    },
     freshness::Freshness,
     ports::{Answer, Authenticator, CredentialError, KeyStore},
 };
@@ -153,6 +156,24 @@ impl Authenticator for Credentials {
         match self.presentation.find(headers) {
             Ok(presented) => self.judge(&presented, self.fingerprinter.of(&presented), now).answer(),
             Err(error) => Answer::Ready(Err(error)),
+        }
+    }
+
+    fn stands(
+        &self,
+        identity: &Arc<Identity>,
+        verified: Version,
+        now: UnixMillis,
+    ) -> Answer<Version, CredentialError> {
+        if now >= identity.until {
+            return Answer::Ready(Err(CredentialError::Expired));
+        }
+        match &identity.credential {
+            Credential::ApiKey { id } => {
+                self.keys.stands(&identity.tenant, id, verified.max(identity.read_at))
+            }
+            // Nobody can take back a token before it ends.
+            Credential::Jwt | Credential::Ongoing => Answer::Ready(Ok(verified)),
         }
     }
 

@@ -77,9 +77,9 @@ impl Shared {
         let mut facts = Facts::from(tenant);
         if let Some(plan) = &mut facts.plan {
             let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
-            match plans.get(&plan.id) {
-                Some(known) => plan.id = known.clone(),
-                None if plans.len() < PLANS => drop(plans.insert(plan.id.clone())),
+            match plans.get(plan) {
+                Some(known) => *plan = known.clone(),
+                None if plans.len() < PLANS => drop(plans.insert(plan.clone())),
                 None => {}
             }
         }

@@ -43,6 +43,8 @@ const PLANS: usize = 4096;
 
 /// How long a request on a node that has not heard of changes waits for one poll.
 const POLL_WAIT: Duration = Duration::from_millis(500);
+/// How often it does, where the process stood still while it did.
+const WAITS: u32 = 3;
 
 /// What becomes of a tenant that nobody has made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -157,15 +159,23 @@ impl Shared {
 
     /// Whether this node may decide at all; waits for one poll where it has not heard of changes for a while.
     async fn may_decide(&self) -> Result<(), ResolveError> {
-        if self.is_fresh_now() {
-            return Ok(());
-        }
         let freshness = &self.freshness;
-        if !freshness.waited_in_vain() && !freshness.is_retired() {
+        for _ in 0..WAITS {
+            let began = self.clock.monotonic();
+            if self.is_fresh(began) {
+                return Ok(());
+            }
+            if freshness.waited_in_vain(began) || freshness.is_retired() {
+                break;
+            }
             if freshness.wait_until(POLL_WAIT, |_| self.is_fresh_now()).await {
                 return Ok(());
             }
-            freshness.wait_was_in_vain();
+            // Where the whole process stood still meanwhile, nothing was waited for.
+            if self.clock.monotonic().since(began) < POLL_WAIT * 2 {
+                freshness.wait_was_in_vain();
+                break;
+            }
         }
         match freshness.knowledge(self.clock.monotonic()) {
             Knowledge::Fresh => Ok(()),

@@ -194,11 +194,7 @@ impl Catalog {
         calendar: &BillingCalendar,
         now: UnixMillis,
     ) -> Option<(&Arc<Plan>, UnixMillis)> {
-        let moves = self
-            .plans
-            .get(&plan.id)
-            .filter(|current| current.version > plan.version)
-            .and_then(|current| Some((current, current.takes_over(calendar)?)));
+        let moves = self.taken_over(plan, calendar);
         match moves {
             Some((current, at)) if at <= now => Some((current, UnixMillis::NEVER)),
             Some((_, at)) => self.plan_in(plan).map(|plan| (plan, at)),
@@ -210,8 +206,16 @@ impl Catalog {
     #[must_use]
     pub fn moved_to(&self, tenant: &Tenant, now: UnixMillis) -> Option<PlanRef> {
         let subscription = tenant.subscription.as_ref()?;
-        let (plan, _) = self.plan_at(&subscription.plan, &subscription.calendar(&tenant.zone), now)?;
-        (plan.version > subscription.plan.version).then(|| plan.reference())
+        // Not by what decides for it now: where its own version is not known, that is another one without its having come
+        // there.
+        let (plan, at) = self.taken_over(&subscription.plan, &subscription.calendar(&tenant.zone))?;
+        (at <= now).then(|| plan.reference())
+    }
+
+    /// The newer version to which tenants on `plan` come by themselves, and when those with this calendar do.
+    fn taken_over(&self, plan: &PlanRef, calendar: &BillingCalendar) -> Option<(&Arc<Plan>, UnixMillis)> {
+        let newer = self.plans.get(&plan.id).filter(|current| current.version > plan.version)?;
+        Some((newer, newer.takes_over(calendar)?))
     }
 
     /// When a change from one plan to another comes into force, where the call does not say: as the plan that is left has

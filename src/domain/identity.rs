@@ -7,16 +7,20 @@ use std::{
 
 use super::{
     id::{KeyId, TenantId},
-    time::UnixMillis,
+    time::{UnixMillis, Version},
 };
 
 /// A verified credential's subject. It can only come from an authenticator.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Identity {
     /// Whose credential it was.
     pub tenant: TenantId,
     /// What kind it was.
     pub credential: Credential,
+    /// The credential ends then.
+    pub until: UnixMillis,
+    /// The version that the credential was read at, where it is one that can be revoked.
+    pub read_at: Version,
     /// The directory's own place for this identity, so that one that is known needs no second look-up.
     pub seat: Seat,
 }
@@ -25,9 +29,29 @@ impl Identity {
     /// An identity that was just proven. It is shared from here on: one for each place that remembers it.
     #[must_use]
     pub fn new(tenant: TenantId, credential: Credential) -> Arc<Self> {
-        Arc::new(Self { tenant, credential, seat: Seat::default() })
+        Self::holding(tenant, credential, UnixMillis(i64::MAX), Version(0))
+    }
+
+    /// One whose credential ends, or was read at a version.
+    #[must_use]
+    pub fn holding(
+        tenant: TenantId,
+        credential: Credential,
+        until: UnixMillis,
+        read_at: Version,
+    ) -> Arc<Self> {
+        Arc::new(Self { tenant, credential, until, read_at, seat: Seat::default() })
     }
 }
+
+/// The same subject by the same credential, whatever is known of that besides.
+impl PartialEq for Identity {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.tenant, &self.credential) == (&other.tenant, &other.credential)
+    }
+}
+
+impl Eq for Identity {}
 
 /// A place that the directory fills at first use with what it found for an identity. It is no part of who somebody is:
 /// identities are equal whatever is in it, and a copy begins with an empty one.
@@ -80,6 +104,8 @@ pub enum Credential {
     },
     /// A JSON Web Token of a configured issuer.
     Jwt,
+    /// Whatever let an exchange in that goes on. It makes no tenants.
+    Ongoing,
 }
 
 /// A keyed hash of an API key: what is stored instead of the key.

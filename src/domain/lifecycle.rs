@@ -417,29 +417,32 @@ impl Subscription {
         if let Some(scheduled) = self.scheduled.take_if(|scheduled| scheduled.at <= at) {
             events.extend(self.come_due(scheduled, zone));
         }
-        match &self.state {
+        match self.state.clone() {
             Standing::Trialing(trial) if trial.ends_at <= at => {
-                let trial = trial.clone();
-                let ended = match trial.then.clone() {
-                    None => self.enter(Action::TrialExpires, Standing::Expired),
-                    Some(plan) => {
-                        let change = (plan, None, trial.usage);
-                        self.change_plan(change, zone, trial.ends_at, trial.epoch_after());
-                        Ok(())
-                    }
-                };
-                if ended.is_ok() {
-                    events.push(Event::TrialEnded(trial.then));
-                }
+                events.push(Event::TrialEnded(trial.then.clone()));
+                self.end_trial(trial, zone);
             }
-            Standing::PastDue { grace_ends_at } if *grace_ends_at <= at => {
-                if self.enter(Action::GraceEnds, Standing::Unpaid).is_ok() {
-                    events.push(Event::GraceEnded);
-                }
+            Standing::PastDue { grace_ends_at } if grace_ends_at <= at => {
+                events.push(Event::GraceEnded);
+                self.become_by_itself(Action::GraceEnds, Standing::Unpaid);
             }
             _ => {}
         }
         events
+    }
+
+    fn end_trial(&mut self, trial: TrialTerms, zone: &Zone) {
+        let epoch = trial.epoch_after();
+        match trial.then {
+            None => self.become_by_itself(Action::TrialExpires, Standing::Expired),
+            Some(plan) => self.change_plan((plan, None, trial.usage), zone, trial.ends_at, epoch),
+        }
+    }
+
+    /// What happens by itself is in the table, too; a test holds it to that.
+    fn become_by_itself(&mut self, action: Action, to: Standing) {
+        debug_assert_eq!(transition(self.state.state(), action), Some(Some(to.state())));
+        self.state = to;
     }
 
     fn come_due(&mut self, scheduled: Scheduled, zone: &Zone) -> Option<Event> {

@@ -200,7 +200,9 @@ pub struct Facts {
     /// Where its days and months begin.
     zone: Zone,
     /// Its plan; `None`: there is no subscription, and the fields after this one say nothing.
-    pub plan: Option<PlanRef>,
+    pub plan: Option<PlanId>,
+    /// Which of the plan's versions; beside it, as both together would take more room.
+    plan_version: PlanVersion,
     /// The version at which counting began anew.
     epoch: Version,
     /// The day on which months begin.
@@ -221,7 +223,8 @@ impl From<&Tenant> for Facts {
         Self {
             version: tenant.version,
             zone: tenant.zone.clone(),
-            plan: subscription.map(|subscription| subscription.plan.clone()),
+            plan: subscription.map(|subscription| subscription.plan.id.clone()),
+            plan_version: subscription.map_or(PlanVersion::FIRST, |subscription| subscription.plan.version),
             epoch: subscription.map_or(tenant.version, |subscription| subscription.epoch),
             anchor: subscription.map_or(AnchorDay::FIRST, |subscription| subscription.anchor),
             suspended: tenant.suspended,
@@ -249,8 +252,10 @@ impl Facts {
         plain.zone = self.zone.clone();
         plain.suspended = self.suspended;
         plain.version = self.version;
-        plain.subscription =
-            self.plan.clone().map(|plan| Subscription::active(plan, self.anchor, self.epoch, UnixMillis(0)));
+        plain.subscription = self.plan.clone().map(|id| {
+            let plan = PlanRef { id, version: self.plan_version };
+            Subscription::active(plan, self.anchor, self.epoch, UnixMillis(0))
+        });
         compile(&plain, catalog, now)
     }
 }

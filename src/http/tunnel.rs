@@ -16,9 +16,14 @@ use tokio::{
 
 use super::{http1::Switch, tasks::Tasks};
 
-/// Passes bytes both ways until a side ends, nothing moves for `limit`, or the worker breaks off.
-pub(super) async fn run<U>(client: Switch, upstream: U, limit: Duration, tasks: Tasks)
-where
+/// Passes bytes both ways until a side ends, nothing moves for `limit`, `ended` does, or the worker breaks off.
+pub(super) async fn run<U>(
+    client: Switch,
+    upstream: U,
+    limit: Duration,
+    tasks: Tasks,
+    ended: impl Future<Output = ()>,
+) where
     U: AsyncRead + AsyncWrite + Unpin,
 {
     let last = Rc::new(Cell::new(Instant::now()));
@@ -36,6 +41,7 @@ where
             }
         }
         () = quiet(&last, limit) => tracing::debug!("a WebSocket was quiet for too long"),
+        () = ended => {}
         () = tasks.cut.cancelled() => {}
     }
 }

@@ -166,8 +166,7 @@ impl Asker<'_> {
         let month = self.entitlement.calendar.month(self.now);
         let meter = Arc::clone(&line.meter);
         let limit = sum(&pockets);
-        let purse =
-            Purse { line: number, month, limit, spent, pockets: pockets.into(), meter, stir };
+        let purse = Purse { line: number, month, limit, spent, pockets: pockets.into(), meter, stir };
         Ok(Opened { purse, stakes, regular })
     }
 
@@ -247,14 +246,10 @@ impl Purse {
     }
 
     fn watch(&self, shared: &Shared, which: impl Fn(&Pocket) -> bool) {
-        let mut all = self.pockets.iter().filter(|pocket| which(pocket)).filter_map(|p| p.slot.as_ref());
-        // They are looked at together: the first speaks for all.
-        let Some(first) = all.next() else { return };
-        if first.bucket.watch() {
-            let others = all.filter(|slot| slot.bucket.watch());
-            let buckets: Vec<_> =
-                std::iter::once(first).chain(others).map(|slot| Arc::clone(&slot.bucket)).collect();
-            lock(&shared.watched).extend(buckets);
+        for slot in self.pockets.iter().filter(|pocket| which(pocket)).filter_map(|p| p.slot.as_ref()) {
+            if slot.bucket.watch() {
+                lock(&shared.watched).push(Arc::clone(&slot.bucket));
+            }
         }
     }
 
@@ -270,9 +265,7 @@ impl Purse {
     /// The sources that others may be giving back units of.
     pub fn recalling(&self, now: Monotonic) -> impl Iterator<Item = &Arc<Slot>> {
         self.slots().filter(move |slot| {
-            slot.terms().is_some_and(|terms| {
-                slot.bucket.outlook(terms, u64::MAX, now) == Outlook::Recalling
-            })
+            slot.terms().is_some_and(|terms| slot.bucket.outlook(terms, u64::MAX, now) == Outlook::Recalling)
         })
     }
 
@@ -287,9 +280,10 @@ impl Purse {
     /// The refusal, as all sources together have too few.
     pub fn refuse(&self, shared: &Shared, now: Monotonic) -> Denial {
         self.watch(shared, |_| true);
-        let used = self.pockets.iter().map(|pocket| {
-            pocket.slot.as_ref().map_or(0, |slot| slot.used().max(slot.counted_out(now)))
-        });
+        let used = self
+            .pockets
+            .iter()
+            .map(|pocket| pocket.slot.as_ref().map_or(0, |slot| slot.used().max(slot.counted_out(now))));
         Denial::QuotaExhausted {
             meter: self.meter.meter.clone(),
             window: Window::Month,

@@ -78,8 +78,7 @@ impl Tab {
             return unfit;
         }
         for (number, stake) in self.stakes.iter().enumerate() {
-            let Spend::Taken { left } = stake.slot.word.spend(stake.units.get(), stake.bounded)
-            else {
+            let Spend::Taken { left } = stake.slot.word.spend(stake.units.get(), stake.bounded) else {
                 self.untake(shared, number);
                 return self.look(shared, waited).err().unwrap_or(Take::Again);
             };

@@ -11,9 +11,7 @@ use crate::{
         time::UnixMillis,
         units::Units,
     },
-    ports::{
-        BucketKey, Incarnation, MeterUsage, OthersUsage, SourceUsage, Span, StoreError, WindowUsage,
-    },
+    ports::{BucketKey, Incarnation, MeterUsage, OthersUsage, SourceUsage, Span, StoreError, WindowUsage},
 };
 
 /// The pauses before looking again when something was being recorded between the database's answer and this node's own:

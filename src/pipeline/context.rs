@@ -95,6 +95,11 @@ impl Subject {
         Self(Known::Rights(rights))
     }
 
+    /// The same tenant, without its plan.
+    pub(crate) fn without_plan(&self) -> Self {
+        Self::new(self.tenant_id().clone(), None)
+    }
+
     pub(crate) const fn identified(identity: Arc<Identity>) -> Self {
         Self(Known::Identity(identity))
     }

@@ -104,7 +104,9 @@ where
 /// The bottom of such a stack: calls a service of this process.
 ///
 /// It sees the canonical path, no API key, and `X-Plangate-Tenant`, `X-Plangate-Plan` and `X-Request-Id` as Plangate says
-/// they are; the [`Subject`](super::request::Subject) also stands among the request's extensions.
+/// they are; the [`Subject`](super::request::Subject) also stands among the request's extensions. So does the
+/// [`Admission`](super::admission::Admission), by which a service that streams for long learns when to end: here nobody
+/// ends a body for it.
 #[derive(Debug, Clone)]
 pub struct InProcess<S>(S);
 
@@ -121,12 +123,16 @@ where
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Forwardable<B>) -> Self::Future {
+    fn call(&mut self, mut request: Forwardable<B>) -> Self::Future {
+        let admission = request.admission.take();
         let (mut request, request_id, _, subject) = request.into_parts();
         names::remove(request.headers_mut(), names::is_own);
         names::set(request.headers_mut(), request_id, subject.as_ref());
         if let Some(subject) = subject {
             request.extensions_mut().insert(subject);
+        }
+        if let Some(admission) = admission {
+            request.extensions_mut().insert(admission);
         }
         InProcessFuture { answering: self.0.clone().oneshot(request) }
     }

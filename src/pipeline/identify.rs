@@ -41,13 +41,15 @@ impl<A: Authenticator, D: Directory, B> Check<Matched<B>> for Identify<A, D> {
         let head = &request.0;
         let (headers, now, started) = (head.request.headers(), head.context.arrived, head.context.started);
         match self.authenticator.identify(headers, now) {
-            // What is no credential at all need not wait for news.
-            Answer::Ready(Err(why)) => Answer::Ready(Err(why.into())),
+            // What is no credential, whatever was changed, need not wait for news.
+            Answer::Ready(Err(why)) if !why.may_change() || self.directory.is_current(started) => {
+                Answer::Ready(Err(why.into()))
+            }
             Answer::Ready(Ok(identity)) if self.directory.is_current(started) => Answer::Ready(Ok(identity)),
             Answer::Pending(pending) if self.directory.is_current(started) => {
                 Answer::Pending(Box::pin(async move { pending.await.map_err(Rejection::from) }))
             }
-            Answer::Ready(Ok(_)) | Answer::Pending(_) => {
+            Answer::Ready(_) | Answer::Pending(_) => {
                 let (authenticator, headers) = (Arc::clone(&self.authenticator), headers.clone());
                 let news = self.directory.catch_up();
                 Answer::Pending(Box::pin(async move {

@@ -22,7 +22,7 @@ use crate::{
         path::canonicalise,
         time::{Monotonic, UnixMillis},
     },
-    ports::Policies,
+    ports::{BoxFuture, Directory, Policies, ResolveError},
 };
 
 /// Paths below this are the gateway's own: never forwarded, never covered by a route.
@@ -46,38 +46,42 @@ pub struct Named<B> {
 }
 
 /// The stage: `protected` is the rest of the stack, `open` forwards what needs no identity.
-pub struct Match<P, S, F> {
+pub struct Match<P, D, S, F> {
     policies: Arc<P>,
+    directory: Arc<D>,
     protected: S,
     open: F,
 }
 
-impl<P, S: Clone, F: Clone> Clone for Match<P, S, F> {
+impl<P, D, S: Clone, F: Clone> Clone for Match<P, D, S, F> {
     fn clone(&self) -> Self {
         Self {
             policies: Arc::clone(&self.policies),
+            directory: Arc::clone(&self.directory),
             protected: self.protected.clone(),
             open: self.open.clone(),
         }
     }
 }
 
-impl<P, S, F> Match<P, S, F> {
-    /// Matches by `policies`.
-    pub const fn new(policies: Arc<P>, protected: S, open: F) -> Self {
-        Self { policies, protected, open }
+impl<P, D, S, F> Match<P, D, S, F> {
+    /// Matches by `policies`; on a node that has not heard of changes for a while, after `directory` has caught up: the
+    /// policies may be others, too.
+    pub const fn new(policies: Arc<P>, directory: Arc<D>, protected: S, open: F) -> Self {
+        Self { policies, directory, protected, open }
     }
 }
 
-impl<P, S, F, B, R> Service<Named<B>> for Match<P, S, F>
+impl<P, D, S, F, B, R> Service<Named<B>> for Match<P, D, S, F>
 where
     P: Policies,
-    S: Service<Matched<B>, Response = Answered<SettledBody<R>>, Error = Refused<B>>,
-    F: Service<Forwardable<B>, Response = http::Response<R>, Error = ForwardError>,
+    D: Directory,
+    S: Service<Matched<B>, Response = Answered<SettledBody<R>>, Error = Refused<B>> + Clone,
+    F: Service<Forwardable<B>, Response = http::Response<R>, Error = ForwardError> + Clone,
 {
     type Response = Answered<SettledBody<R>>;
     type Error = Refused<B>;
-    type Future = MatchFuture<S::Future, F::Future, B>;
+    type Future = MatchFuture<P, D, S, F, B>;
 
     fn poll_ready(&mut self, cx: &mut task::Context<'_>) -> Poll<Result<(), Refused<B>>> {
         self.protected.poll_ready(cx)
@@ -85,29 +89,62 @@ where
 
     #[inline(always)]
     fn call(&mut self, named: Named<B>) -> Self::Future {
+        // A head that was found unacceptable is so by any policy.
+        let decidable = self.directory.is_current(named.started) || named.refusal.is_some();
+        let state = if decidable { self.pass(named) } else { self.wait(named) };
+        MatchFuture { state }
+    }
+}
+
+impl<P, D, S, F> Match<P, D, S, F>
+where
+    P: Policies,
+    D: Directory,
+{
+    #[inline(always)]
+    fn pass<B>(&mut self, named: Named<B>) -> MatchFutureState<P, D, S, F, B>
+    where
+        S: Service<Matched<B>>,
+        F: Service<Forwardable<B>>,
+    {
         let refusal = named.refusal;
         let mut head = self.head(named);
         let known = match refusal {
             Some(refusal) => Err(refusal),
             None => find(&mut head),
         };
-        let state = match known {
+        match known {
             Err(refusal) => {
                 MatchFutureState::Refused { refused: Some(head.refuse(Rejection::Head(refusal), None)) }
             }
             Ok(Passage::Open) => {
-                let (forwardable, context) = head.split(None);
+                let (forwardable, context) = head.split(None, None);
                 MatchFutureState::Open { forwarding: self.open.call(forwardable), context: Some(context) }
             }
             Ok(Passage::Protected) => {
                 MatchFutureState::Protected { inner: self.protected.call(Matched(head)) }
             }
-        };
-        MatchFuture { state }
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn wait<B>(&mut self, named: Named<B>) -> MatchFutureState<P, D, S, F, B>
+    where
+        S: Service<Matched<B>> + Clone,
+        F: Service<Forwardable<B>> + Clone,
+    {
+        // The one polled ready goes along with the request; its clone stays.
+        let clone = self.clone();
+        let service = std::mem::replace(self, clone);
+        MatchFutureState::Waiting {
+            news: self.directory.catch_up(),
+            waiting: Some(Box::new((named, service))),
+        }
     }
 }
 
-impl<P: Policies, S, F> Match<P, S, F> {
+impl<P: Policies, D, S, F> Match<P, D, S, F> {
     fn head<B>(&self, named: Named<B>) -> Head<B> {
         let Named { request, client, request_id, parts, arrived, started, .. } = named;
         let context = Context {
@@ -186,52 +223,95 @@ fn with_path(uri: &Uri, path: &str) -> Option<Uri> {
 
 pin_project_lite::pin_project! {
     /// The future of [`Match`].
-    pub struct MatchFuture<S, F, B> {
+    pub struct MatchFuture<P, D, S, F, B>
+    where
+        S: Service<Matched<B>>,
+        F: Service<Forwardable<B>>,
+    {
         #[pin]
-        state: MatchFutureState<S, F, B>,
+        state: MatchFutureState<P, D, S, F, B>,
     }
 }
 
 pin_project_lite::pin_project! {
     #[project = MatchProjection]
-    enum MatchFutureState<S, F, B> {
+    enum MatchFutureState<P, D, S, F, B>
+    where
+        S: Service<Matched<B>>,
+        F: Service<Forwardable<B>>,
+    {
         Protected {
             #[pin]
-            inner: S,
+            inner: S::Future,
         },
         Open {
             #[pin]
-            forwarding: F,
+            forwarding: F::Future,
             context: Option<Context>,
         },
         Refused {
             refused: Option<Refused<B>>,
         },
+        Waiting {
+            news: BoxFuture<Result<(), ResolveError>>,
+            waiting: Option<Box<(Named<B>, Match<P, D, S, F>)>>,
+        },
     }
 }
 
-impl<S, F, B, R> Future for MatchFuture<S, F, B>
+impl<P, D, S, F, B, R> Future for MatchFuture<P, D, S, F, B>
 where
-    S: Future<Output = Result<Answered<SettledBody<R>>, Refused<B>>>,
-    F: Future<Output = Result<http::Response<R>, ForwardError>>,
+    P: Policies,
+    D: Directory,
+    S: Service<Matched<B>, Response = Answered<SettledBody<R>>, Error = Refused<B>>,
+    F: Service<Forwardable<B>, Response = http::Response<R>, Error = ForwardError>,
 {
     type Output = Result<Answered<SettledBody<R>>, Refused<B>>;
 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
-        match self.project().state.project() {
-            MatchProjection::Protected { inner } => inner.poll(cx),
-            MatchProjection::Refused { refused } => {
-                refused.take().map_or(Poll::Pending, |refused| Poll::Ready(Err(refused)))
-            }
-            MatchProjection::Open { forwarding, context } => {
-                let answer = ready!(forwarding.poll(cx));
-                let Some(context) = context.take() else { return Poll::Pending };
-                Poll::Ready(match answer {
-                    Ok(response) => Ok(Answered { response: response.map(SettledBody::unmetered), context }),
-                    Err(error) => Err(Refused::unanswered(error, None, context)),
-                })
-            }
+        let mut state = self.project().state;
+        loop {
+            let next = match state.as_mut().project() {
+                MatchProjection::Protected { inner } => return inner.poll(cx),
+                MatchProjection::Refused { refused } => {
+                    return refused.take().map_or(Poll::Pending, |refused| Poll::Ready(Err(refused)));
+                }
+                MatchProjection::Open { forwarding, context } => {
+                    let answer = ready!(forwarding.poll(cx));
+                    let Some(context) = context.take() else { return Poll::Pending };
+                    return Poll::Ready(match answer {
+                        Ok(response) => {
+                            Ok(Answered { response: response.map(SettledBody::unmetered), context })
+                        }
+                        Err(error) => Err(Refused::unanswered(error, None, context)),
+                    });
+                }
+                MatchProjection::Waiting { news, waiting } => {
+                    if let Some(waiting) = waiting.as_mut() {
+                        ready!(waiting.1.protected.poll_ready(cx))?;
+                    }
+                    // Where none came, those stages say so that need them: what is public goes on.
+                    let _ = ready!(news.as_mut().poll(cx));
+                    let Some(waiting) = waiting.take() else { return Poll::Pending };
+                    let (named, mut service) = *waiting;
+                    late(&mut service, named)
+                }
+            };
+            state.set(next);
         }
     }
+}
+
+/// Goes on after a wait: out of the way of the requests that need none.
+#[cold]
+#[inline(never)]
+fn late<P, D, S, F, B>(service: &mut Match<P, D, S, F>, named: Named<B>) -> MatchFutureState<P, D, S, F, B>
+where
+    P: Policies,
+    D: Directory,
+    S: Service<Matched<B>>,
+    F: Service<Forwardable<B>>,
+{
+    service.pass(named)
 }

@@ -60,7 +60,7 @@ impl<L: Ledger, D: Directory, B> Check<Granted<B>> for Meter<L, D> {
     #[inline]
     fn pass(request: Granted<B>, taken: Taken) -> Metered<B> {
         let rights = taken.rights.unwrap_or(request.rights);
-        Metered { head: request.head, rights, hold: taken.hold }
+        Metered { head: request.head, identity: request.identity, rights, hold: taken.hold }
     }
 }
 

@@ -84,6 +84,7 @@
 //! }
 //! ```
 
+pub mod admission;
 mod context;
 pub mod cors;
 mod cost;
@@ -102,6 +103,7 @@ pub mod request;
 mod request_id;
 pub mod resolve;
 pub mod respond;
+mod review;
 pub mod settle;
 pub mod stack;
 pub mod stage;

@@ -151,6 +151,7 @@ impl<F> Observer<F> {
             client: context.client,
             subject: context.subject.clone(),
             // Customers' keys that were not imported yet work on while Plangate only watches.
+            admission: None,
             foreign_key: matches!(why, Rejection::Credential(CredentialError::Invalid { .. })),
         };
         Ok((self.forward.call(forwardable), context))

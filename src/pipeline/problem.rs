@@ -49,6 +49,7 @@ pub const fn code(why: &Rejection) -> &'static str {
         Rejection::Forward(ForwardError::Unreachable { .. }) => "upstream-unreachable",
         Rejection::Forward(ForwardError::Timeout { .. }) => "upstream-timeout",
         Rejection::Forward(ForwardError::Overloaded) => "overloaded",
+        Rejection::Forward(ForwardError::Withdrawn(why)) => code(why),
     }
 }
 

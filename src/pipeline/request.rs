@@ -8,7 +8,7 @@ use std::{net::IpAddr, sync::Arc};
 use http::{HeaderValue, Request};
 
 pub use super::context::Subject;
-use super::{context::Context, observe::Mode, ratelimit::Fields};
+use super::{admission::Admission, context::Context, observe::Mode, ratelimit::Fields};
 use crate::{
     domain::{denial::Denial, identity::Identity, rights::Rights, route::Operation},
     ports::Hold,
@@ -94,6 +94,7 @@ pub struct Granted<B> {
 /// A request whose units are taken.
 pub struct Metered<B> {
     pub(crate) head: Head<B>,
+    pub(crate) identity: Arc<Identity>,
     pub(crate) rights: Arc<Rights>,
     pub(crate) hold: Hold,
 }
@@ -107,6 +108,8 @@ pub struct Forwardable<B> {
     pub(crate) subject: Option<Subject>,
     /// What the header for API keys holds is no key of Plangate's: it may be one of the upstream's own.
     pub(crate) foreign_key: bool,
+    /// What let it in; `None`: whatever changes, it goes on to its end.
+    pub(crate) admission: Option<Admission>,
 }
 
 impl<B> Forwardable<B> {
@@ -136,6 +139,9 @@ pub enum ForwardError {
     /// The client's own body ended in an error while it was being sent on.
     #[error("the request's body broke off")]
     ClientBody,
+    /// The request was not sent whole when its tenant lost the right to it.
+    #[error(transparent)]
+    Withdrawn(Box<Rejection>),
     /// A bound of this gateway is reached; nothing was sent.
     #[error("the gateway is at its limit")]
     Overloaded,
@@ -147,7 +153,7 @@ impl ForwardError {
     pub const fn may_be_seen(&self) -> bool {
         match self {
             Self::Unreachable { seen, .. } | Self::Timeout { seen } => *seen,
-            Self::ClientBody => true,
+            Self::ClientBody | Self::Withdrawn(_) => true,
             Self::Overloaded => false,
         }
     }
@@ -169,8 +175,16 @@ pub(crate) struct Refusal<B> {
 
 impl<B> Refused<B> {
     /// A request that the upstream did not answer.
-    pub(crate) fn unanswered(error: ForwardError, limits: Option<Fields>, context: Context) -> Self {
-        Self(Box::new(Refusal { why: Rejection::Forward(error), request: None, limits, context }))
+    pub(crate) fn unanswered(error: ForwardError, limits: Option<Fields>, mut context: Context) -> Self {
+        let why = match error {
+            ForwardError::Withdrawn(why) => {
+                // The plan that it was let in by is not the one that refuses it.
+                context.subject = context.subject.map(|subject| subject.without_plan());
+                *why
+            }
+            error => Rejection::Forward(error),
+        };
+        Self(Box::new(Refusal { why, request: None, limits, context }))
     }
 }
 
@@ -198,11 +212,15 @@ impl<B> Head<B> {
 
     /// What goes to the upstream for this subject, and what stays here.
     #[inline]
-    pub(crate) fn split(self, subject: Option<Subject>) -> (Forwardable<B>, Context) {
+    pub(crate) fn split(
+        self,
+        subject: Option<Subject>,
+        admission: Option<Admission>,
+    ) -> (Forwardable<B>, Context) {
         let Self { request, mut context } = self;
         let (request_id, client) = (context.request_id.clone(), context.client);
         context.subject.clone_from(&subject);
-        (Forwardable { request, request_id, client, subject, foreign_key: false }, context)
+        (Forwardable { request, request_id, client, subject, foreign_key: false, admission }, context)
     }
 }
 

@@ -13,6 +13,7 @@ use http_body::{Body, Frame, SizeHint};
 use tower::{Layer, Service};
 
 use super::{
+    admission::Admission,
     context::Context,
     cost::{Cost, Open},
     ratelimit,
@@ -54,11 +55,12 @@ where
 
     #[inline(always)]
     fn call(&mut self, metered: Metered<B>) -> Self::Future {
-        let Metered { head, rights, hold } = metered;
+        let Metered { head, identity, rights, hold } = metered;
         let parts = &head.context.parts;
         let granted = parts.clock.monotonic();
         parts.metrics.decision.observe_between(head.context.started, granted);
-        let (forwardable, context) = head.split(Some(Subject::of(rights)));
+        let admission = Admission::new(&head.context, identity, &rights);
+        let (forwardable, context) = head.split(Some(Subject::of(rights)), admission);
         SettleFuture {
             forwarding: self.forward.call(forwardable),
             waiting: Some(Waiting { context, hold, granted }),

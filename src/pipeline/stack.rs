@@ -16,6 +16,7 @@ use super::{
     parts::Parts,
     resolve::{self, Resolve},
     respond::Respond,
+    review::Reviewer,
     settle::{Settle, SettleLayer},
     stage::Stage,
     strip::Strip,
@@ -67,7 +68,7 @@ type Checked<A, D, L, F> =
 
 /// The whole stack around a forwarding service.
 pub type Stack<P, A, D, L, F> =
-    Respond<Match<P, Observe<Checked<A, D, L, Strip<A, F>>, Strip<A, F>>, Strip<A, F>>>;
+    Respond<Match<P, D, Observe<Checked<A, D, L, Strip<A, F>>, Strip<A, F>>, Strip<A, F>>>;
 
 impl<P, A, D, L, F> Layer<F> for Gateway<P, A, D, L>
 where
@@ -89,12 +90,21 @@ where
             .layer(SettleLayer)
             .service(forward.clone());
         let observe = Observe { checked, forward: forward.clone() };
+        let review = Reviewer {
+            policies: Arc::clone(&self.policies),
+            authenticator: Arc::clone(&self.authenticator),
+            directory: Arc::clone(&self.directory),
+        };
         let parts = Parts {
             clock: Arc::clone(&self.clock),
             metrics: Arc::clone(&self.metrics),
             cors: Arc::clone(&self.cors),
             mode: self.mode,
+            review: Arc::new(review),
         };
-        Respond { inner: Match::new(Arc::clone(&self.policies), observe, forward), parts: Arc::new(parts) }
+        Respond {
+            inner: Match::new(Arc::clone(&self.policies), Arc::clone(&self.directory), observe, forward),
+            parts: Arc::new(parts),
+        }
     }
 }

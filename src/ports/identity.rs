@@ -7,14 +7,26 @@ use http::HeaderMap;
 
 use super::{Answer, Snapshot, StoreError};
 use crate::domain::{
+    id::KeyId,
     identity::{ApiKey, Identity, KeyHash},
-    time::UnixMillis,
+    time::{UnixMillis, Version},
 };
 
 /// Verifies credentials.
 pub trait Authenticator: Send + Sync + 'static {
     /// Who the request's credentials speak for.
     fn identify(&self, headers: &HeaderMap, now: UnixMillis) -> Answer<Arc<Identity>, CredentialError>;
+
+    /// Whether the credential that `identity` was proven by still holds at `now`, for an exchange that goes on. `verified`
+    /// is the version at which it was last found to; the answer is a newer one, if it had to be asked for.
+    fn stands(
+        &self,
+        identity: &Arc<Identity>,
+        verified: Version,
+        now: UnixMillis,
+    ) -> Answer<Version, CredentialError> {
+        Answer::Ready(if now < identity.until { Ok(verified) } else { Err(CredentialError::Expired) })
+    }
 
     /// Removes what the upstream must not see: a Plangate key, wherever it was presented. A JWT stays.
     fn strip(&self, headers: &mut HeaderMap);
@@ -47,11 +59,27 @@ pub enum CredentialError {
     Unavailable,
 }
 
+impl CredentialError {
+    /// Why a key is refused that nobody has made, or that was revoked.
+    pub const NO_SUCH_KEY: Self = Self::Invalid { reason: NO_SUCH_KEY };
+
+    /// Whether a change that this node has not heard of may make the credential a good one.
+    #[must_use]
+    pub fn may_change(&self) -> bool {
+        *self == Self::NO_SUCH_KEY
+    }
+}
+
+const NO_SUCH_KEY: &str = "no such key";
+
 /// Looks API keys up by their keyed hash.
 #[async_trait]
 pub trait KeyStore: Send + Sync + 'static {
     /// The key of that hash, and the version of the snapshot that the answer was read in.
     async fn key_by_hash(&self, hash: &KeyHash) -> Result<Snapshot<Option<ApiKey>>, StoreError>;
+
+    /// The key of that id, and the version of the snapshot that the answer was read in.
+    async fn key_by_id(&self, id: &KeyId) -> Result<Snapshot<Option<ApiKey>>, StoreError>;
 
     /// The installation's secret with which keys are hashed: 32 bytes, made at first use, the same on every node.
     async fn key_secret(&self) -> Result<[u8; 32], StoreError>;

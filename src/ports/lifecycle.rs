@@ -14,7 +14,8 @@ use crate::domain::{
 /// What tenants had, and what is to become of them.
 #[async_trait]
 pub trait LifecycleStore: Send + Sync + 'static {
-    /// Every grant that a tenant ever had, the newest first, at most `limit` of those before the number `before`.
+    /// Every grant that a tenant ever had, the newest first, `limit` of those before the number `before`. Those that were
+    /// given by one change have one number and are on one page: so there may be a few more.
     async fn grants(
         &self,
         tenant: &TenantId,
@@ -34,7 +35,8 @@ pub trait LifecycleStore: Send + Sync + 'static {
         limit: u32,
     ) -> Result<Vec<Tenant>, StoreError>;
 
-    /// Tenants that are on an older version of a plan than this, by id after `after`, at most `limit`.
+    /// Tenants that are on an older version of a plan than this, by id after `after`, at most `limit`; those whose
+    /// subscription is over left out. Also left out, and logged, is a tenant that cannot be read. Empty: there are no more.
     async fn on_older_version(
         &self,
         plan: &PlanRef,
@@ -43,7 +45,7 @@ pub trait LifecycleStore: Send + Sync + 'static {
     ) -> Result<Vec<Tenant>, StoreError>;
 
     /// Tenants on one of these plans with a month to be rolled over that ended before `ended`, the longest due first, at
-    /// most `limit`.
+    /// most `limit`. Those whose subscription entitles to nothing are left out until it does again.
     async fn to_roll_over(
         &self,
         plans: &[PlanId],

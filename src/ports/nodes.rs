@@ -169,4 +169,6 @@ pub struct NodeRow {
     pub digest: Digest,
     /// Since its last heartbeat, by the database's clock.
     pub beat_age: Duration,
+    /// That heartbeat, by the database's clock: tells one from the next, whatever the clock does meanwhile.
+    pub beat: UnixMillis,
 }

@@ -218,7 +218,9 @@ impl Book {
     /// What was used in a shorter window, so far, without being counted in it. Known by whole hours: a window that begins
     /// within one has all of that hour.
     pub(super) fn uncounted(&self, bucket: &BucketKey, end: UnixMillis) -> u64 {
-        let Some(place) = SHORTER.into_iter().position(|window| bucket.span == window.into()) else { return 0 };
+        let Some(place) = SHORTER.into_iter().position(|window| bucket.span == window.into()) else {
+            return 0;
+        };
         let start = hour_of(bucket.start);
         if start >= end {
             return 0;

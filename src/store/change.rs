@@ -1,31 +1,87 @@
 //! What a command does to a tenant, without a database.
 
-use serde_json::{Value, json};
-
 use crate::{
     domain::{
-        command::Change,
-        id::{GrantId, KeyId},
-        period::Zone,
+        command::{Change, When},
+        id::{GrantId, KeyId, MeterId},
+        lifecycle::{Happened, Refused},
         tenant::Tenant,
+        time::{UnixMillis, Version},
+        units::Units,
     },
     ports::{Committed, Effect},
-    wire::overrides,
 };
 
-/// The outcome of a change that has nothing left to do: of many first requests of a tenant, one enrols it.
-pub(super) fn already(tenant: &Tenant, created: bool, change: &Change) -> Option<Committed> {
-    let there = !created && matches!(change, Change::Enroll { .. });
-    there.then_some(Committed { version: tenant.version, effect: Effect::Updated, replayed: true })
+/// The outcome of a change that has nothing to do, as of many who ask for the same at once all but one find; `None`: there
+/// is something to do, and nothing forbids it. `created`: the tenant was made by this very change.
+///
+/// # Errors
+/// [`Refused`]: known before a version is taken.
+pub(super) fn already(
+    tenant: &Tenant,
+    created: bool,
+    change: &Change,
+    at: UnixMillis,
+) -> Result<Option<Committed>, Refused> {
+    let done = match change {
+        Change::Enroll { .. } => !created,
+        Change::Advance => tenant.next_instant().is_none_or(|due| at < due),
+        Change::MoveVersion { to } => {
+            let now = tenant.at(at).subscription;
+            // Another node may know of a still newer one.
+            now.is_none_or(|now| now.plan.id != to.id || now.plan.version >= to.version)
+        }
+        Change::RollOver { .. } => tenant.at(at).rollover_due(at).is_none(),
+        _ => false,
+    };
+    if done {
+        return Ok(Some(Committed { version: tenant.version, effect: Effect::Updated, replayed: true }));
+    }
+    if change.is_of_tenant() {
+        // What is refused does not depend on the version.
+        tenant.clone().apply(change, at, tenant.version)?;
+    }
+    Ok(None)
 }
 
-/// What the change does to a tenant as it was before; `created`: the tenant was made by this very change.
-pub(super) fn effect(before: &Tenant, created: bool, change: &Change) -> Effect {
+/// The tenant after a change, and what happened to it by itself until then; `None`: the change is not of its facts.
+/// `unused`: what is rolled over.
+///
+/// # Errors
+/// [`Refused`]; not after [`already`] found nothing against it.
+pub(super) fn make(
+    before: &Tenant,
+    change: &Change,
+    unused: &[(MeterId, Units)],
+    at: UnixMillis,
+    version: Version,
+) -> Result<Option<(Tenant, Vec<Happened>)>, Refused> {
+    if !change.is_of_tenant() {
+        return Ok(None);
+    }
+    let mut tenant = before.clone();
+    let happened = tenant.apply(change, at, version)?;
+    if matches!(change, Change::RollOver { .. }) {
+        tenant.roll_over(unused, at, version);
+    }
+    Ok(Some((tenant, happened)))
+}
+
+/// What the change of this version does to a tenant as it was before; `created`: the tenant was made by this very change.
+pub(super) fn effect(before: &Tenant, created: bool, change: &Change, version: Version) -> Effect {
     match change {
         Change::PutTenant { .. } | Change::Enroll { .. } if created => Effect::Created,
         Change::Subscribe(_) if before.subscription.is_none() => Effect::Created,
-        Change::DeleteTenant | Change::RevokeKey(_) => Effect::Deleted,
+        Change::Attach { addon, .. } if before.addons.iter().all(|had| had.addon != *addon) => {
+            Effect::Created
+        }
+        Change::DeleteTenant | Change::RevokeKey(_) | Change::VoidGrant(_) => Effect::Deleted,
+        Change::Detach { at: When::Now, .. } => Effect::Deleted,
         Change::CreateKey { id, .. } => Effect::KeyCreated(id.clone()),
+        Change::Grant(_) => match GrantId::parse(&format!("g{version}")) {
+            Ok(id) => Effect::GrantCreated(id),
+            Err(_) => Effect::Created,
+        },
         _ => Effect::Updated,
     }
 }
@@ -52,25 +108,5 @@ pub(super) fn decode_effect(text: &str) -> Option<Effect> {
             ("grant", id) => GrantId::parse(id).ok().map(Effect::GrantCreated),
             _ => None,
         },
-    }
-}
-
-/// What was asked, for the audit log: without the hash of a key.
-pub(super) fn detail(change: &Change) -> Value {
-    match change {
-        Change::PutTenant { name, zone } => {
-            json!({ "name": name, "timezone": zone.as_ref().map(Zone::name) })
-        }
-        Change::Enroll { plan } => json!({ "plan": plan.id.as_str() }),
-        Change::DeleteTenant | Change::Suspend | Change::Resume => json!({}),
-        Change::SetOverrides(all) => overrides::encode(all),
-        Change::CreateKey { id, name, expires_at, imported, .. } => json!({
-            "id": id.as_str(),
-            "name": name,
-            "expires_at": expires_at.map(|at| at.to_string()),
-            "imported": imported,
-        }),
-        Change::RevokeKey(id) => json!({ "id": id.as_str() }),
-        _ => json!({}),
     }
 }

@@ -8,20 +8,20 @@ use super::{
     classify::unreadable,
     engine::Lane,
     epoch::{BUMP, NOTIFY},
-    rows,
+    journal::{self, Line},
+    keep, rollover, rows,
     session::{Arg, Session, Sql, signed},
     sql::SqlStore,
+    tenant_row,
 };
 use crate::{
     domain::{
         command::{Change, Command},
         id::TenantId,
-        subscription::Subscription,
         tenant::Tenant,
         time::{UnixMillis, Version},
     },
     ports::{Committed, Effect, ExecuteError, Idempotency, Origin, StoreError},
-    wire::overrides,
 };
 
 const CLAIM: Sql = Sql::same(
@@ -40,16 +40,7 @@ const INSERT_TENANT: Sql = Sql::same(
     "INSERT INTO tenants (id, zone, suspended, overrides, version, created_ms) \
      VALUES ($1, 'UTC', 0, '{}', 0, $2) ON CONFLICT (id) DO NOTHING",
 );
-const UPDATE_TENANT: Sql = Sql::same(
-    "UPDATE tenants SET name = $2, zone = $3, suspended = $4, overrides = $5, version = $6 WHERE id = $1",
-);
-const PUT_SUBSCRIPTION: Sql = Sql::same(
-    "INSERT INTO subscriptions (tenant, plan, state, anchor_day, epoch, since_ms) \
-     VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (tenant) DO UPDATE SET \
-     plan = excluded.plan, state = excluded.state, anchor_day = excluded.anchor_day, \
-     epoch = excluded.epoch, since_ms = excluded.since_ms",
-);
-// Subscription and keys go with it.
+// Subscription, grants and keys go with it.
 const DELETE_TENANT: Sql = Sql::same("DELETE FROM tenants WHERE id = $1");
 const INSERT_KEY: Sql = Sql::same(
     "INSERT INTO keys (id, tenant, hash, name, expires_ms, imported, created_ms) \
@@ -122,12 +113,18 @@ impl SqlStore {
             return Ok((earlier, Ok(())));
         }
         let created = lock_tenant(&mut session, command, origin.at).await?;
-        let mut tenant = read_tenant(&mut session, &command.tenant).await?;
-        if let Some(there) = change::already(&tenant, created, &command.change) {
-            return Ok((there, Ok(())));
+        let before = read_tenant(&mut session, &command.tenant).await?;
+        if let Some(there) = change::already(&before, created, &command.change, origin.at)? {
+            let rolls = matches!(command.change, Change::RollOver { .. });
+            let end = if rolls && keep::correct_roll(&mut session, &before).await? {
+                session.commit().await
+            } else {
+                Ok(())
+            };
+            return Ok((there, end));
         }
-        let effect = change::effect(&tenant, created, &command.change);
         change_keys(&mut session, command, origin.at).await?;
+        let unused = rollover::read(&mut session, command, &before, origin.at).await?;
 
         let version = match session.first(BUMP, &[]).await? {
             Some(row) => rows::version(&row, 0)?,
@@ -138,11 +135,13 @@ impl SqlStore {
                 return Err(StoreError::Unavailable("the database has just failed over".into()).into());
             }
         };
-        if command.change.is_of_tenant() {
-            tenant.apply(&command.change, origin.at, version)?;
-            write_tenant(&mut session, &tenant).await?;
+        let effect = change::effect(&before.at(origin.at), created, &command.change, version);
+        let made = change::make(&before, &command.change, &unused, origin.at, version)?;
+        if let Some((after, _)) = &made {
+            keep::write(&mut session, &before, after, origin.at).await?;
         }
-        record(&mut session, command, origin, version, &effect).await?;
+        let lines = journal::lines(&command.change, origin, made.as_ref());
+        record(&mut session, command, origin, version, &lines, &effect).await?;
         if self.engine.notifies() {
             session.run(NOTIFY, &[Arg::Text(&version.to_string())]).await?;
         }
@@ -224,43 +223,9 @@ async fn lock_tenant(session: &mut Session, command: &Command, at: UnixMillis) -
 
 async fn read_tenant(session: &mut Session, id: &TenantId) -> Result<Tenant, StoreError> {
     // A statement of its own: it sees what was committed while the lock was waited for.
-    let row = session.first(rows::TENANT, &[Arg::Text(id.as_str())]).await?;
-    let tenant = row.as_ref().map(rows::tenant).transpose()?.flatten();
+    let row = session.first(tenant_row::TENANT, &[Arg::Text(id.as_str())]).await?;
+    let tenant = row.as_ref().map(tenant_row::tenant).transpose()?.flatten();
     tenant.ok_or_else(|| unreadable("tenants", format!("`{id}` vanished while it was locked")))
-}
-
-async fn write_tenant(session: &mut Session, tenant: &Tenant) -> Result<(), StoreError> {
-    let overrides = overrides::encode(&tenant.overrides).to_string();
-    let id = Arg::Text(tenant.id.as_str());
-    session
-        .run(
-            UPDATE_TENANT,
-            &[
-                id,
-                Arg::MaybeText(tenant.name.as_deref()),
-                Arg::Text(tenant.zone.name()),
-                Arg::Int(i64::from(tenant.suspended)),
-                Arg::Text(&overrides),
-                Arg::Int(signed(tenant.version.0)),
-            ],
-        )
-        .await?;
-    if let Some(Subscription { plan, state, anchor, epoch, since, .. }) = &tenant.subscription {
-        session
-            .run(
-                PUT_SUBSCRIPTION,
-                &[
-                    id,
-                    Arg::Text(plan.id.as_str()),
-                    Arg::Text(state.state().as_str()),
-                    Arg::Int(anchor.get()),
-                    Arg::Int(signed(epoch.0)),
-                    Arg::Int(since.0),
-                ],
-            )
-            .await?;
-    }
-    Ok(())
 }
 
 /// What a change does besides the tenant's facts, as far as it needs no version: before the head is locked.
@@ -301,14 +266,20 @@ async fn record(
     command: &Command,
     origin: &Origin,
     version: Version,
+    lines: &[Line],
     effect: &Effect,
 ) -> Result<(), StoreError> {
-    let (tenant, kind) = (Arg::Text(command.tenant.as_str()), Arg::Text(command.change.kind()));
+    let tenant = Arg::Text(command.tenant.as_str());
     let (at, number) = (Arg::Int(origin.at.0), Arg::Int(signed(version.0)));
-    session.run(INSERT_CHANGE, &[number, tenant, kind, at]).await?;
-    let detail = change::detail(&command.change).to_string();
-    let (actor, source) = (Arg::Text(&origin.actor), Arg::Text(&origin.source));
-    session.run(INSERT_AUDIT, &[number, at, actor, source, tenant, kind, Arg::Text(&detail)]).await?;
+    for kind in journal::kinds(lines) {
+        session.run(INSERT_CHANGE, &[number, tenant, Arg::Text(kind), at]).await?;
+    }
+    for Line { actor, source, kind, detail } in lines {
+        let detail = detail.to_string();
+        let (actor, source) = (Arg::Text(actor), Arg::Text(source));
+        let line = [number, at, actor, source, tenant, Arg::Text(kind), Arg::Text(&detail)];
+        session.run(INSERT_AUDIT, &line).await?;
+    }
     if let Some(idempotency) = &origin.idempotency {
         let effect = change::encode_effect(effect);
         session.run(KEEP_OUTCOME, &[Arg::Text(&idempotency.key), number, Arg::Text(&effect)]).await?;

@@ -126,9 +126,9 @@ impl Locked {
     async fn lock(session: &mut Session, totals: &[&SlotTotals]) -> Result<Self, StoreError> {
         let overages = totals.iter().filter(|t| t.slot.bucket.span == Span::Overage);
         // With an overage its month: neither is granted without a look at the other.
-        let months: Vec<(BucketKey, UnixMillis)> =
-            overages.map(|t| (t.slot.bucket.month(), t.end)).collect();
-        let mut ends: BTreeMap<&BucketKey, UnixMillis> = months.iter().map(|(key, end)| (key, *end)).collect();
+        let months: Vec<(BucketKey, UnixMillis)> = overages.map(|t| (t.slot.bucket.month(), t.end)).collect();
+        let mut ends: BTreeMap<&BucketKey, UnixMillis> =
+            months.iter().map(|(key, end)| (key, *end)).collect();
         ends.extend(totals.iter().map(|totals| (&totals.slot.bucket, totals.end)));
         let make = text(ends.iter().map(|(key, end)| bucket_row(key, end.0)).collect());
         session.run(MAKE_BUCKETS, &[Arg::Text(&make)]).await?;

@@ -1,6 +1,7 @@
 //! A store in memory: for tests, benches and embedding, with the same rules as the others and nothing on disk.
 
 mod ledger;
+mod lifecycle;
 mod nodes;
 mod state;
 mod tidy;
@@ -23,7 +24,7 @@ use crate::{
     clock::{Clock, SystemClock},
     domain::{
         command::Command,
-        id::{MeterId, TenantId},
+        id::{KeyId, MeterId, TenantId},
         identity::{ApiKey, KeyHash},
         period::{Period, Window},
         tenant::Tenant,
@@ -163,6 +164,11 @@ impl KeyStore for Memory {
         let state = self.state()?;
         let key = state.by_hash.get(hash).and_then(|id| state.keys.get(id)).map(|(_, key)| key.clone());
         Ok(Snapshot { version: state.version, value: key })
+    }
+
+    async fn key_by_id(&self, id: &KeyId) -> Result<Snapshot<Option<ApiKey>>, StoreError> {
+        let state = self.state()?;
+        Ok(Snapshot { version: state.version, value: state.keys.get(id).map(|(_, key)| key.clone()) })
     }
 
     async fn key_secret(&self) -> Result<[u8; 32], StoreError> {

@@ -10,10 +10,12 @@ use sqlx::{
 const POSTGRES: &[(i64, &str, &str)] = &[
     (1, "initial", include_str!("migrations/postgres/0001_initial.sql")),
     (2, "nodes", include_str!("migrations/postgres/0002_nodes.sql")),
+    (3, "life", include_str!("migrations/postgres/0003_life.sql")),
 ];
 const SQLITE: &[(i64, &str, &str)] = &[
     (1, "initial", include_str!("migrations/sqlite/0001_initial.sql")),
     (2, "nodes", include_str!("migrations/sqlite/0002_nodes.sql")),
+    (3, "life", include_str!("migrations/sqlite/0003_life.sql")),
 ];
 
 /// PostgreSQL's.

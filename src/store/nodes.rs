@@ -12,7 +12,10 @@ use super::{
     sql::SqlStore,
 };
 use crate::{
-    domain::{catalog::Digest, time::Epoch},
+    domain::{
+        catalog::Digest,
+        time::{Epoch, UnixMillis},
+    },
     ports::{
         Heartbeat, Incarnation, Lost, LostError, NodeRow, NodeStore, Origin, PollAnswer, RegisterError,
         Registered, Registration, StoreError,
@@ -66,7 +69,7 @@ const OPENED: Sql = timed!(
      opens = CASE WHEN ledger_files.opens < excluded.opens THEN excluded.opens ELSE ledger_files.opens END"
 );
 const NODES: Sql =
-    timed!("SELECT name, incarnation, applied, digest, ", " - beat_ms FROM nodes ORDER BY name");
+    timed!("SELECT name, incarnation, applied, digest, ", " - beat_ms, beat_ms FROM nodes ORDER BY name");
 const DEREGISTER: Sql = Sql::same("DELETE FROM nodes WHERE incarnation = $1");
 
 fn node(row: &Record) -> Result<NodeRow, StoreError> {
@@ -76,6 +79,7 @@ fn node(row: &Record) -> Result<NodeRow, StoreError> {
         applied: rows::version(row, 2)?,
         digest: Digest(row.text(3)?.into()),
         beat_age: Duration::from_millis(u64::try_from(row.int(4)?).unwrap_or(0)),
+        beat: UnixMillis(row.int(5)?),
     })
 }
 

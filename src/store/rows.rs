@@ -8,26 +8,21 @@ use crate::{
     domain::{
         id::{KeyId, MeterId, TenantId},
         identity::ApiKey,
-        period::{AnchorDay, Window, Windows, Zone},
-        subscription::Subscription,
-        tenant::Tenant,
+        period::{Window, Windows},
         time::{UnixMillis, Version},
     },
     ports::{AuditRow, BucketKey, ChangeRow, Incarnation, SlotKey, SlotTotals, Span, StoreError, UsageRow},
-    wire::overrides,
 };
-
-/// The columns of [`tenant`], from place 1 on; place 0 is left for a version.
-pub(super) const TENANT: Sql = Sql::same(
-    "SELECT h.version, t.id, t.name, t.zone, t.suspended, t.overrides, t.version, t.created_ms, \
-            s.plan, s.state, s.anchor_day, s.epoch, s.since_ms \
-     FROM head h LEFT JOIN tenants t ON t.id = $1 LEFT JOIN subscriptions s ON s.tenant = t.id",
-);
 
 /// The columns of [`key`], from place 1 on; place 0 is left for a version.
 pub(super) const KEY_BY_HASH: Sql = Sql::same(
     "SELECT h.version, k.id, k.tenant, k.name, k.expires_ms, k.imported, k.created_ms \
      FROM head h LEFT JOIN keys k ON k.hash = $1",
+);
+
+pub(super) const KEY_BY_ID: Sql = Sql::same(
+    "SELECT h.version, k.id, k.tenant, k.name, k.expires_ms, k.imported, k.created_ms \
+     FROM head h LEFT JOIN keys k ON k.id = $1",
 );
 
 pub(super) fn version(record: &Record, place: usize) -> Result<Version, StoreError> {
@@ -45,41 +40,6 @@ pub(super) fn tenant_id(record: &Record, place: usize) -> Result<TenantId, Store
 pub(super) fn incarnation(record: &Record, place: usize) -> Result<Incarnation, StoreError> {
     let text = record.text(place)?;
     uuid::Uuid::parse_str(&text).map(Incarnation).map_err(|error| unreadable("an incarnation", error))
-}
-
-/// A tenant of a row of [`TENANT`]'s shape; `None` where the join found none.
-pub(super) fn tenant(record: &Record) -> Result<Option<Tenant>, StoreError> {
-    if record.maybe_text(1)?.is_none() {
-        return Ok(None);
-    }
-    let id = tenant_id(record, 1)?;
-    let bad = |column: &str, error: &dyn std::fmt::Display| {
-        unreadable(&format!("{column} of tenant `{id}`"), error)
-    };
-    let document: serde_json::Value =
-        serde_json::from_str(&record.text(5)?).map_err(|error| bad("overrides", &error))?;
-    let overrides = overrides::decode(&document).map_err(|errors| {
-        let text: Vec<String> = errors.iter().map(ToString::to_string).collect();
-        bad("overrides", &text.join("; "))
-    })?;
-    let subscription = match record.maybe_text(8)? {
-        None => None,
-        Some(plan) => Some(Subscription::active(
-            plan.parse().map_err(|error: crate::domain::id::InvalidId| bad("plan", &error))?,
-            AnchorDay::new(record.int(10)?).map_err(|error| bad("anchor_day", &error))?,
-            version(record, 11)?,
-            instant(record, 12)?,
-        )),
-    };
-    Ok(Some(Tenant {
-        name: record.maybe_text(2)?,
-        zone: Zone::named(&record.text(3)?).map_err(|error| bad("zone", &error))?,
-        suspended: record.flag(4)?,
-        subscription,
-        overrides,
-        version: version(record, 6)?,
-        ..Tenant::new(id.clone(), instant(record, 7)?)
-    }))
 }
 
 /// A key of a row of [`KEY_BY_HASH`]'s shape; `None` where the join found none.

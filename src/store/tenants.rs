@@ -7,11 +7,12 @@ use super::{
     rows,
     session::{Arg, Record, Sql},
     sql::SqlStore,
+    tenant_row::{TENANT, tenant, tenant_rows},
 };
 use crate::{
     domain::{
         command::Command,
-        id::TenantId,
+        id::{KeyId, TenantId},
         identity::{ApiKey, KeyHash},
         period::Period,
         tenant::Tenant,
@@ -23,11 +24,9 @@ use crate::{
     },
 };
 
-const TENANTS: Sql = Sql::same(
-    "SELECT CAST(0 AS BIGINT), t.id, t.name, t.zone, t.suspended, t.overrides, t.version, t.created_ms, \
-            s.plan, s.state, s.anchor_day, s.epoch, s.since_ms \
-     FROM tenants t LEFT JOIN subscriptions s ON s.tenant = t.id \
-     WHERE t.id > $1 ORDER BY t.id LIMIT $2",
+const TENANTS: Sql = tenant_rows!(
+    "CAST(0 AS BIGINT)",
+    "tenants t LEFT JOIN subscriptions s ON s.tenant = t.id WHERE t.id > $1 ORDER BY t.id LIMIT $2"
 );
 const KEYS: Sql = Sql::same(
     "SELECT CAST(0 AS BIGINT), id, tenant, name, expires_ms, imported, created_ms \
@@ -49,7 +48,7 @@ const USAGE: Sql = Sql::same(
 );
 
 impl SqlStore {
-    async fn list<T: Send>(
+    pub(super) async fn list<T: Send>(
         &self,
         sql: Sql,
         args: &[Arg<'_>],
@@ -77,12 +76,12 @@ impl SqlStore {
 #[async_trait]
 impl TenantStore for SqlStore {
     async fn tenant(&self, id: &TenantId) -> Result<Snapshot<Option<Tenant>>, StoreError> {
-        self.snapshot(rows::TENANT, Arg::Text(id.as_str()), rows::tenant).await
+        self.snapshot(TENANT, Arg::Text(id.as_str()), tenant).await
     }
 
     async fn tenants(&self, after: Option<&TenantId>, limit: u32) -> Result<Vec<Tenant>, StoreError> {
         let after = after.map_or("", TenantId::as_str);
-        let rows = self.list(TENANTS, &[Arg::Text(after), Arg::Int(i64::from(limit))], rows::tenant).await?;
+        let rows = self.list(TENANTS, &[Arg::Text(after), Arg::Int(i64::from(limit))], tenant).await?;
         Ok(rows.into_iter().flatten().collect())
     }
 
@@ -115,6 +114,10 @@ impl TenantStore for SqlStore {
 impl KeyStore for SqlStore {
     async fn key_by_hash(&self, hash: &KeyHash) -> Result<Snapshot<Option<ApiKey>>, StoreError> {
         self.snapshot(rows::KEY_BY_HASH, Arg::Bytes(&hash.0), rows::key).await
+    }
+
+    async fn key_by_id(&self, id: &KeyId) -> Result<Snapshot<Option<ApiKey>>, StoreError> {
+        self.snapshot(rows::KEY_BY_ID, Arg::Text(id.as_str()), rows::key).await
     }
 
     async fn key_secret(&self) -> Result<[u8; 32], StoreError> {

@@ -3,30 +3,38 @@
 use std::{
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use async_trait::async_trait;
+use futures_util::StreamExt;
 use tokio_util::sync::CancellationToken;
 
+use super::roster::Roster;
 use crate::{
     clock::{Clock, SystemClock},
     domain::{
         id::TenantId,
-        time::{Epoch, UnixMillis, Version},
+        time::{Epoch, Monotonic, UnixMillis, Version},
     },
     freshness::Freshness,
     metrics::Metrics,
     ports::{
-        ChangeRow, Heartbeat, NodeStore, Policies, PollAnswer, RegisterError, Registration, StoreError,
-        Wanted,
+        ChangeRow, Heartbeat, Incarnation, NodeStore, Policies, PollAnswer, RegisterError, Registration,
+        StoreError, Wanted,
     },
 };
 
-/// Between two polls.
+/// Between two polls, from the sending of one to that of the next.
 const TURN: Duration = Duration::from_millis(250);
+/// However many changes are announced, polls are as far apart: one brings them all.
+const APART: Duration = Duration::from_millis(5);
+/// So often at least the node says to itself that it goes on.
+const TICK: Duration = Duration::from_millis(200);
+/// Tenants that are put right at the same time. Fewer than the sessions that heartbeats need, too.
+const AT_ONCE: usize = 3;
 /// After which a poll counts as failed.
 const POLL_LIMIT: Duration = Duration::from_secs(3);
 /// A local clock that is further off the database's is reported.
@@ -53,6 +61,8 @@ pub struct FeedParts {
     pub freshness: Arc<Freshness>,
     /// Time; its civil clock is corrected by what the polls measure.
     pub clock: Arc<SystemClock>,
+    /// The same clock, as far as it measures.
+    pub monotonic: Arc<dyn Clock>,
     /// Figures.
     pub metrics: Arc<Metrics>,
     /// Whose digest the heartbeat reports.
@@ -73,6 +83,20 @@ pub struct Feed {
     /// Everything spent is recorded in this epoch, and nothing from before it is held.
     reasserted: AtomicU64,
     awaited: Mutex<Vec<String>>,
+    /// When the latest poll was sent.
+    sent: AtomicU64,
+    /// How many nodes were alive when the registry was last read for that.
+    counted: AtomicU32,
+    roster: Roster,
+}
+
+/// What a poll was good for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Polled {
+    /// Everything is in force, and was reported.
+    Done,
+    /// Another is to be sent at once.
+    Again,
 }
 
 impl Feed {
@@ -80,8 +104,12 @@ impl Feed {
     #[must_use]
     pub fn new(parts: FeedParts) -> Self {
         let reasserted = AtomicU64::new(parts.epoch.0);
+        let roster = Roster::new(Arc::clone(&parts.store), Arc::clone(&parts.monotonic));
         Self {
             parts,
+            sent: AtomicU64::new(0),
+            counted: AtomicU32::new(0),
+            roster,
             clock_off_millis: AtomicI64::new(0),
             failing: AtomicBool::new(false),
             reasserted,
@@ -108,22 +136,54 @@ impl Feed {
         self.failing.load(Ordering::Relaxed)
     }
 
-    /// Polls until told to stop.
+    /// Who this node is.
+    pub(super) fn name(&self) -> &str {
+        &self.parts.registration.name
+    }
+
+    /// Which run of it.
+    pub(super) fn incarnation(&self) -> Incarnation {
+        self.parts.registration.incarnation
+    }
+
+    /// Who else there is.
+    pub(super) const fn roster(&self) -> &Roster {
+        &self.roster
+    }
+
+    /// Polls until told to stop. Nobody else polls meanwhile: who wants a poll asks [`Freshness`] for it.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
-        loop {
-            let turn = async {
-                tokio::select! {
-                    () = tokio::time::sleep(TURN) => {}
-                    () = self.parts.freshness.poll_wanted() => {}
-                    () = self.parts.store.changed() => {}
-                }
-            };
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = turn => {}
+        let polling = async {
+            loop {
+                self.turn().await;
+                self.catch_up().await;
+                self.count_nodes().await;
             }
-            self.catch_up().await;
+        };
+        let ticking = async {
+            loop {
+                self.parts.freshness.tick(self.parts.monotonic.monotonic());
+                tokio::time::sleep(TICK).await;
+            }
+        };
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = async { tokio::join!(polling, ticking); } => {}
         }
+    }
+
+    /// Waits for the next poll's time.
+    async fn turn(&self) {
+        let left = |since: Duration| {
+            let sent = Monotonic(self.sent.load(Ordering::Relaxed));
+            since.saturating_sub(self.parts.monotonic.monotonic().since(sent))
+        };
+        tokio::select! {
+            () = tokio::time::sleep(left(TURN)) => {}
+            () = self.parts.freshness.poll_wanted() => {}
+            () = self.parts.store.changed() => {}
+        }
+        tokio::time::sleep(left(APART)).await;
     }
 
     /// Polls until nothing new is left, so that the last heartbeat reports everything that is in force here.
@@ -131,10 +191,21 @@ impl Feed {
         // Bounded: under a steady stream of changes the next turn goes on.
         for _ in 0..16 {
             match self.poll().await {
-                Ok(false) => return self.succeeded(),
-                Ok(true) => {}
+                Ok(Polled::Done) => return self.succeeded(),
+                Ok(Polled::Again) => {}
                 Err(error) => return self.failed(&error),
             }
+        }
+    }
+
+    /// Reads who the nodes are when there are more or fewer of them, so that it is known when the database is away.
+    async fn count_nodes(&self) {
+        let live = self.parts.freshness.live_nodes();
+        if self.counted.load(Ordering::Relaxed) != live
+            && !self.is_failing()
+            && self.roster.after(self.roster.begun()).await.1.is_some()
+        {
+            self.counted.store(live, Ordering::Relaxed);
         }
     }
 
@@ -150,8 +221,8 @@ impl Feed {
         }
     }
 
-    /// One poll. Returns whether it brought something, which the next heartbeat must report.
-    async fn poll(&self) -> Result<bool, StoreError> {
+    /// One poll. Where it brought something, the next heartbeat must report it.
+    async fn poll(&self) -> Result<Polled, StoreError> {
         let parts = &self.parts;
         let beat = Heartbeat {
             incarnation: parts.registration.incarnation,
@@ -159,7 +230,8 @@ impl Feed {
             digest: parts.policies.catalog().digest.clone(),
             reasserted: Epoch(self.reasserted.load(Ordering::SeqCst)),
         };
-        let sent = parts.clock.monotonic();
+        let sent = parts.monotonic.monotonic();
+        self.sent.store(sent.0, Ordering::Relaxed);
         let local = SystemClock::uncorrected();
         let answer = tokio::time::timeout(POLL_LIMIT, parts.store.poll(&beat))
             .await
@@ -168,15 +240,16 @@ impl Feed {
         if answer.superseded {
             tracing::error!("another process took this node's name; this one refuses to serve from now on");
             parts.freshness.retire();
-            return Ok(false);
+            return Ok(Polled::Done);
         }
+        let answered = parts.monotonic.monotonic();
         let mut news = self.apply(&answer).await;
         news |= self.settle_epoch(&answer).await?;
         if !answer.wanted.is_empty() {
             parts.subscribers.iter().for_each(|subscriber| subscriber.wanted(&answer.wanted));
         }
-        parts.freshness.polled(sent, answer.live_nodes);
-        Ok(news)
+        let confirmed = parts.freshness.heard(sent, answered, answer.live_nodes);
+        Ok(if news || !confirmed { Polled::Again } else { Polled::Done })
     }
 
     /// After a failover, or where this node is not known any more: gives back everything, and says so. Returns whether
@@ -242,11 +315,13 @@ impl Feed {
         }
         tenants.sort_by(|a, b| (&a.tenant, b.version).cmp(&(&b.tenant, a.version)));
         tenants.dedup_by(|a, b| a.tenant == b.tenant);
-        for row in tenants {
-            for subscriber in &parts.subscribers {
-                subscriber.changed(&row.tenant, row.version).await;
-            }
-        }
+        futures_util::stream::iter(tenants)
+            .for_each_concurrent(AT_ONCE, async |row| {
+                for subscriber in &parts.subscribers {
+                    subscriber.changed(&row.tenant, row.version).await;
+                }
+            })
+            .await;
         let news = answer.upto > parts.freshness.applied();
         if news {
             let now = parts.clock.now();
@@ -254,6 +329,13 @@ impl Feed {
                 let millis = u64::try_from(now.0 - row.at.0).unwrap_or(0);
                 parts.metrics.change_applied.observe(Duration::from_millis(millis));
             }
+            tracing::debug!(
+                after = parts.freshness.applied().0,
+                upto = answer.upto.0,
+                changes = answer.changes.len(),
+                gap = answer.gap,
+                "changes are in force"
+            );
             parts.freshness.set_applied(answer.upto);
         }
         news

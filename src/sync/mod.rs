@@ -5,6 +5,7 @@
 
 mod barrier;
 mod feed;
+mod roster;
 
 pub use barrier::WaitForNodes;
 pub use feed::{Feed, FeedParts, Subscriber};

@@ -1,5 +1,7 @@
 //! The feed and the barrier over a registry that the test holds in its hand.
 
+mod barrier;
+
 use std::{
     sync::{
         Arc, Mutex,
@@ -21,15 +23,19 @@ use crate::{
     },
     freshness::{Freshness, Knowledge},
     ports::{
-        Barrier, BucketKey, ChangeRow, Heartbeat, Incarnation, Lost, LostError, NodeRow, NodeStore, Origin,
-        Policies, PollAnswer, RegisterError, Registered, Registration, Remainder, StoreError, Wanted,
+        BucketKey, ChangeRow, Heartbeat, Incarnation, Lost, LostError, NodeRow, NodeStore, Origin, Policies,
+        PollAnswer, RegisterError, Registered, Registration, Remainder, StoreError, Wanted,
     },
 };
 
 #[derive(Default)]
 struct Registry {
     changes: Mutex<Vec<ChangeRow>>,
-    others: Mutex<Vec<NodeRow>>,
+    others: Mutex<Vec<barrier::Other>>,
+    polls: AtomicU64,
+    readings: AtomicU64,
+    /// Nothing is answered, and nothing refused.
+    silent: AtomicBool,
     reported: AtomicU64,
     away: AtomicBool,
     superseded: AtomicBool,
@@ -48,9 +54,8 @@ impl NodeStore for Registry {
         Ok(Registered { version: Version(0), epoch: Epoch(0) })
     }
     async fn poll(&self, beat: &Heartbeat) -> Result<PollAnswer, StoreError> {
-        if self.away.load(Ordering::SeqCst) {
-            return Err(StoreError::Unavailable("away".into()));
-        }
+        self.polls.fetch_add(1, Ordering::SeqCst);
+        self.answers().await?;
         self.reported.store(beat.applied.0, Ordering::SeqCst);
         self.reasserted.store(beat.reasserted.0, Ordering::SeqCst);
         let epoch = Epoch(self.epoch.load(Ordering::SeqCst));
@@ -84,8 +89,17 @@ impl NodeStore for Registry {
         Ok(0)
     }
     async fn nodes(&self) -> Result<Vec<NodeRow>, StoreError> {
-        let mut nodes = self.others.lock().unwrap().clone();
-        nodes.push(node("self", own(), self.reported.load(Ordering::SeqCst), 0));
+        self.readings.fetch_add(1, Ordering::SeqCst);
+        self.answers().await?;
+        let mut nodes: Vec<NodeRow> = self.others.lock().unwrap().iter().map(barrier::Other::row).collect();
+        nodes.push(NodeRow {
+            name: "self".into(),
+            incarnation: own(),
+            applied: Version(self.reported.load(Ordering::SeqCst)),
+            digest: Digest("d".into()),
+            beat_age: Duration::ZERO,
+            beat: UnixMillis(0),
+        });
         Ok(nodes)
     }
     async fn changed(&self) {
@@ -97,13 +111,15 @@ fn own() -> Incarnation {
     Incarnation(uuid::Uuid::from_u128(1))
 }
 
-fn node(name: &str, incarnation: Incarnation, applied: u64, beat_millis: u64) -> NodeRow {
-    NodeRow {
-        name: name.into(),
-        incarnation,
-        applied: Version(applied),
-        digest: Digest("d".into()),
-        beat_age: Duration::from_millis(beat_millis),
+impl Registry {
+    async fn answers(&self) -> Result<(), StoreError> {
+        if self.silent.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
+        match self.away.load(Ordering::SeqCst) {
+            true => Err(StoreError::Unavailable("away".into())),
+            false => Ok(()),
+        }
     }
 }
 
@@ -143,6 +159,7 @@ struct Scene {
     freshness: Arc<Freshness>,
     heard: Arc<Heard>,
     clock: Arc<SystemClock>,
+    monotonic: Arc<barrier::TestTime>,
     feed: Arc<Feed>,
 }
 
@@ -151,11 +168,13 @@ fn scene() -> Scene {
     let freshness = Arc::new(Freshness::default());
     let heard = Arc::new(Heard::default());
     let clock = Arc::new(SystemClock::default());
+    let monotonic = Arc::new(barrier::TestTime::default());
     let catalog = Catalog::empty(Digest("d".into()));
     let feed = Arc::new(Feed::new(FeedParts {
         store: Arc::clone(&registry) as Arc<dyn NodeStore>,
         freshness: Arc::clone(&freshness),
         clock: Arc::clone(&clock),
+        monotonic: Arc::clone(&monotonic) as Arc<dyn Clock>,
         metrics: Arc::default(),
         policies: Arc::new(OneCatalog(Arc::new(catalog))),
         registration: Registration {
@@ -167,7 +186,7 @@ fn scene() -> Scene {
         epoch: Epoch(0),
         subscribers: vec![Arc::clone(&heard) as Arc<dyn Subscriber>],
     }));
-    Scene { registry, freshness, heard, clock, feed }
+    Scene { registry, freshness, heard, clock, monotonic, feed }
 }
 
 impl Scene {
@@ -181,7 +200,7 @@ impl Scene {
     }
 
     fn knowledge(&self) -> Knowledge {
-        self.freshness.knowledge(self.clock.monotonic())
+        self.freshness.knowledge(self.monotonic.monotonic())
     }
 }
 
@@ -203,6 +222,7 @@ async fn after_a_failover_everything_is_returned_before_it_is_said() {
 #[tokio::test]
 async fn a_node_that_is_not_known_any_more_returns_everything_and_registers_again() {
     let scene = scene();
+    scene.feed.catch_up().await;
     scene.registry.forgotten.store(true, Ordering::SeqCst);
     scene.feed.catch_up().await;
     assert!(scene.registry.forgotten.load(Ordering::SeqCst), "not before it has returned everything");
@@ -281,27 +301,4 @@ async fn a_clock_that_is_off_is_corrected_and_reported() {
     let off = scene.feed.clock_is_off().unwrap();
     assert!((4_900..=5_100).contains(&off), "{off}");
     assert!((scene.clock.now().0 - SystemClock::uncorrected().0 - 5_000).abs() < 200);
-}
-
-#[tokio::test(start_paused = true)]
-async fn the_barrier_waits_for_nodes_and_names_those_behind() {
-    let scene = scene();
-    scene.change(1, "a");
-    let other = |n| Incarnation(uuid::Uuid::from_u128(n));
-    *scene.registry.others.lock().unwrap() = vec![
-        node("b", other(2), 1, 10),
-        node("dead", other(3), 0, 30_000),
-        node("forgotten", other(4), 0, 700_000),
-    ];
-    let barrier = WaitForNodes {
-        feed: Arc::clone(&scene.feed),
-        freshness: Arc::clone(&scene.freshness),
-        store: Arc::clone(&scene.registry) as Arc<dyn NodeStore>,
-        clock: Arc::clone(&scene.clock) as Arc<dyn Clock>,
-        incarnation: own(),
-        serve_stale: Duration::from_secs(600),
-    };
-    let applied = barrier.applied(Version(1)).await;
-    assert_eq!(applied.nodes, 2);
-    assert_eq!(applied.pending, ["dead"]);
 }

@@ -1,7 +1,12 @@
 //! Text and JSON shapes that several adapters share, and their way into the domain and back.
 
+pub mod belongings;
 pub mod duration;
+mod fields;
 pub mod overrides;
+pub mod plan;
+pub mod subscription;
+pub mod terms;
 
 /// What is wrong with one field of a JSON document.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -105,7 +105,7 @@ pub fn buckets(rights: &Rights, meter: &str, now: UnixMillis) -> Vec<BucketKey> 
     let entitlement = rights.entitlement.as_ref().unwrap();
     let (ix, _) = METERS.into_iter().find(|(_, name)| *name == meter).unwrap();
     let quota = entitlement.terms(ix).quota.unwrap();
-    let key = |window| BucketKey {
+    let key = |window: Window| BucketKey {
         tenant: rights.tenant.clone(),
         meter: MeterId::parse(meter).unwrap(),
         span: window.into(),

@@ -2,6 +2,8 @@
 
 mod failover;
 mod ledger;
+mod life;
+mod lifecycle;
 mod lost;
 mod model;
 mod nodes;
@@ -121,5 +123,14 @@ pub fn sealed(totals: SlotTotals) -> SlotTotals {
 
 /// Asks for `need` units of a limit of 100.
 pub fn ask(totals: SlotTotals, version: Version, granted: u64, need: u64) -> GrantRequest {
-    GrantRequest { totals, limit: Units::saturating(100), ceiling: None, version, granted, need, demand: need, want: 0 }
+    GrantRequest {
+        totals,
+        limit: Units::saturating(100),
+        ceiling: None,
+        version,
+        granted,
+        need,
+        demand: need,
+        want: 0,
+    }
 }

@@ -334,7 +334,10 @@ impl Case<'_> {
             return GrantOutcome::Refused { granted: known.granted };
         }
         let confirmed = self.confirmed.get(bucket).copied().unwrap_or(0);
-        if bucket.span == Window::Day.into() && request.version.0 > confirmed && request.version != bucket.epoch {
+        if bucket.span == Window::Day.into()
+            && request.version.0 > confirmed
+            && request.version != bucket.epoch
+        {
             if self.behind < request.version.0 {
                 return GrantOutcome::Withheld;
             }

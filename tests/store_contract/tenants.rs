@@ -124,6 +124,8 @@ async fn keys_are_found_by_hash(on: &Fixture) {
     assert_eq!((made.effect, made.version), (Effect::KeyCreated(id("k1")), Version(3)));
     let found = store.key_by_hash(&KeyHash([1; 32])).await.unwrap();
     assert_eq!(found.version, Version(3));
+    assert_eq!(store.key_by_id(&id("k1")).await.unwrap(), found);
+    assert_eq!(store.key_by_id(&id("k9")).await.unwrap().value, None);
     let found = found.value.unwrap();
     assert_eq!((found.id, found.tenant, found.name.as_deref()), (id("k1"), tenant("acme"), Some("ci")));
     assert_eq!((found.expires_at, found.imported, found.created_at), (Some(UnixMillis(77)), true, START));
@@ -146,6 +148,7 @@ async fn keys_are_found_by_hash(on: &Fixture) {
     let again = store.execute(&change("acme", Change::RevokeKey(id("k1"))), &origin()).await;
     assert_eq!(again, Err(ExecuteError::NoKey(tenant("acme"), id("k1"))));
     assert_eq!(store.key_by_hash(&KeyHash([1; 32])).await.unwrap().value, None);
+    assert_eq!(store.key_by_id(&id("k1")).await.unwrap().value, None);
 
     done(store, &change("acme", Change::DeleteTenant)).await;
     assert_eq!(store.key_by_hash(&KeyHash([2; 32])).await.unwrap().value, None);

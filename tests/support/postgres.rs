@@ -164,6 +164,13 @@ impl Postgres {
         run(psql.args(["--no-psqlrc", "--quiet", "--output=/dev/null", "--command", statement, url]));
     }
 
+    /// A statement that goes on for as long as its process does.
+    pub fn psql(&self, url: &str, statement: &str) -> Command {
+        let mut psql = self.command("psql");
+        psql.args(["--no-psqlrc", "--quiet", "--command", statement, url]);
+        psql
+    }
+
     /// What a statement that gives one value gives.
     pub fn ask(&self, url: &str, statement: &str) -> String {
         let mut psql = self.command("psql");

@@ -350,6 +350,7 @@ pub fn node(name: &str, applied: u64, digest: &str, age: Duration) -> NodeRow {
         applied: Version(applied),
         digest: Digest(digest.into()),
         beat_age: age,
+        beat: UnixMillis(0),
     }
 }
 

@@ -17,7 +17,10 @@ use http::HeaderMap;
 use self::memory::Memory;
 use super::{authenticator::Credentials, counts::FrontHits, known::Verdict};
 use crate::{
-    domain::{identity::Identity, time::UnixMillis},
+    domain::{
+        identity::Identity,
+        time::{UnixMillis, Version},
+    },
     ports::{Answer, Authenticator, CredentialError},
 };
 
@@ -62,6 +65,15 @@ impl Authenticator for CredentialsFront {
             }
             Verdict::Other(answer) => answer,
         }
+    }
+
+    fn stands(
+        &self,
+        identity: &Arc<Identity>,
+        verified: Version,
+        now: UnixMillis,
+    ) -> Answer<Version, CredentialError> {
+        Authenticator::stands(&*self.shared, identity, verified, now)
     }
 
     fn strip(&self, headers: &mut HeaderMap) {

@@ -24,7 +24,7 @@ use crate::{
     domain::{
         id::TenantId,
         identity::{Credential, Identity},
-        time::UnixMillis,
+        time::{UnixMillis, Version},
     },
     ports::{Answer, CredentialError},
 };
@@ -58,7 +58,7 @@ impl Verified {
     fn known(&self) -> Known {
         let tenant = TenantId::parse(self.tenant.as_str()).unwrap_or_else(|_| self.tenant.clone());
         Known {
-            identity: Identity::new(tenant, Credential::Jwt),
+            identity: Identity::holding(tenant, Credential::Jwt, self.validity.until, Version(0)),
             from: self.validity.from.max(self.since),
             until: self.validity.until.min(self.since + KEPT_FOR),
             proof: Proof::Token { generation: self.generation },

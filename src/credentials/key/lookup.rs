@@ -17,6 +17,7 @@ use super::{
     gate::Gate,
     imported,
     packed::KnownKey,
+    reviews::Reviews,
     secret::{self, PREFIX},
     shelf::Shelf,
 };
@@ -28,6 +29,7 @@ use crate::{
         known::{Known, Proof, Verdict},
     },
     domain::{
+        id::{KeyId, TenantId},
         identity::{ApiKey, Credential, Identity, KeyHash},
         time::{UnixMillis, Version},
     },
@@ -55,7 +57,6 @@ const OUTDATED_READINGS: u32 = 3;
 
 const MALFORMED: CredentialError =
     CredentialError::Invalid { reason: "the key is malformed or its checksum wrong" };
-const UNKNOWN: CredentialError = CredentialError::Invalid { reason: "no such key" };
 
 /// A key that was not there.
 #[derive(Debug, Clone, Copy)]
@@ -101,6 +102,7 @@ pub(crate) struct KeyLookup {
     /// The last look-up failed.
     failing: AtomicBool,
     counts: Counts,
+    reviews: Reviews,
 }
 
 impl KeyLookup {
@@ -123,6 +125,7 @@ impl KeyLookup {
             gate: Gate::new(QUEUE_PATIENCE),
             failing: AtomicBool::new(false),
             counts: Counts::default(),
+            reviews: Reviews::default(),
         }
     }
 
@@ -182,7 +185,7 @@ impl KeyLookup {
         let applied = self.freshness.applied();
         if self.unknown.get(&fingerprint.0).is_some_and(|unknown| unknown.holds(now, applied)) {
             self.counts.hit();
-            return Verdict::refused(UNKNOWN);
+            return Verdict::refused(CredentialError::NO_SUCH_KEY);
         }
         self.counts.miss();
         let (lookup, wanted) = (Arc::clone(self), Wanted { hash: self.hasher.hash(text), fingerprint });
@@ -201,7 +204,7 @@ impl KeyLookup {
                 known if known.holds_at(now) => Ok(known.identity),
                 _ => Err(CredentialError::Expired),
             },
-            Found::Nothing => Err(UNKNOWN),
+            Found::Nothing => Err(CredentialError::NO_SUCH_KEY),
             Found::Failed => Err(CredentialError::Unavailable),
         }
     }
@@ -241,6 +244,28 @@ impl KeyLookup {
         }
         Err("the database answers from before the latest change".to_owned())
     }
+
+    /// Whether the key of an exchange that goes on is still there. `verified`: it was, at that version.
+    pub(crate) fn stands(
+        self: &Arc<Self>,
+        tenant: &TenantId,
+        id: &KeyId,
+        verified: Version,
+    ) -> Answer<Version, CredentialError> {
+        let needed = self.freshness.min_version(tenant);
+        if verified >= needed {
+            return Answer::Ready(Ok(verified));
+        }
+        if let Some(known) = self.reviews.known(id, needed) {
+            return Answer::Ready(known);
+        }
+        let (lookup, tenant, id) = (Arc::clone(self), tenant.clone(), id.clone());
+        Answer::Pending(Box::pin(async move {
+            let newest = || lookup.freshness.min_version(&tenant);
+            lookup.reviews.ask(&*lookup.store, (&tenant, &id), newest).await
+        }))
+    }
+
     fn known_key(&self, found: Snapshot<Option<ApiKey>>) -> Option<KnownKey> {
         let ApiKey { id, tenant, expires_at, .. } = found.value?;
         let word = self.freshness.place(&tenant);
@@ -253,7 +278,7 @@ impl KnownKey {
     fn known(self) -> Known {
         let Self { tenant, id, expires_at, version, word } = self;
         Known {
-            identity: Identity::new(tenant, Credential::ApiKey { id }),
+            identity: Identity::holding(tenant, Credential::ApiKey { id }, expires_at, version),
             from: UnixMillis(i64::MIN),
             until: expires_at,
             proof: Proof::Key { word, version },

@@ -7,6 +7,7 @@ mod hash;
 mod imported;
 mod lookup;
 mod packed;
+mod reviews;
 mod secret;
 mod shelf;
 

@@ -242,3 +242,30 @@ fn a_known_key_needs_no_runtime() {
     tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(first).unwrap();
     assert!(setup.at_once(&key_header(&key), NOW).unwrap().is_ok());
 }
+
+#[tokio::test]
+async fn the_key_of_an_exchange_is_asked_for_again_after_each_change_and_once() {
+    let (setup, key) = with_key(Some(UnixMillis(NOW.0 + 1_000)));
+    let identity = setup.identify(&key_header(&key)).await.unwrap();
+    let stands = |verified, now| Authenticator::stands(&*setup.credentials, &identity, verified, now);
+    let at_once = |verified, now| match stands(verified, now) {
+        Answer::Ready(answer) => answer,
+        Answer::Pending(_) => panic!("it need not be asked for"),
+    };
+    assert_eq!(at_once(Version(0), NOW), Ok(identity.read_at));
+    assert_eq!(at_once(Version(0), identity.until), Err(CredentialError::Expired));
+    assert_eq!(setup.store.look_ups(), 1, "that of the request");
+
+    let changed = setup.store.add(setup.hash("another key of the tenant"), "acme", None);
+    setup.apply("acme", changed);
+    let answers = join_all((0..50).map(|_| stands(identity.read_at, NOW).wait())).await;
+    assert!(answers.iter().all(|answer| *answer == Ok(changed)));
+    assert_eq!(at_once(Version(0), NOW), Ok(changed), "for those that come later, too");
+    assert!(setup.store.look_ups() <= 1 + 16, "as many as are let in at a time");
+
+    setup.apply("acme", setup.store.revoke(&setup.hash(&key)));
+    assert_eq!(stands(changed, NOW).wait().await, Err(CredentialError::NO_SUCH_KEY));
+    setup.store.away(true);
+    setup.apply("acme", Version(99));
+    assert_eq!(stands(changed, NOW).wait().await, Err(CredentialError::Unavailable));
+}

@@ -95,6 +95,20 @@ impl KeyStore for MemoryKeys {
         answer
     }
 
+    async fn key_by_id(&self, id: &KeyId) -> Result<Snapshot<Option<ApiKey>>, StoreError> {
+        self.look_ups.fetch_add(1, Ordering::SeqCst);
+        let answer = {
+            let rows = self.rows.lock().unwrap();
+            let key = rows.keys.values().find(|key| key.id == *id).cloned();
+            match rows.away {
+                true => Err(StoreError::Unavailable("away".into())),
+                false => Ok(Snapshot { version: Version(rows.version), value: key }),
+            }
+        };
+        self.answers.acquire().await.unwrap().forget();
+        answer
+    }
+
     async fn key_secret(&self) -> Result<[u8; 32], StoreError> {
         Ok([7; 32])
     }

@@ -241,11 +241,11 @@ async fn a_stale_node_waits_once_then_serves_what_it_knows_for_a_while() {
     scene.clock.advance(Duration::from_secs(2));
     assert!(!scene.is_in_memory());
     assert_eq!(scene.plan().await.unwrap(), "free");
-    assert!(scene.freshness.waited_in_vain());
+    assert!(scene.freshness.waited_in_vain(scene.clock.monotonic()));
     scene.clock.advance(Duration::from_secs(700));
     assert_eq!(scene.plan().await, Err(ResolveError::Unavailable));
     scene.freshness.polled(scene.clock.monotonic(), 1);
-    assert!(!scene.freshness.waited_in_vain());
+    assert!(!scene.freshness.waited_in_vain(scene.clock.monotonic()));
     assert!(scene.is_in_memory());
     scene.freshness.retire();
     assert_eq!(scene.plan().await, Err(ResolveError::Unavailable));
@@ -289,4 +289,38 @@ async fn a_plan_that_the_policies_lost_is_not_the_tenants_fault() {
     let scene = scene(UnknownTenants::Deny);
     scene.store.put(Some("gone"));
     assert_eq!(scene.plan().await, Err(ResolveError::Unavailable));
+}
+
+#[tokio::test]
+async fn what_is_known_beforehand_comes_into_force_without_the_store() {
+    use crate::domain::subscription::{Scheduled, Upcoming};
+
+    let scene = scene(UnknownTenants::Deny);
+    scene.store.put(Some("pro"));
+    let due = UnixMillis(scene.clock.now().0 + 500);
+    let scheduled = Scheduled {
+        at: due,
+        at_period_end: false,
+        version: Version(1),
+        what: Upcoming::Plan { plan: "free".parse().unwrap(), anchor: None, usage: Default::default() },
+    };
+    if let Some(tenant) = scene.store.tenants.lock().unwrap().get_mut("acme") {
+        tenant.subscription.as_mut().unwrap().scheduled = Some(scheduled);
+    }
+    let front = scene.directory.front();
+    let who = identity(Credential::Jwt);
+    let plan = |now: UnixMillis| {
+        let asked = front.resolve(&who, &scene.catalog, scene.clock.monotonic(), now);
+        async move { asked.wait().await.unwrap().entitlement.as_ref().unwrap().plan.to_string() }
+    };
+    assert_eq!(plan(scene.clock.now()).await, "pro");
+    scene.store.away.store(true, Ordering::SeqCst);
+    scene.clock.advance(Duration::from_millis(499));
+    assert_eq!(plan(scene.clock.now()).await, "pro");
+    scene.clock.advance(Duration::from_millis(1));
+    assert_eq!(plan(scene.clock.now()).await, "free", "at the instant");
+    assert_eq!(plan(UnixMillis(due.0 - 1)).await, "pro", "for one that arrived before it");
+    assert_eq!(plan(due).await, "free");
+    assert_eq!(scene.store.reads.load(Ordering::SeqCst), 1);
+    assert_eq!(scene.plan().await.unwrap(), "free");
 }

@@ -67,7 +67,8 @@ async fn answer(inbound: Inbound<ServerBody>, proxy: Proxy<ServerBody>) -> Resul
         return Ok(own(403, "refused".into()));
     }
     let request_id = HeaderValue::from_static("test-id");
-    let forwardable = Forwardable { request, request_id, client, subject: None, foreign_key: false };
+    let forwardable =
+        Forwardable { request, request_id, client, subject: None, foreign_key: false, admission: None };
     Ok(match proxy.oneshot(forwardable).await {
         Ok(response) => response.map(Either::Left),
         Err(error @ ForwardError::Timeout { .. }) => own(504, format!("{error:?}")),

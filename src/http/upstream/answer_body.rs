@@ -11,7 +11,10 @@ use ::http_body::{Body, Frame, SizeHint};
 use bytes::Bytes;
 
 use super::{answer_head::Framing, link::Link, pool::Pool};
-use crate::http::dechunk::{Dechunk, InvalidChunk, Piece};
+use crate::{
+    http::dechunk::{Dechunk, InvalidChunk, Piece},
+    pipeline::{admission::Ongoing, request::Rejection},
+};
 
 /// Why an answer's body did not come to its end.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -25,6 +28,9 @@ pub enum BrokenAnswer {
     /// It is not in chunked form, though its head says so.
     #[error(transparent)]
     Chunk(#[from] InvalidChunk),
+    /// The tenant lost the right to it.
+    #[error("the exchange was ended: {0}")]
+    Withdrawn(Rejection),
 }
 
 /// The body of an upstream's answer.
@@ -43,6 +49,8 @@ struct Coming {
     rest: Rest,
     /// Where the connection goes, if it can be used again.
     home: Option<Rc<Pool>>,
+    /// Asked again whether it may go on.
+    ongoing: Option<Ongoing>,
 }
 
 enum Rest {
@@ -53,7 +61,12 @@ enum Rest {
 
 impl ProxyBody {
     /// The body behind a head; `home` is where the connection goes when it can be used again.
-    pub(super) fn new(mut link: Box<Link>, framing: Framing, home: Option<Rc<Pool>>) -> Self {
+    pub(super) fn new(
+        mut link: Box<Link>,
+        framing: Framing,
+        home: Option<Rc<Pool>>,
+        mut ongoing: Option<Ongoing>,
+    ) -> Self {
         let rest = match framing {
             Framing::Length(length) => match usize::try_from(length) {
                 Ok(length) if length <= link.inbox.len() => {
@@ -68,7 +81,11 @@ impl ProxyBody {
             Framing::Chunked => Rest::Chunked(Dechunk::default()),
             Framing::UntilClose => Rest::UntilClose,
         };
-        Self(Source::Coming(Box::new(Coming { link, rest, home })))
+        // However long the answer was waited for.
+        if let Some(ongoing) = &mut ongoing {
+            ongoing.began(link.sent);
+        }
+        Self(Source::Coming(Box::new(Coming { link, rest, home, ongoing })))
     }
 
     /// A body that is none.
@@ -86,6 +103,19 @@ impl ProxyBody {
 }
 
 impl Coming {
+    /// Whether there is to be no further piece. One that is the last is not held back.
+    fn poll_ended(
+        &mut self,
+        cx: &mut Context<'_>,
+        piece: &Poll<Result<(Piece, bool), BrokenAnswer>>,
+    ) -> Poll<Rejection> {
+        match (&mut self.ongoing, piece) {
+            (Some(ongoing), Poll::Pending) => self.link.poll_ended(cx, ongoing),
+            (Some(ongoing), Poll::Ready(Ok((_, false)))) => ongoing.poll_ended(cx),
+            _ => Poll::Pending,
+        }
+    }
+
     /// The next piece, and whether it was the last.
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<(Piece, bool), BrokenAnswer>> {
         loop {
@@ -132,7 +162,13 @@ impl Body for ProxyBody {
                 self.0 = Source::Over;
                 return Poll::Ready(Some(Ok(Frame::data(whole))));
             }
-            Source::Coming(coming) => ready!(coming.poll_piece(cx)),
+            Source::Coming(coming) => {
+                let piece = coming.poll_piece(cx);
+                match coming.poll_ended(cx, &piece) {
+                    Poll::Ready(why) => Err(BrokenAnswer::Withdrawn(why)),
+                    Poll::Pending => ready!(piece),
+                }
+            }
         };
         Poll::Ready(match piece {
             Ok((piece, last)) => {

@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     http::{BoxError, http1::Switch, preread::Preread, tunnel},
-    pipeline::request::ForwardError,
+    pipeline::{admission::Ongoing, request::ForwardError},
 };
 
 /// The answer to one request, to come.
@@ -37,6 +37,8 @@ pub struct Exchange<B> {
     state: State,
     of_head: bool,
     upgrade: Option<Switch>,
+    /// Asked again whether it may go on, as long as the request is being sent.
+    ongoing: Option<Ongoing>,
 }
 
 enum State {
@@ -51,9 +53,9 @@ impl<B> Exchange<B> {
         upstream: Rc<Upstream>,
         upload: Upload<B>,
         of_head: bool,
-        upgrade: Option<Switch>,
+        (upgrade, ongoing): (Option<Switch>, Option<Ongoing>),
     ) -> Self {
-        Self { upstream, upload, broken: None, state: State::Begin, of_head, upgrade }
+        Self { upstream, upload, broken: None, state: State::Begin, of_head, upgrade, ongoing }
     }
 }
 
@@ -145,6 +147,13 @@ where
             }
             Poll::Pending => {}
         }
+        // Whoever only waits for an answer was decided; whoever still sends is decided again.
+        if !self.upload.is_whole()
+            && let Some(ongoing) = &mut self.ongoing
+            && let Poll::Ready(why) = link.poll_ended(cx, ongoing)
+        {
+            return Poll::Ready(Err(Failed::For(ForwardError::Withdrawn(Box::new(why)))));
+        }
         ready!(link.poll_late(cx));
         Poll::Ready(Err(Failed::For(ForwardError::Timeout { seen: true })))
     }
@@ -157,7 +166,8 @@ where
                     let upstream = &self.upstream;
                     let upgraded = Preread::new(link.stream, link.inbox, None);
                     let (limit, tasks) = (upstream.timeouts.stream_idle, upstream.tasks.clone());
-                    upstream.tasks.clients.spawn_local(tunnel::run(client, upgraded, limit, tasks));
+                    let ended = ended(self.ongoing.take());
+                    upstream.tasks.clients.spawn_local(tunnel::run(client, upgraded, limit, tasks, ended));
                     Ok(Response::from_parts(head.parts, ProxyBody::none()))
                 }
                 None => Err(ForwardError::Unreachable {
@@ -173,11 +183,27 @@ where
                 let shared = Rc::new(RefCell::new(link.stream));
                 link.stream = Stream::Shared(Rc::clone(&shared));
                 let (upload, cut) = (self.upload.take(), self.upstream.tasks.cut.clone());
-                self.upstream.tasks.upstreams.spawn_local(send_rest(upload, Stream::Shared(shared), cut));
+                let rest = send_rest(upload, Stream::Shared(shared), cut);
+                let ended = ended(self.ongoing.as_ref().map(Ongoing::again));
+                self.upstream.tasks.upstreams.spawn_local(async move {
+                    tokio::select! {
+                        () = rest => {}
+                        () = ended => {}
+                    }
+                });
                 None
             }
         };
-        Ok(Response::from_parts(head.parts, ProxyBody::new(link, head.framing, home)))
+        Ok(Response::from_parts(head.parts, ProxyBody::new(link, head.framing, home, self.ongoing.take())))
+    }
+}
+
+/// Waits until an exchange is to end; for ever where it never is.
+async fn ended(ongoing: Option<Ongoing>) {
+    match ongoing {
+        // Why is logged where it is found out.
+        Some(ongoing) => drop(ongoing.ended().await),
+        None => std::future::pending().await,
     }
 }
 

@@ -12,7 +12,11 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio_util::io::poll_read_buf;
 
 use super::stream::Stream;
-use crate::{clock::coarse_millis, http::watch::Watch};
+use crate::{
+    clock::coarse_millis,
+    http::watch::Watch,
+    pipeline::{admission::Ongoing, request::Rejection},
+};
 
 /// What is read at a time, at least and at most: the room grows as long as it is filled.
 const LEAST_ROOM: usize = 4 * 1024;
@@ -30,6 +34,8 @@ pub(super) struct Link {
     /// Kept from request to request, as making one for each is dear.
     watch: Watch,
     deadline: Option<u64>,
+    /// When the present request was sent.
+    pub sent: u64,
     /// The task of the present request has asked the watch.
     watched: bool,
 }
@@ -43,6 +49,7 @@ impl Link {
             kept: false,
             watch: Watch::default(),
             deadline: None,
+            sent: 0,
             watched: false,
         })
     }
@@ -70,7 +77,8 @@ impl Link {
 
     /// Waits for the answer for so long from now on.
     pub fn wait_for(&mut self, limit: Duration) {
-        self.deadline = coarse_millis().checked_add(u64::try_from(limit.as_millis()).unwrap_or(u64::MAX));
+        self.sent = coarse_millis();
+        self.deadline = self.sent.checked_add(u64::try_from(limit.as_millis()).unwrap_or(u64::MAX));
     }
 
     /// The wait is over.
@@ -82,7 +90,21 @@ impl Link {
             self.inbox = BytesMut::new();
         }
         self.deadline = None;
+        self.sent = 0;
         self.watched = false;
+    }
+
+    /// Whether the exchange over this connection is to end, as its tenant would not be let in any more. Wakes the task for
+    /// each look.
+    pub fn poll_ended(&mut self, cx: &mut Context<'_>, ongoing: &mut Ongoing) -> Poll<Rejection> {
+        loop {
+            if let Poll::Ready(why) = ongoing.poll_ended(cx) {
+                return Poll::Ready(why);
+            }
+            let Some(next) = ongoing.next_look() else { return Poll::Pending };
+            let known = std::mem::replace(&mut self.watched, true);
+            ready!(self.watch.poll_elapsed(cx, next, known));
+        }
     }
 
     /// Whether that time is over.

@@ -28,7 +28,10 @@ use crate::{
         settings::{Settings, Timeouts},
         tasks::Tasks,
     },
-    pipeline::request::{ForwardError, Forwardable},
+    pipeline::{
+        admission::Admission,
+        request::{ForwardError, Forwardable},
+    },
 };
 
 /// Forwards requests to the upstream over connections of its own thread.
@@ -98,8 +101,9 @@ where
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Forwardable<B>) -> Exchange<B> {
+    fn call(&mut self, mut request: Forwardable<B>) -> Exchange<B> {
         let upstream = Rc::clone(&self.upstream);
+        let ongoing = request.admission.take().map(Admission::ongoing);
         let (request, request_id, client, subject) = request.into_parts();
         let (mut parts, body) = request.into_parts();
         let websocket = headers::wants_websocket(&parts);
@@ -115,6 +119,6 @@ where
         };
         let framing = request_head::write(&mut head, &parts, &told);
         let upload = Upload::new(head, body, framing, client.trusted);
-        Exchange::new(upstream, upload, parts.method == Method::HEAD, upgrade)
+        Exchange::new(upstream, upload, parts.method == Method::HEAD, (upgrade, ongoing))
     }
 }

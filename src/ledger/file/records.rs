@@ -10,10 +10,7 @@ use super::{
     mapping::{Place, Segment},
     recover::Leftover,
 };
-use crate::{
-    domain::time::UnixMillis,
-    ports::SlotKey,
-};
+use crate::{domain::time::UnixMillis, ports::SlotKey};
 
 #[derive(Debug)]
 pub(super) struct Records {

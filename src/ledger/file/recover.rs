@@ -9,11 +9,7 @@ use super::{
     mapping::RECORD_BYTES,
     record::{self, Reading},
 };
-use crate::{
-    domain::time::UnixMillis,
-    ledger::word::Totals,
-    ports::SlotKey,
-};
+use crate::{domain::time::UnixMillis, ledger::word::Totals, ports::SlotKey};
 
 /// Read at once.
 const CHUNK: usize = 1 << 20;

@@ -129,7 +129,8 @@ fn place(terms: &SourceTerms) -> Place {
 impl Model {
     fn new(shape: Shape, gifts: &[Gift]) -> Self {
         let world = World::new();
-        let grants: Vec<Grant> = gifts.iter().zip(2..).map(|(gift, number)| given(*gift, number, START)).collect();
+        let grants: Vec<Grant> =
+            gifts.iter().zip(2..).map(|(gift, number)| given(*gift, number, START)).collect();
         let tenant = holder(1, &grants);
         let rights = compiled(&tenant, shape.quota(), START);
         Self { world, tenant, shape, rights, used: HashMap::new(), open: Vec::new() }

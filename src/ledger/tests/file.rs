@@ -83,7 +83,8 @@ fn restore(file: &File, bytes: &[u8]) {
 
 /// Counts on some slots: what is returned is the truth that a file must not fall behind.
 fn count(file: &LedgerFile, seqs: std::ops::Range<u64>) -> Vec<(SlotKey, Totals)> {
-    let held: Vec<Record> = seqs.clone().map(|seq| file.record(&slot(seq), END, booked(&slot(seq))).unwrap()).collect();
+    let held: Vec<Record> =
+        seqs.clone().map(|seq| file.record(&slot(seq), END, booked(&slot(seq))).unwrap()).collect();
     for (seq, word) in seqs.clone().zip(&held) {
         word.open(1000 + seq);
         word.spend(500 + seq, true);
@@ -540,15 +541,17 @@ fn a_released_record_is_used_again_when_nobody_holds_it() {
     assert_eq!(file.figures().in_use, 1);
     second.release();
     assert_eq!(file.figures().in_use, 0);
-    let held: Vec<Record> = (2..100).map(|seq| file.record(&slot(seq), END, booked(&slot(seq))).unwrap()).collect();
+    let held: Vec<Record> =
+        (2..100).map(|seq| file.record(&slot(seq), END, booked(&slot(seq))).unwrap()).collect();
     first.overrun(1);
     assert_eq!(first.totals().used, 6, "as long as it is held it is nobody else's");
     assert!(held.iter().all(|word| word.totals().used == 0));
     let capacity = file.figures().capacity;
     drop((first, second));
     let free = capacity - held.len();
-    let more: Vec<Record> =
-        (0..free as u64).map(|n| file.record(&slot(1000 + n), END, booked(&slot(1000 + n))).unwrap()).collect();
+    let more: Vec<Record> = (0..free as u64)
+        .map(|n| file.record(&slot(1000 + n), END, booked(&slot(1000 + n))).unwrap())
+        .collect();
     assert_eq!(file.figures().capacity, capacity, "its place is used again");
     assert!(more.iter().all(|word| word.cells() == [0; 3]));
     for record in more.iter().chain(&held[1..]) {
@@ -577,7 +580,9 @@ fn words_stay_where_they_are_while_the_file_grows() {
         for _ in 0..2 {
             scope.spawn(|| held.iter().for_each(|word| word.overrun(1)));
         }
-        scope.spawn(|| (5000..5200).for_each(|seq| drop(file.record(&slot(seq), END, booked(&slot(seq))).unwrap())));
+        scope.spawn(|| {
+            (5000..5200).for_each(|seq| drop(file.record(&slot(seq), END, booked(&slot(seq))).unwrap()))
+        });
     });
     for ((seq, word), place) in (0..).zip(&held).zip(places) {
         assert_eq!(word.totals().used, seq + 2);

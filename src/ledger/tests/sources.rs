@@ -100,10 +100,7 @@ async fn sources_are_burnt_in_order_and_the_refusal_tells_the_sum() {
     let rights = with(capped(10, 5), &[later(3, 4), grant(2, 3)]);
     let (passed, error) = world.exhaust(&rights).await;
     assert_eq!(passed, 22);
-    assert_eq!(
-        burnt(&world.ledger, &rights, START).await,
-        [(g(2), 3), (PLAN, 10), (g(3), 4), (OVERAGE, 5)]
-    );
+    assert_eq!(burnt(&world.ledger, &rights, START).await, [(g(2), 3), (PLAN, 10), (g(3), 4), (OVERAGE, 5)]);
     let ChargeError::Denied(Denial::QuotaExhausted { window, limit, used, period, .. }) = error else {
         panic!("{error:?}")
     };
@@ -220,10 +217,7 @@ async fn the_next_month_begins_with_its_own_units_and_grants_go_on() {
     for _ in 0..7 {
         hold(&world, &rights, 1).await.keep();
     }
-    assert_eq!(
-        burnt(&world.ledger, &rights, START).await,
-        [(g(3), 2), (PLAN, 4), (g(2), 1), (OVERAGE, 0)]
-    );
+    assert_eq!(burnt(&world.ledger, &rights, START).await, [(g(3), 2), (PLAN, 4), (g(2), 1), (OVERAGE, 0)]);
     world.advance(31 * DAY);
     assert_eq!(
         burnt(&world.ledger, &rights, world.now()).await,

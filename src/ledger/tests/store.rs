@@ -178,7 +178,10 @@ impl MemoryStore {
 
     /// The countings to which the uses of a bucket belong, the oldest word first.
     pub fn countings(&self, bucket: &BucketKey) -> Vec<Version> {
-        Self::of(&self.slots.lock().unwrap(), bucket).filter(|row| row.net() > 0).map(|row| row.counting).collect()
+        Self::of(&self.slots.lock().unwrap(), bucket)
+            .filter(|row| row.net() > 0)
+            .map(|row| row.counting)
+            .collect()
     }
 
     /// What is debited to a bucket.

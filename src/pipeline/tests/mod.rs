@@ -6,5 +6,6 @@ mod matching;
 mod observing;
 mod refusing;
 mod reserving;
+mod reviewing;
 mod scene;
 mod waiting;

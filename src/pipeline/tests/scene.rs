@@ -15,6 +15,7 @@ use tower::{Layer, Service, service_fn};
 
 use super::super::{
     Gateway,
+    admission::Admission,
     cors::Cors,
     observe::Mode,
     request::{ForwardError, Forwardable, Inbound, Subject},
@@ -71,6 +72,8 @@ pub struct Told {
     pub headers: Vec<(&'static str, &'static str)>,
     /// What the upstream saw.
     pub seen: Vec<Seen>,
+    /// What let the latest request in.
+    pub admission: Option<Admission>,
 }
 
 /// A part of an upstream's body.
@@ -195,7 +198,7 @@ pub fn sample(metrics: &Metrics, start: &str) -> u64 {
 }
 
 impl Fakes {
-    fn told(&self) -> MutexGuard<'_, Told> {
+    pub fn told(&self) -> MutexGuard<'_, Told> {
         self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -213,21 +216,23 @@ impl Fakes {
         }))
     }
 
-    fn rights(&self) -> Arc<Rights> {
+    fn rights(&self, catalog: &Arc<Catalog>) -> Arc<Rights> {
         let (plan, overrides) = {
             let told = self.told();
             (told.plan, told.overrides.clone())
         };
         let tenant = Tenant { overrides, ..tenant(plan) };
-        Arc::new(Rights::compile(&tenant, &self.catalog, UnixMillis(0)).unwrap())
+        Arc::new(Rights::compile(&tenant, catalog, UnixMillis(0)).unwrap())
     }
 
-    async fn answer(&self, request: Forwardable<Empty<Bytes>>) -> Result<Response<Body>, ForwardError> {
+    async fn answer(&self, mut request: Forwardable<Empty<Bytes>>) -> Result<Response<Body>, ForwardError> {
+        let admission = request.admission.take();
         let (request, _, _, subject) = request.into_parts();
         let line = format!("{} {}", request.method(), request.uri());
         self.note("forward");
         let (slow, answer) = {
             let mut told = self.told();
+            told.admission = admission;
             told.seen.push(Seen { line, headers: request.headers().clone(), subject });
             (told.slow, told.answers.pop_front())
         };
@@ -275,6 +280,17 @@ impl Authenticator for Fakes {
         self.give(refused.map_or_else(|| Ok(identity()), Err))
     }
 
+    fn stands(
+        &self,
+        _: &Arc<Identity>,
+        verified: Version,
+        _: UnixMillis,
+    ) -> Answer<Version, CredentialError> {
+        self.note("stands");
+        let refused = self.told().credential.clone();
+        self.give(refused.map_or(Ok(Version(verified.0 + 1)), Err))
+    }
+
     fn strip(&self, headers: &mut HeaderMap) {
         headers.remove(KEY);
     }
@@ -291,20 +307,23 @@ impl Directory for Fakes {
 
     fn catch_up(&self) -> BoxFuture<Result<(), ResolveError>> {
         self.note("catch up");
-        let ending = self.told().behind.take().unwrap_or(Ok(()));
+        let ending = self.told().behind.clone().unwrap_or(Ok(()));
+        if ending.is_ok() {
+            self.told().behind = None;
+        }
         Box::pin(async move { ending })
     }
 
     fn resolve(
         &self,
         _: &Arc<Identity>,
-        _: &Arc<Catalog>,
+        catalog: &Arc<Catalog>,
         _: Monotonic,
         _: UnixMillis,
     ) -> Answer<Arc<Rights>, ResolveError> {
         self.note("resolve");
         let unresolved = self.told().unresolved.clone();
-        self.give(unresolved.map_or_else(|| Ok(self.rights()), Err))
+        self.give(unresolved.map_or_else(|| Ok(self.rights(catalog)), Err))
     }
 
     fn newer(&self, _: &Arc<Identity>, _: &Arc<Rights>) -> Answer<Arc<Rights>, ResolveError> {
@@ -313,7 +332,7 @@ impl Directory for Fakes {
         if let Some(plan) = newer {
             self.told().plan = plan;
         }
-        self.give(Ok(self.rights()))
+        self.give(Ok(self.rights(&self.catalog)))
     }
 }
 
@@ -395,7 +414,7 @@ pub fn operation(name: &str, public: bool, features: FeatureSet, units: u64) -> 
 }
 
 /// Plans `basic` (no features), `rich` (with `chat`) and `bare` (no quota); routes of each kind.
-fn catalog(unmatched: Unmatched) -> Catalog {
+pub fn catalog(unmatched: Unmatched) -> Catalog {
     let none = FeatureSet::empty(1);
     let mut chat = none.clone();
     chat.insert(FeatureIx(0));

@@ -1,6 +1,9 @@
 //! Answers that come later, and nodes that have not heard of changes for a while.
 
-use super::scene::{Scene, refusal, request};
+use super::{
+    super::request::{HeadRefusal, Inbound},
+    scene::{Scene, refusal, request},
+};
 use crate::{
     domain::denial::Denial,
     ports::{ChargeError, CredentialError, ResolveError},
@@ -43,7 +46,7 @@ async fn late_news_of_a_change_are_decided_anew() {
 }
 
 #[tokio::test]
-async fn a_node_that_is_behind_asks_for_the_credential_again() {
+async fn a_node_that_is_behind_catches_up_before_it_asks_anybody() {
     for slow in [false, true] {
         let scene = Scene::new();
         {
@@ -52,7 +55,7 @@ async fn a_node_that_is_behind_asks_for_the_credential_again() {
         }
         assert_eq!(scene.get("/items/1").await.status(), 200);
         let log = scene.log();
-        assert_eq!(log[..4], ["identify", "catch up", "identify", "resolve"], "{log:?}");
+        assert_eq!(log[..4], ["catch up", "identify", "resolve", "charge basic [1]"], "{log:?}");
     }
 }
 
@@ -61,17 +64,27 @@ async fn a_node_that_cannot_catch_up_refuses() {
     let scene = Scene::new();
     scene.told().behind = Some(Err(ResolveError::Unavailable));
     assert_eq!(refusal(scene.get("/items/1").await).await, (503, "rights-unavailable".to_owned()));
-    assert_eq!(scene.log(), ["identify", "catch up"]);
-}
-
-#[tokio::test]
-async fn nobody_waits_for_news_without_a_credential() {
-    let scene = Scene::new();
-    scene.told().behind = Some(Ok(()));
+    assert_eq!(scene.log(), ["catch up", "identify", "catch up"]);
+    // Whoever has no good credential, whatever was changed, is told so; and what is public goes on.
     let mut anonymous = request("GET", "/items/1");
     anonymous.headers_mut().clear();
     assert_eq!(scene.send(anonymous).await.status(), 401);
-    assert_eq!(scene.log(), ["identify"]);
+    assert_eq!(scene.log(), ["catch up", "identify"]);
+    assert_eq!(scene.get("/open").await.status(), 200);
+    // A key that was not there may be there by now.
+    scene.told().credential = Some(CredentialError::Invalid { reason: "the checksum is wrong" });
+    assert_eq!(scene.get("/items/1").await.status(), 401);
+    scene.told().credential = Some(CredentialError::NO_SUCH_KEY);
+    assert_eq!(scene.get("/items/1").await.status(), 503);
+}
+
+#[tokio::test]
+async fn nobody_waits_for_news_whose_head_is_refused() {
+    let scene = Scene::new();
+    scene.told().behind = Some(Ok(()));
+    let refused = Inbound { refusal: Some(HeadRefusal::TooLarge), ..request("GET", "/items/1").into() };
+    assert_eq!(scene.start(refused).await.status(), 431);
+    assert_eq!(scene.log(), [""; 0]);
 }
 
 #[tokio::test]

@@ -211,6 +211,7 @@ impl NodeStore for Memory {
             applied: node.applied,
             digest: node.digest.clone(),
             beat_age: millis(now.0.saturating_sub(node.beat.0)),
+            beat: node.beat,
         };
         Ok(state.nodes.iter().map(row).collect())
     }

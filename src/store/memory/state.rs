@@ -8,14 +8,16 @@ use crate::{
         command::{Change, Command},
         id::{KeyId, MeterId, TenantId},
         identity::{ApiKey, KeyHash},
+        plan::PlanRef,
         tenant::Tenant,
         time::{Epoch, UnixMillis, Version},
     },
-    ports::{AuditRow, ChangeRow, Committed, ExecuteError, Incarnation, Lost, Origin},
+    ports::{AuditRow, ChangeRow, Committed, ExecuteError, GrantRow, Incarnation, KeptPlan, Lost, Origin},
     store::{
         book::Book,
         change,
         execute::{KEPT_CHANGES, KEPT_MILLIS},
+        journal::{self, Line},
     },
 };
 
@@ -35,6 +37,10 @@ pub(super) struct State {
     /// The name of every run, also of those that are over.
     pub(super) incarnations: HashMap<Incarnation, String>,
     pub(super) files: HashMap<uuid::Uuid, File>,
+    /// Every grant that a tenant ever had, the oldest first.
+    pub(super) grants: HashMap<TenantId, Vec<GrantRow>>,
+    /// What plans said in each of their versions.
+    pub(super) plans: BTreeMap<PlanRef, KeptPlan>,
     /// Usage by days, once it is old.
     pub(super) days: BTreeMap<(TenantId, MeterId, UnixMillis), i64>,
     pub(super) epoch: Epoch,
@@ -89,22 +95,24 @@ impl State {
         if created && !matches!(command.change, Change::PutTenant { .. } | Change::Enroll { .. }) {
             return Err(ExecuteError::NoTenant(command.tenant.clone()));
         }
-        if let Some(there) = known.as_ref().and_then(|known| change::already(known, created, &command.change))
-        {
+        let before = known.unwrap_or_else(|| Tenant::new(command.tenant.clone(), origin.at));
+        if let Some(there) = change::already(&before, created, &command.change, origin.at)? {
             return Ok(there);
         }
-        let mut tenant = known.unwrap_or_else(|| Tenant::new(command.tenant.clone(), origin.at));
-        let effect = change::effect(&tenant, created, &command.change);
+        let unused = self.unused(command, &before, origin.at);
+        let version = Version(self.version.0 + 1);
+        let effect = change::effect(&before.at(origin.at), created, &command.change, version);
+        let made = change::make(&before, &command.change, &unused, origin.at, version)?;
         self.change_keys(command, origin.at)?;
 
-        let version = Version(self.version.0 + 1);
         self.version = version;
-        if command.change.is_of_tenant() {
-            tenant.apply(&command.change, origin.at, version)?;
-            self.tenants.insert(command.tenant.clone(), tenant);
+        if let Some((after, _)) = &made {
+            self.keep_grants(&before, after, origin.at);
+            self.tenants.insert(command.tenant.clone(), after.clone());
         }
         let done = Committed { version, effect, replayed: false };
-        self.record(command, origin, &done);
+        let lines = journal::lines(&command.change, origin, made.as_ref());
+        self.record(command, origin, lines, &done);
         Ok(done)
     }
 
@@ -134,6 +142,7 @@ impl State {
             },
             Change::DeleteTenant => {
                 self.tenants.remove(&command.tenant);
+                self.grants.remove(&command.tenant);
                 self.keys.retain(|_, (_, key)| key.tenant != command.tenant);
                 let keys = &self.keys;
                 self.by_hash.retain(|_, id| keys.contains_key(id));
@@ -143,30 +152,33 @@ impl State {
         Ok(())
     }
 
-    fn record(&mut self, command: &Command, origin: &Origin, done: &Committed) {
-        let (tenant, kind) = (command.tenant.clone(), command.change.kind().to_owned());
-        self.changes.push_back(ChangeRow {
-            version: done.version,
-            tenant: tenant.clone(),
-            kind: kind.clone(),
-            at: origin.at,
-        });
+    fn record(&mut self, command: &Command, origin: &Origin, lines: Vec<Line>, done: &Committed) {
+        for kind in journal::kinds(&lines) {
+            self.changes.push_back(ChangeRow {
+                version: done.version,
+                tenant: command.tenant.clone(),
+                kind: kind.to_owned(),
+                at: origin.at,
+            });
+        }
         let last = done.version.0.saturating_sub(KEPT_CHANGES);
         let oldest = origin.at.0.saturating_sub(KEPT_MILLIS);
         while self.changes.front().is_some_and(|row| row.version.0 <= last || row.at.0 < oldest) {
             self.changes.pop_front();
         }
-        let cursor = self.next_cursor();
-        self.audit.push(AuditRow {
-            cursor,
-            version: done.version,
-            at: origin.at,
-            actor: origin.actor.clone(),
-            source: origin.source.clone(),
-            tenant: Some(tenant),
-            kind,
-            detail: change::detail(&command.change),
-        });
+        for Line { actor, source, kind, detail } in lines {
+            let cursor = self.next_cursor();
+            self.audit.push(AuditRow {
+                cursor,
+                version: done.version,
+                at: origin.at,
+                actor,
+                source,
+                tenant: Some(command.tenant.clone()),
+                kind: kind.to_owned(),
+                detail,
+            });
+        }
         if let Some(idempotency) = &origin.idempotency {
             let entry = (idempotency.fingerprint.clone(), Outcome::Change(done.clone()));
             self.idempotency.insert(idempotency.key.clone(), entry);

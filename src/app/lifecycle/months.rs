@@ -1,0 +1,67 @@
+//! Rolls over what is left of months that have ended.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use super::Lifecycle;
+use crate::{
+    domain::{
+        catalog::Catalog,
+        command::{Change, RolloverRule},
+        id::PlanId,
+        plan::Plan,
+        rights::Rights,
+        tenant::Tenant,
+        time::UnixMillis,
+    },
+    ports::StoreError,
+};
+
+/// How often months are looked at.
+pub(super) const EACH: Duration = Duration::from_secs(10);
+/// So long after a month's end every node has recorded what it used of it, and given back what it did not.
+const RETURNED_MILLIS: i64 = 20_000;
+
+impl Lifecycle {
+    pub(super) async fn roll_over(&mut self, at: UnixMillis) -> Result<bool, StoreError> {
+        let catalog = self.parts.policies.catalog();
+        let plans: Vec<PlanId> = plans(&catalog).into_iter().cloned().collect();
+        if plans.is_empty() {
+            return Ok(false);
+        }
+        let ended = UnixMillis(at.0.saturating_sub(RETURNED_MILLIS));
+        let over = self.parts.lives.to_roll_over(&plans, ended, self.page()).await?;
+        let (now, more) = self.choose(over);
+        for id in now {
+            match self.parts.tenants.tenant(&id).await {
+                Ok(read) => {
+                    let Some(tenant) = read.value else { continue };
+                    let change = Change::RollOver { rules: rules(&catalog, &tenant, at) };
+                    self.make(id, change, at).await?;
+                }
+                Err(error) => self.aside.failed(&id, "quota.rolled_over", error.into())?,
+            }
+        }
+        Ok(more)
+    }
+}
+
+/// Plans that have something rolled over, in one version at least.
+fn plans(catalog: &Catalog) -> BTreeSet<&PlanId> {
+    let rolls = |plan: &&Arc<Plan>| {
+        plan.meters.iter().any(|terms| terms.quota.is_some_and(|quota| quota.rollover.is_some()))
+    };
+    catalog.plans.values().chain(catalog.earlier.values()).filter(rolls).map(|plan| &plan.id).collect()
+}
+
+/// What of the tenant's month that ended is rolled over: by its plan, add-ons and overrides as they were at its end.
+fn rules(catalog: &Arc<Catalog>, tenant: &Tenant, at: UnixMillis) -> Vec<RolloverRule> {
+    let Some((month, _)) = tenant.at(at).rollover_due(at) else { return Vec::new() };
+    let last = UnixMillis(month.end.0.saturating_sub(1));
+    let entitlement = Rights::compile(tenant, catalog, last).ok().and_then(|rights| rights.entitlement);
+    let Some(entitlement) = entitlement else { return Vec::new() };
+    let rules = catalog.meters.iter().zip(&entitlement.offer.meters).filter_map(|(meter, terms)| {
+        let quota = terms.quota?;
+        Some(RolloverRule { meter: meter.id.clone(), limit: quota.month.limit()?, rule: quota.rollover? })
+    });
+    rules.collect()
+}
