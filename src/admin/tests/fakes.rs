@@ -22,7 +22,7 @@ use crate::{
         identity::{ApiKey, KeyHash},
         period::{Period, Window},
         plan::PlanRef,
-        rights::Rights,
+        rights::{Rights, Source, SourceTerms},
         route::Charge,
         subscription::State,
         tenant::Tenant,
@@ -392,10 +392,32 @@ impl Ledger for Fake {
             }
             let meters = meters.into_iter();
             Ok(meters
-                .map(|(meter, windows)| MeterUsage { meter: MeterId::parse(meter).unwrap(), windows })
+                .map(|(meter, windows)| MeterUsage {
+                    meter: MeterId::parse(meter).unwrap(),
+                    sources: burnt(&rights, meter, windows.last(), now),
+                    windows,
+                })
                 .collect())
         })
     }
+}
+
+/// A month's units, as they would be burnt.
+fn burnt(rights: &Rights, meter: &str, month: Option<&WindowUsage>, now: UnixMillis) -> Vec<SourceUsage> {
+    let (Some(month), Some(ix)) =
+        (month.filter(|m| m.window == Window::Month), rights.catalog.meter_ix(meter))
+    else {
+        return Vec::new();
+    };
+    let mut left = month.used;
+    let sources = rights.entitlement.as_ref().unwrap().sources(ix, now).into_iter();
+    let burn = |SourceTerms { source, period, limit }| {
+        let used = limit.map_or(left, |limit| left.min(limit));
+        left = left.saturating_sub(used);
+        let uncertain = if source == Source::Plan { month.uncertain } else { Units::ZERO };
+        SourceUsage { source, period, limit, used, uncertain }
+    };
+    sources.map(burn).collect()
 }
 
 impl KeyIssuer for Fake {
