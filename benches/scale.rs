@@ -147,7 +147,7 @@ fn request(rights: &Rights, incarnation: Incarnation, now: UnixMillis) -> GrantR
     let bucket = BucketKey {
         tenant: rights.tenant.clone(),
         meter: MeterId::parse("requests").unwrap(),
-        window: Window::Month,
+        span: Window::Month.into(),
         start: UnixMillis(now.0 - now.0.rem_euclid(DAY)),
         epoch: Version(1),
     };
@@ -161,8 +161,10 @@ fn request(rights: &Rights, incarnation: Incarnation, now: UnixMillis) -> GrantR
             at: now,
             sealed: false,
             counted: Windows::default(),
+            counting: Version(1),
         },
         limit: Units::saturating(LIMIT),
+        ceiling: None,
         version: rights.version,
         granted: 0,
         need: 1,

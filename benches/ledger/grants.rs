@@ -98,7 +98,7 @@ fn requests(tenants: &[Arc<Rights>], now: UnixMillis) -> Vec<GrantRequest> {
         let bucket = BucketKey {
             tenant: rights.tenant.clone(),
             meter: MeterId::parse("requests").unwrap(),
-            window: Window::Month,
+            span: Window::Month.into(),
             start: UnixMillis(now.0 - DAY),
             epoch: rights.version,
         };
@@ -112,8 +112,10 @@ fn requests(tenants: &[Arc<Rights>], now: UnixMillis) -> Vec<GrantRequest> {
                 at: now,
                 sealed: false,
                 counted: Windows::default(),
+                counting: rights.version,
             },
             limit: Units::saturating(TENANT_LIMIT),
+            ceiling: None,
             version: rights.version,
             granted: 0,
             need: 1,

@@ -1,4 +1,4 @@
-//! Where a month's units come from, and how much of each source is used: the one place that knows how the ledger tells it.
+//! Where a month's units come from, and how much of each source is used.
 
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -104,31 +104,12 @@ pub(super) fn counts(
     usage: Option<&MeterUsage>,
     now: UnixMillis,
 ) -> Vec<SourceCount> {
-    let mut counts: Vec<SourceCount> = given
-        .sources(meter, now)
-        .into_iter()
-        .map(|terms| SourceCount { terms, used: Units::ZERO, uncertain: Units::ZERO })
-        .collect();
-    // The ledger counts the whole month as one: what is used is the plan's, and beyond its limit overage.
-    let month = usage.and_then(|usage| usage.windows.last());
-    let Some(month) = month else { return counts };
-    let mut used = month.used;
-    let beyond = counts.iter().any(SourceCount::is_overage);
-    for count in &mut counts {
-        match count.terms.source {
-            Source::Plan => {
-                count.uncertain = month.uncertain;
-                count.used = match count.terms.limit {
-                    Some(limit) if beyond => used.min(limit),
-                    _ => used,
-                };
-                used = used.saturating_sub(count.used);
-            }
-            Source::Overage => count.used = used,
-            Source::Grant(_) => {}
-        }
-    }
-    counts
+    let count = |terms: SourceTerms| {
+        let known = usage.and_then(|usage| usage.sources.iter().find(|of| of.source == terms.source));
+        let (used, uncertain) = known.map_or((Units::ZERO, Units::ZERO), |of| (of.used, of.uncertain));
+        SourceCount { terms, used, uncertain }
+    };
+    given.sources(meter, now).into_iter().map(count).collect()
 }
 
 /// Units of several sources together; `None`: any number.

@@ -10,17 +10,23 @@ use std::{
 use tokio::sync::Notify;
 
 use super::{
+    bucket::Stir,
     cell::Cell,
     desk::Desk,
     metrics::{LedgerMetrics, MeterUnits},
     rate_cell::RateCell,
     shared::Shared,
     slot::Slot,
+    wish::Place,
 };
-use crate::domain::{
-    id::{MeterId, TenantId},
-    period::Window,
-    time::{Monotonic, UnixMillis, Version},
+use crate::{
+    domain::{
+        id::{MeterId, TenantId},
+        period::Window,
+        rights::Source,
+        time::{Monotonic, UnixMillis, Version},
+    },
+    ports::{BucketKey, Span},
 };
 
 const SHARDS: usize = 64;
@@ -34,34 +40,85 @@ pub(super) struct MeterAccount {
     pub meter: MeterId,
     pub rate: RateCell,
     pub units: Arc<MeterUnits>,
+    /// Tells when a source that was passed over may have units again.
+    pub stir: Arc<Stir>,
     /// Every meter is counted by the month,
     month: Cell,
-    /// few by anything shorter.
+    /// few by anything shorter,
     shorter: OnceLock<Box<[Cell; 3]>>,
+    /// and few have units from anywhere but the plan.
+    others: OnceLock<Box<Others>>,
 }
 
+/// The places of sources besides the plan. One is opened, and charged, with the lock held, so that none is closed
+/// meanwhile.
+type Others = RwLock<Vec<(Source, Cell)>>;
+
 impl MeterAccount {
-    /// The place of a window, where it was ever counted.
-    pub fn cell(&self, window: Window) -> Option<&Cell> {
-        match window {
-            Window::Month => Some(&self.month),
-            Window::Hour | Window::Day | Window::Week => {
-                self.shorter.get().map(|cells| &cells[window as usize])
+    fn new(meter: &MeterId, metrics: &LedgerMetrics) -> Arc<Self> {
+        Arc::new(Self {
+            meter: meter.clone(),
+            rate: RateCell::default(),
+            units: metrics.meter(meter),
+            stir: Arc::default(),
+            month: Cell::default(),
+            shorter: OnceLock::new(),
+            others: OnceLock::new(),
+        })
+    }
+
+    /// Asks the cell of a place, opened if need be.
+    pub fn ask<R>(&self, place: Place, ask: impl FnOnce(&Cell) -> R) -> R {
+        let source = match place {
+            Place::Window(Window::Month) => return ask(&self.month),
+            Place::Window(window) => return ask(&self.shorter.get_or_init(Box::default)[window as usize]),
+            Place::Overage => Source::Overage,
+            Place::Grant(number, _) => Source::Grant(number),
+        };
+        let others = self.others.get_or_init(Box::default);
+        let found = |cells: &[(Source, Cell)]| cells.iter().position(|(of, _)| *of == source);
+        {
+            let cells = others.read().unwrap_or_else(PoisonError::into_inner);
+            if let Some(at) = found(&cells) {
+                return ask(&cells[at].1);
             }
+        }
+        let mut cells = others.write().unwrap_or_else(PoisonError::into_inner);
+        let at = found(&cells).unwrap_or_else(|| {
+            cells.push((source, Cell::default()));
+            cells.len() - 1
+        });
+        ask(&cells[at].1)
+    }
+
+    /// Asks the cell of a bucket, where there ever was one.
+    pub fn ask_known<R>(&self, key: &BucketKey, ask: impl FnOnce(&Cell) -> R) -> Option<R> {
+        let source = match key.span {
+            Span::MONTH => return Some(ask(&self.month)),
+            Span::Window(window) => return self.shorter.get().map(|cells| ask(&cells[window as usize])),
+            Span::Overage => Source::Overage,
+            Span::Grant => Source::Grant(key.epoch),
+        };
+        let cells = self.others.get()?.read().unwrap_or_else(PoisonError::into_inner);
+        cells.iter().find(|(of, _)| *of == source).map(|(_, cell)| ask(cell))
+    }
+
+    fn each(&self, mut see: impl FnMut(&Cell)) {
+        self.shorter.get().into_iter().flat_map(|cells| cells.iter()).for_each(&mut see);
+        see(&self.month);
+        if let Some(others) = self.others.get() {
+            others.read().unwrap_or_else(PoisonError::into_inner).iter().for_each(|(_, cell)| see(cell));
         }
     }
 
-    pub fn cell_or_new(&self, window: Window) -> &Cell {
-        match window {
-            Window::Month => &self.month,
-            Window::Hour | Window::Day | Window::Week => {
-                &self.shorter.get_or_init(Box::default)[window as usize]
-            }
-        }
-    }
-
-    fn cells(&self) -> impl Iterator<Item = &Cell> {
-        self.shorter.get().into_iter().flat_map(|cells| cells.iter()).chain([&self.month])
+    /// Forgets what is settled. Whether nothing is left then.
+    fn fold(&self) -> bool {
+        let cells = self.shorter.get().into_iter().flat_map(|cells| cells.iter()).chain([&self.month]);
+        let empty = cells.fold(true, |empty, cell| cell.fold() && empty);
+        let Some(others) = self.others.get() else { return empty };
+        let mut others = others.write().unwrap_or_else(PoisonError::into_inner);
+        others.retain(|(_, cell)| !cell.fold());
+        empty && others.is_empty()
     }
 }
 
@@ -122,13 +179,7 @@ impl Account {
         if let Some(known) = meters.iter().find(|known| known.meter == *meter) {
             return Arc::clone(known);
         }
-        let made = Arc::new(MeterAccount {
-            meter: meter.clone(),
-            rate: RateCell::default(),
-            units: metrics.meter(meter),
-            month: Cell::default(),
-            shorter: OnceLock::new(),
-        });
+        let made = MeterAccount::new(meter, metrics);
         meters.reserve_exact(1);
         meters.push(Arc::clone(&made));
         made
@@ -138,37 +189,34 @@ impl Account {
     pub fn seal(&self, shared: &Shared, below: Version) -> Vec<Arc<Slot>> {
         let mut out = Vec::new();
         for meter in &self.read().meters {
-            meter.cells().for_each(|cell| cell.seal(shared, below, &mut out));
+            meter.each(|cell| cell.seal(shared, below, &mut out));
         }
         out
     }
 
     /// Every sealed slot that the database may know of and that is not forgotten yet.
     pub fn sealed(&self) -> Vec<Arc<Slot>> {
-        let known = self.read();
-        let cells = known.meters.iter().flat_map(|meter| meter.cells());
-        cells.flat_map(Cell::sealed).filter(|slot| slot.concerns_database()).collect()
+        let mut out = Vec::new();
+        self.read().meters.iter().for_each(|meter| meter.each(|cell| out.extend(cell.sealed())));
+        out.retain(|slot| slot.concerns_database());
+        out
     }
 
     /// Lets go of every slot.
     pub fn forget(&self) {
         let Known { meters, desks } = &*self.read();
         desks.iter().filter_map(Weak::upgrade).for_each(|desk| desk.forget());
-        meters.iter().flat_map(|meter| meter.cells()).for_each(Cell::forget);
+        meters.iter().for_each(|meter| meter.each(Cell::forget));
     }
 
     /// Returns what has ended or is idle. Whether nothing is left that a new account would not have.
     pub fn sweep(&self, shared: &Arc<Shared>, now: UnixMillis, monotonic: Monotonic) -> bool {
         let lead = self.lead();
         let Known { meters, desks } = &*self.read();
-        for cell in meters.iter().flat_map(|meter| meter.cells()) {
-            cell.sweep(shared, now, monotonic, lead);
-        }
+        meters.iter().for_each(|meter| meter.each(|cell| cell.sweep(shared, now, monotonic, lead)));
         // What is sealed by now is forgotten when nobody refers to it any more: so the desks must not.
         desks.iter().filter_map(Weak::upgrade).for_each(|desk| desk.clear());
-        meters.iter().fold(true, |empty, meter| {
-            meter.cells().fold(empty, |empty, cell| cell.fold() && empty) && meter.rate.is_idle(monotonic)
-        })
+        meters.iter().fold(true, |empty, meter| meter.fold() && meter.rate.is_idle(monotonic) && empty)
     }
 }
 

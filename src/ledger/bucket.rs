@@ -22,6 +22,18 @@ use crate::{
 pub(super) struct Terms {
     pub version: Version,
     pub limit: Units,
+    pub ceiling: Option<Units>,
+}
+
+/// Counts how often a source of a meter came to have units again that somebody had passed over: then charges return to
+/// it.
+#[derive(Debug, Default)]
+pub(super) struct Stir(AtomicU64);
+
+impl Stir {
+    pub fn count(&self) -> u64 {
+        self.0.load(Ordering::SeqCst)
+    }
 }
 
 /// Why the database need not be asked again for units of a bucket. It holds until somebody says otherwise.
@@ -76,6 +88,9 @@ pub(super) struct Bucket {
     /// Requests that wait for that.
     pub waiting: AtomicU32,
     watched: AtomicBool,
+    /// Somebody has passed it over for want of units since it last had any.
+    passed: AtomicBool,
+    stir: Arc<Stir>,
     begun: AtomicU32,
     ended: AtomicU32,
 }
@@ -100,7 +115,7 @@ impl Mark {
 }
 
 impl Bucket {
-    pub fn new(key: BucketKey) -> Arc<Self> {
+    pub fn new(key: BucketKey, stir: &Arc<Stir>) -> Arc<Self> {
         Arc::new(Self {
             key,
             tally: Mutex::default(),
@@ -112,6 +127,8 @@ impl Bucket {
             woken: Notify::new(),
             waiting: AtomicU32::new(0),
             watched: AtomicBool::new(false),
+            passed: AtomicBool::new(false),
+            stir: Arc::clone(stir),
             begun: AtomicU32::new(0),
             ended: AtomicU32::new(0),
         })
@@ -135,6 +152,24 @@ impl Bucket {
     /// Units came back to the database that it did not have when it last said that there are none.
     pub fn free(&self) {
         self.freed.fetch_add(1, Ordering::SeqCst);
+        self.rouse();
+    }
+
+    /// Who asks for its meter's stir before this, and then finds nothing, hears of what comes after.
+    pub fn pass(&self) {
+        self.passed.store(true, Ordering::SeqCst);
+    }
+
+    /// There may be units again, here or at the database.
+    pub fn rouse(&self) {
+        if self.passed.load(Ordering::SeqCst) && self.passed.swap(false, Ordering::SeqCst) {
+            self.stir.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    /// What counts the times at which it, or another source of its meter, came to have units again.
+    pub const fn stir(&self) -> &Arc<Stir> {
+        &self.stir
     }
 
     /// How often units came back; see [`Bucket::exhaust`].
@@ -164,6 +199,12 @@ impl Bucket {
         }
     }
 
+    /// What the database had left when it last said that there is too little; 0: it has not said so.
+    pub fn last_left(&self, terms: Terms) -> u64 {
+        let known = self.exhausted.load();
+        known.as_deref().filter(|known| known.terms == terms).map_or(0, |known| known.left)
+    }
+
     /// The database's news: forgets that the bucket was exhausted where that may have ended, and ends the wait where
     /// nobody holds anything any more.
     pub fn hear(&self, news: Remainder) {
@@ -176,12 +217,14 @@ impl Bucket {
         } else {
             return;
         }
+        self.rouse();
         self.woken.notify_waiters();
     }
 
     /// Asks anew, as units are held that can be recalled.
     pub fn forget_exhaustion(&self) {
         self.exhausted.store(None);
+        self.rouse();
         self.woken.notify_waiters();
     }
 

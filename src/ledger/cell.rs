@@ -1,4 +1,4 @@
-//! The place of one tenant's meter and window: which slot is charged now, and which were before it.
+//! The place of one window or source of a tenant's meter: which slot is charged now, and which were before it.
 
 use std::{
     sync::{Arc, Mutex},
@@ -6,20 +6,20 @@ use std::{
 };
 
 use super::{
-    bucket::{Bucket, Mark},
+    account::MeterAccount,
+    bucket::{Bucket, Mark, Stir},
     refill,
     shared::{Shared, lock},
     slot::{Slot, SlotTerms},
+    wish::Wish,
 };
 use crate::{
     domain::{
-        id::{MeterId, TenantId},
-        period::{Window, Windows},
-        rights::{Entitlement, Rights},
+        id::TenantId,
+        period::Window,
         time::{Monotonic, UnixMillis, Version},
-        units::Units,
     },
-    ports::{BucketKey, ChargeError, SlotKey},
+    ports::{BucketKey, ChargeError, SlotKey, Span},
 };
 
 /// How long after its end a period's slot stays open for requests that arrived before it.
@@ -27,27 +27,6 @@ const GRACE: Duration = Duration::from_secs(5);
 
 /// After so long without a charge a slot's units are returned, and its memory with them.
 const IDLE: Duration = Duration::from_secs(600);
-
-/// What a charge wants a slot for.
-#[derive(Clone, Copy)]
-pub(super) struct Wish<'a> {
-    pub rights: &'a Rights,
-    pub entitlement: &'a Entitlement,
-    pub limit: Option<Units>,
-    /// Of a month: the windows in which the meter is counted.
-    pub counted: Windows,
-    pub now: UnixMillis,
-}
-
-impl Wish<'_> {
-    pub fn is_met_by(&self, slot: &Slot) -> bool {
-        slot.version == self.rights.version
-            && slot.limit() == self.limit
-            && slot.counted == self.counted
-            && slot.period.contains(self.now)
-            && !slot.word.is_sealed()
-    }
-}
 
 /// Asked for a slot once for each tab, and tended by the sweep: charges go to the slot itself.
 #[derive(Debug, Default)]
@@ -77,14 +56,13 @@ impl Cell {
     pub fn slot(
         &self,
         shared: &Shared,
-        owner: (&TenantId, &MeterId),
-        window: Window,
+        owner: (&TenantId, &MeterAccount),
         wish: Wish<'_>,
     ) -> Result<Arc<Slot>, ChargeError> {
         let mut slots = lock(&self.0);
         match &slots.current {
             Some(slot) if wish.is_met_by(slot) => Ok(Arc::clone(slot)),
-            _ => slots.open(shared, owner, window, wish),
+            _ => slots.open(shared, owner, wish),
         }
     }
 }
@@ -93,8 +71,7 @@ impl Slots {
     fn open(
         &mut self,
         shared: &Shared,
-        owner: (&TenantId, &MeterId),
-        window: Window,
+        owner: (&TenantId, &MeterAccount),
         wish: Wish<'_>,
     ) -> Result<Arc<Slot>, ChargeError> {
         // Under the lock, as closing takes it for each cell after it has set the mark.
@@ -103,27 +80,40 @@ impl Slots {
         }
         let in_force = shared.catalog.load().as_ref().is_none_or(|c| c.stamp == wish.rights.catalog.stamp);
         // A request that is still decided by the catalog before the present one does not bring an old limit back.
-        let limit_holds =
-            |slot: &Slot| (slot.limit() == wish.limit && slot.counted == wish.counted) || !in_force;
+        let limit_holds = |slot: &Slot| wish.is_limited_as(slot) || !in_force;
         let version = wish.rights.version;
-        let usable = |slot: &Slot| slot.version == version && limit_holds(slot) && !slot.word.is_sealed();
+        let usable = |slot: &Slot| {
+            slot.version == version
+                && limit_holds(slot)
+                && wish.is_counted_with(slot)
+                && !wish.contradicts(slot)
+                && !slot.word.is_sealed()
+        };
         for slot in self.iter() {
             if slot.version > version {
                 return Err(ChargeError::Outdated);
             }
         }
         let open = self.current.iter().chain(&self.previous);
-        if let Some(slot) = open.into_iter().find(|slot| usable(slot) && slot.period.contains(wish.now)) {
+        if let Some(slot) = open.into_iter().find(|slot| usable(slot) && wish.is_at_the_time_of(slot)) {
             return Ok(Arc::clone(slot));
+        }
+        // These rights have ended while the request waited. Those after them may be of the same version: what was held
+        // under the former may be used up, but nothing of them comes back.
+        if wish.rights.until <= shared.world.clock.now() {
+            return Err(ChargeError::Outdated);
         }
         for place in self.places() {
             if let Some(unusable) = place.take_if(|slot| !usable(slot)) {
                 retire(shared, &unusable);
             }
         }
-        let slot = match self.next.take_if(|slot| slot.period.contains(wish.now)) {
+        let slot = match self.next.take_if(|slot| wish.is_at_the_time_of(slot)) {
             Some(begun) => begun,
-            None => self.make(shared, owner, window, wish)?,
+            None => {
+                let (key, terms) = wish.slot(owner.0, &owner.1.meter, shared.monotonic());
+                self.slot_of(shared, key, terms, &owner.1.stir)?
+            }
         };
         let displaced = match &self.current {
             // The request arrived before the current period began.
@@ -147,47 +137,21 @@ impl Slots {
         [&mut self.current, &mut self.previous, &mut self.next]
     }
 
-    fn make(
-        &mut self,
-        shared: &Shared,
-        (tenant, meter): (&TenantId, &MeterId),
-        window: Window,
-        wish: Wish<'_>,
-    ) -> Result<Arc<Slot>, ChargeError> {
-        let calendar = &wish.entitlement.calendar;
-        let period = calendar.period(window, wish.now);
-        let key = BucketKey {
-            tenant: tenant.clone(),
-            meter: meter.clone(),
-            window,
-            start: period.start,
-            epoch: wish.entitlement.epoch,
-        };
-        let terms = SlotTerms {
-            period,
-            calendar: calendar.clone(),
-            limit: wish.limit,
-            counted: wish.counted,
-            version: wish.rights.version,
-            opened: shared.monotonic(),
-        };
-        self.slot_of(shared, key, terms)
-    }
-
     fn slot_of(
         &mut self,
         shared: &Shared,
         key: BucketKey,
         terms: SlotTerms,
+        stir: &Arc<Stir>,
     ) -> Result<Arc<Slot>, ChargeError> {
         let seq = shared.next_seq();
         let named = SlotKey { bucket: key, incarnation: shared.world.incarnation, seq };
         // On record before anything is granted to it: the database is never ahead of the file.
-        let word = shared.record(&named, terms.period.end, terms.counted)?;
+        let word = shared.record(&named, terms.period.end, terms.booking())?;
         let bucket = match self.buckets.iter().find(|bucket| bucket.key == named.bucket) {
             Some(bucket) => Arc::clone(bucket),
             None => {
-                let bucket = Bucket::new(named.bucket);
+                let bucket = Bucket::new(named.bucket, stir);
                 self.buckets.reserve_exact(1);
                 self.buckets.push(Arc::clone(&bucket));
                 bucket
@@ -206,17 +170,25 @@ impl Slots {
         if !due || self.next.is_some() || current.word.is_sealed() {
             return;
         }
-        let period = current.calendar.period(current.bucket.key.window, current.period.end);
+        let window = match current.bucket.key.span {
+            Span::Window(window) => window,
+            Span::Overage => Window::Month,
+            // Most go on, and what one gives anew in each month begins with the first charge.
+            Span::Grant => return,
+        };
+        let period = current.calendar.period(window, current.period.end);
         let key = BucketKey { start: period.start, ..current.bucket.key.clone() };
         let terms = SlotTerms {
             period,
             calendar: current.calendar.clone(),
             limit: current.limit(),
+            ceiling: current.ceiling(),
             counted: current.counted,
+            counting: current.counting,
             version: current.version,
             opened: shared.monotonic(),
         };
-        let Ok(slot) = self.slot_of(shared, key, terms) else { return };
+        let Ok(slot) = self.slot_of(shared, key, terms, current.bucket.stir()) else { return };
         let expected = lock(&current.refill).last;
         self.next = Some(Arc::clone(&slot));
         refill::ask_ahead(shared, &slot, expected);
@@ -290,6 +262,11 @@ impl Cell {
         totals.extend(slots.iter().filter(|slot| slot.bucket.key == *key).cloned());
         totals.retain(|slot| slot.concerns_database() && slot.recorded() != slot.word.totals());
         Some((bucket, totals))
+    }
+
+    /// The slot that is charged now, if there is one.
+    pub fn current(&self) -> Option<Arc<Slot>> {
+        lock(&self.0).current.clone()
     }
 
     /// What this node has not recorded yet of the bucket that starts at `key.start`.

@@ -32,6 +32,8 @@ const ATTEMPTS: usize = 64;
 const PATIENCE: Duration = Duration::from_secs(2);
 /// A request waits once for what others give back, and no longer.
 pub(super) const RECALL: Duration = Duration::from_millis(100);
+/// Where nothing is refused for want of units, a request does not wait longer for what is asked of the database.
+const SOFT: Duration = Duration::from_millis(250);
 /// Before units are asked for again that are withheld at present.
 const LATER: Duration = Duration::from_millis(50);
 /// How long the news of a change that the database already knows may take to come here: a poll and some.
@@ -110,7 +112,7 @@ fn go_on(
         Take::Short(short) => Attempt::Short(short),
         Take::Taken | Take::Again | Take::Moved => taking.attempt(shared, rights, now, false),
     };
-    match attempt {
+    match taking.or_beyond(attempt, shared, rights, now) {
         Attempt::Taken => Answer::Ready(Ok(taking.finish())),
         Attempt::Refused(why) => Answer::Ready(Err(why)),
         Attempt::Short(short) => {
@@ -167,6 +169,34 @@ impl Taking {
         }
         Attempt::Refused(ChargeError::Unavailable)
     }
+
+    /// Where the database cannot be asked, other sources may have what the first has not; and what has no limit is charged
+    /// all the same.
+    fn or_beyond(
+        &mut self,
+        attempt: Attempt,
+        shared: &Arc<Shared>,
+        rights: &Rights,
+        now: UnixMillis,
+    ) -> Attempt {
+        if !matches!(attempt, Attempt::Refused(ChargeError::Unavailable)) || self.tab.purses.is_empty() {
+            return attempt;
+        }
+        for _ in 0..ATTEMPTS {
+            let Some(desk) = Desk::of(shared, rights) else { break };
+            match self.tab.beyond(shared, desk, rights, now) {
+                Ok(tab) => self.tab = tab,
+                Err(why) => return Attempt::Refused(why),
+            }
+            match self.tab.take(shared, true) {
+                Take::Taken => return Attempt::Taken,
+                Take::Again | Take::Moved => {}
+                Take::Refused(why) => return Attempt::Refused(why),
+                Take::Short(_) => break,
+            }
+        }
+        attempt
+    }
 }
 
 async fn wait(
@@ -176,6 +206,7 @@ async fn wait(
     now: UnixMillis,
     mut short: Vec<Want>,
 ) -> Result<Hold, ChargeError> {
+    let patience = if taking.tab.is_soft() { SOFT } else { PATIENCE };
     let charge = async {
         let mut recall = None;
         loop {
@@ -187,10 +218,15 @@ async fn wait(
             }
         }
     };
-    match tokio::time::timeout(PATIENCE, charge).await {
-        Ok(Ok(())) => Ok(taking.finish()),
-        Ok(Err(why)) => Err(why),
-        Err(_) => Err(ChargeError::Unavailable),
+    let attempt = match tokio::time::timeout(patience, charge).await {
+        Ok(Ok(())) => Attempt::Taken,
+        Ok(Err(why)) => Attempt::Refused(why),
+        Err(_) => Attempt::Refused(ChargeError::Unavailable),
+    };
+    match taking.or_beyond(attempt, &shared, &rights, now) {
+        Attempt::Taken => Ok(taking.finish()),
+        Attempt::Refused(why) => Err(why),
+        Attempt::Short(_) => Err(ChargeError::Unavailable),
     }
 }
 

@@ -70,6 +70,7 @@ impl Job {
         let request = GrantRequest {
             totals,
             limit,
+            ceiling: self.slot.ceiling(),
             version: self.slot.version,
             granted: refill.believed,
             need: need.saturating_sub(unopened).max(1),
@@ -141,6 +142,7 @@ impl Job {
         if more > 0 {
             refill.last = more;
             self.slot.low_water.store(more / 4, Ordering::Relaxed);
+            self.slot.bucket.rouse();
         }
     }
 

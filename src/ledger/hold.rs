@@ -9,11 +9,12 @@ use super::{
 };
 use crate::{
     domain::{
+        period::Window,
         route::Charge,
         time::{Monotonic, UnixMillis},
         units::Units,
     },
-    ports::{HoldEntry, Ready, Standing},
+    ports::{HoldEntry, Ready, Span, Standing},
 };
 
 /// Gives back what was charged to a slot.
@@ -22,6 +23,8 @@ pub(super) fn give_back(slot: &Slot, units: u64) {
     if slot.word.is_sealed() {
         // The open slot of the bucket cannot spend these: the database gets them back and can grant them again.
         slot.bucket.free();
+    } else {
+        slot.bucket.rouse();
     }
 }
 
@@ -33,15 +36,28 @@ impl Tab {
         if let Some(rate) = &line.rate {
             line.meter.rate.give_back(&self.share(rate), units);
         }
+        let mut rest = units;
         for stake in self.stakes_of(number) {
-            give_back(&stake.slot, units.get());
+            if stake.slot.bucket.key.span.is_source() {
+                // The sources come first, the last burnt before the others; together they gave all units.
+                let part = rest.min(stake.units);
+                rest = rest.saturating_sub(part);
+                give_back(&stake.slot, part.get());
+            } else {
+                give_back(&stake.slot, units.get());
+            }
         }
         line.counts.add(Kind::Refunded, units.get());
         self.soil(number);
     }
 
     fn overrun(&self, number: usize, line: &Line, units: Units) {
+        let mut booked = false;
         for stake in self.stakes_of(number) {
+            // Of several sources the last burnt bears it.
+            if stake.slot.bucket.key.span.is_source() && std::mem::replace(&mut booked, true) {
+                continue;
+            }
             stake.slot.word.overrun(units.get());
         }
         line.counts.add(Kind::Overrun, units.get());
@@ -82,11 +98,28 @@ impl HoldEntry for Tab {
     fn standings(&self, now: UnixMillis, at: Option<Monotonic>, show: &mut dyn FnMut(Standing<'_>)) {
         for (number, line) in self.lines.iter().enumerate() {
             let meter = line.meter.meter.as_str();
+            let purse = self.purse(number);
+            if let Some((purse, quota, remaining)) =
+                purse.and_then(|purse| Some((purse, purse.limit?, purse.remaining()?)))
+            {
+                show(Standing {
+                    meter,
+                    window: Some(Window::Month),
+                    quota,
+                    seconds: purse.month.seconds().max(1),
+                    remaining,
+                    resets_in: now.seconds_until(purse.month.end),
+                });
+            }
             for stake in self.stakes_of(number) {
+                let Span::Window(window) = stake.slot.bucket.key.span else { continue };
+                if purse.is_some() && window == Window::Month {
+                    continue;
+                }
                 let Some(quota) = stake.slot.limit() else { continue };
                 show(Standing {
                     meter,
-                    window: Some(stake.slot.bucket.key.window),
+                    window: Some(window),
                     quota,
                     seconds: stake.slot.period.seconds().max(1),
                     remaining: quota.saturating_sub(Units::saturating(stake.slot.used())),

@@ -11,6 +11,10 @@
 //! Sealing a word makes an end of the tabs on it: the charge after it finds that out by the word itself, and the sweep
 //! clears the desks, so that a sealed word is let go of however long rights are remembered.
 //!
+//! A month's units may come from several *sources*: what the plan includes, grants, and what the plan lets through beyond.
+//! Each is a bucket of its own with slots of its own. A charge takes from the first in burn order that is not known to be
+//! exhausted; only where one has too few is a charge split.
+//!
 //! Totals are recorded every second, never differences, so that a repetition is harmless. When a tenant's rights change,
 //! when a period ends and when the node stops, the word is *sealed*: nothing more can be charged to it, and the database
 //! computes what comes back. The next charge opens a new word under a new number. Refunds always go to the word that was
@@ -29,6 +33,7 @@ mod flush;
 mod grant;
 mod hold;
 mod metrics;
+mod purse;
 mod rate_cell;
 mod recall;
 mod recover;
@@ -40,6 +45,7 @@ mod take;
 #[cfg(test)]
 mod tests;
 mod usage;
+mod wish;
 mod word;
 
 use std::sync::Arc;

@@ -25,8 +25,8 @@ pub(super) fn recall(shared: &Arc<Shared>, wanted: &[Wanted]) {
     for Wanted { bucket: key, remainder } in wanted {
         let Some(account) = shared.accounts.get(&key.tenant) else { continue };
         let Some(meter) = account.known(&key.meter) else { continue };
-        let Some(cell) = meter.cell(key.window) else { continue };
-        let Some((bucket, slots)) = cell.recall(shared, key) else { continue };
+        let recalled = meter.ask_known(key, |cell| cell.recall(shared, key)).flatten();
+        let Some((bucket, slots)) = recalled else { continue };
         bucket.want(until);
         bucket.hear(*remainder);
         returned.extend(slots);

@@ -71,7 +71,7 @@ pub async fn recover(
 }
 
 fn sealed(leftover: &Leftover, now: UnixMillis) -> SlotTotals {
-    let Leftover { slot, end, counted, totals, .. } = leftover;
+    let Leftover { slot, end, booking, totals, .. } = leftover;
     SlotTotals {
         slot: slot.clone(),
         end: *end,
@@ -81,6 +81,7 @@ fn sealed(leftover: &Leftover, now: UnixMillis) -> SlotTotals {
         // What is recorded after the period was still used in it.
         at: now.min(UnixMillis(end.0.saturating_sub(1))),
         sealed: true,
-        counted: *counted,
+        counted: booking.counted,
+        counting: booking.counting,
     }
 }

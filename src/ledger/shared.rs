@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 use super::{
     account::Accounts,
     bucket::Bucket,
-    file::{LedgerFile, Record},
+    file::{Booking, LedgerFile, Record},
     flush::DirtyQueue,
     metrics::LedgerMetrics,
     refill::GrantQueue,
@@ -26,7 +26,6 @@ use crate::{
     clock::Clock,
     domain::{
         catalog::Catalog,
-        period::Windows,
         time::{Monotonic, UnixMillis},
     },
     freshness::Freshness,
@@ -125,8 +124,8 @@ impl Shared {
     }
 
     /// A new word for a slot, on record.
-    pub fn record(&self, slot: &SlotKey, end: UnixMillis, counted: Windows) -> Result<Record, ChargeError> {
-        self.world.file.record(slot, end, counted).map_err(|error| {
+    pub fn record(&self, slot: &SlotKey, end: UnixMillis, booking: Booking) -> Result<Record, ChargeError> {
+        self.world.file.record(slot, end, booking).map_err(|error| {
             if !self.full.swap(true, Ordering::Relaxed) {
                 tracing::error!(%error, "no room for more tenants' units");
             }

@@ -6,8 +6,8 @@ use std::sync::{
 };
 
 use super::{
-    bucket::{Bucket, Terms},
-    file::Record,
+    bucket::{Bucket, Outlook, Terms},
+    file::{Booking, Record},
     refill::Refill,
     shared::lock,
     word::Totals,
@@ -31,8 +31,12 @@ pub(super) struct Slot {
     pub calendar: BillingCalendar,
     /// [`UNLIMITED`]: only counted.
     limit: u64,
-    /// Of a month: the windows in which the meter is counted.
+    /// [`UNLIMITED`]: none.
+    ceiling: u64,
+    /// Of a source: the windows in which the meter is counted.
     pub counted: Windows,
+    /// The counting to which its charges belong.
+    pub counting: Version,
     /// The version of the tenant's facts from which the limit was compiled.
     pub version: Version,
     /// On record in the ledger file.
@@ -67,9 +71,17 @@ pub(super) struct SlotTerms {
     pub period: Period,
     pub calendar: BillingCalendar,
     pub limit: Option<Units>,
+    pub ceiling: Option<Units>,
     pub counted: Windows,
+    pub counting: Version,
     pub version: Version,
     pub opened: Monotonic,
+}
+
+impl SlotTerms {
+    pub const fn booking(&self) -> Booking {
+        Booking { counted: self.counted, counting: self.counting }
+    }
 }
 
 impl Slot {
@@ -79,7 +91,9 @@ impl Slot {
             period: terms.period,
             calendar: terms.calendar,
             limit: terms.limit.map_or(UNLIMITED, Units::get),
+            ceiling: terms.ceiling.map_or(UNLIMITED, Units::get),
             counted: terms.counted,
+            counting: terms.counting,
             version: terms.version,
             word,
             bucket: Arc::clone(bucket),
@@ -100,6 +114,11 @@ impl Slot {
         self.is_bounded().then_some(Units::saturating(self.limit))
     }
 
+    /// See [`crate::ports::GrantRequest::ceiling`].
+    pub fn ceiling(&self) -> Option<Units> {
+        (self.ceiling != UNLIMITED).then_some(Units::saturating(self.ceiling))
+    }
+
     /// Whether charges to it need grants.
     pub fn is_bounded(&self) -> bool {
         self.limit != UNLIMITED
@@ -107,7 +126,7 @@ impl Slot {
 
     /// The terms under which it asks for units; `None`: it needs none.
     pub fn terms(&self) -> Option<Terms> {
-        self.limit().map(|limit| Terms { version: self.version, limit })
+        self.limit().map(|limit| Terms { version: self.version, limit, ceiling: self.ceiling() })
     }
 
     /// Notes that a request for units has ended without an answer, or that an answer says what was granted in all.
@@ -125,6 +144,16 @@ impl Slot {
     /// Units used of the bucket, this slot to the unit.
     pub fn used(&self) -> u64 {
         self.bucket.used(self)
+    }
+
+    /// Units of the bucket that are used by what the database has left, where nobody holds any: then all others count as
+    /// used, recorded or not. 0: that is not known.
+    pub fn counted_out(&self, now: Monotonic) -> u64 {
+        let Some(terms) = self.terms() else { return 0 };
+        match self.bucket.outlook(terms, u64::MAX, now) {
+            Outlook::Exhausted { left: Some(left) } => terms.limit.get().saturating_sub(left),
+            Outlook::Exhausted { left: None } | Outlook::Recalling | Outlook::Unknown => 0,
+        }
     }
 
     /// Notes that units will be asked for. Whether they may be: not for a sealed slot.
@@ -166,6 +195,7 @@ impl Slot {
             used: totals.used,
             refunded: totals.refunded,
             counted: self.counted,
+            counting: self.counting,
             // What is recorded after the period was still used in it.
             at: at.min(UnixMillis(self.period.end.0.saturating_sub(1))),
             sealed: totals.sealed,

@@ -8,17 +8,18 @@ use std::sync::Arc;
 
 use super::{
     account::MeterAccount,
-    cell::Wish,
     desk::Desk,
     metrics::MeterUnits,
+    purse::{self, Asker, Opened, Purse},
     shared::{Home, Shared},
     slot::Slot,
+    wish::{Place, Wish},
 };
 use crate::{
     domain::{
         denial::Denial,
         period::{Period, Window, Windows},
-        plan::MeterIx,
+        plan::{MeterIx, Quota},
         rate::{Pace, Rate},
         rights::{Entitlement, Rights},
         route::Charge,
@@ -72,19 +73,25 @@ pub(super) struct Stake {
     pub units: Units,
     /// Its line's number.
     pub line: usize,
+    /// Nothing is taken that was not granted before.
+    pub bounded: bool,
 }
 
 #[derive(Debug)]
 pub(super) struct Tab {
-    /// Within the period of every slot.
+    /// Within the period of every slot, and the month.
     time: Period,
+    /// It has neither rates nor purses: within its time nothing but a seal ends it.
+    plain: bool,
     /// The nodes among which its rates are shared; 0: it has none.
     nodes: u32,
     /// Every slot is just what the rights ask for, so that others may be charged by this tab.
     regular: bool,
     pub lines: Few<Line>,
-    /// In the order in which they are charged: the shortest window first.
+    /// In the order in which they are charged: the shortest window first, a month's sources in burn order.
     pub stakes: Few<Stake>,
+    /// The sources of those lines whose month has several.
+    pub purses: Box<[Purse]>,
     pub home: Arc<Home>,
     /// What the callers keep ready.
     pub ready: Ready,
@@ -119,7 +126,7 @@ impl Tab {
         }
         match Few::of(lines) {
             None => Ok(None),
-            Some(lines) => Self::over(shared, desk, rights, lines, nodes, now).map(Some),
+            Some(lines) => Self::over(shared, desk, rights, lines, (nodes, false), now).map(Some),
         }
     }
 
@@ -131,7 +138,18 @@ impl Tab {
         rights: &Rights,
         now: UnixMillis,
     ) -> Result<Arc<Self>, ChargeError> {
-        Self::over(shared, desk, rights, self.lines.clone(), self.nodes, now)
+        Self::over(shared, desk, rights, self.lines.clone(), (self.nodes, false), now)
+    }
+
+    /// The same charges on what this node holds, as the database cannot be asked; see [`Asker::beyond`].
+    pub fn beyond(
+        &self,
+        shared: &Shared,
+        desk: &Desk,
+        rights: &Rights,
+        now: UnixMillis,
+    ) -> Result<Arc<Self>, ChargeError> {
+        Self::over(shared, desk, rights, self.lines.clone(), (self.nodes, true), now)
     }
 
     fn over(
@@ -139,36 +157,36 @@ impl Tab {
         desk: &Desk,
         rights: &Rights,
         lines: Few<Line>,
-        nodes: u32,
+        (nodes, beyond): (u32, bool),
         now: UnixMillis,
     ) -> Result<Arc<Self>, ChargeError> {
         let entitlement = entitlement(rights)?;
-        let mut time = Period { start: UnixMillis(i64::MIN), end: UnixMillis(i64::MAX) };
-        let mut regular = true;
-        let mut stakes = Vec::with_capacity(lines.more.len() + 1);
+        let asker = Asker { shared, desk, rights, entitlement, now, beyond };
+        let mut found = Finding::new(lines.more.len() + 1);
         for window in Window::ALL {
             for (number, line) in lines.iter().enumerate() {
                 let Some(quota) = entitlement.terms(line.ix).quota.filter(|quota| quota.counts(window))
                 else {
                     continue;
                 };
-                let counted = match window {
-                    Window::Month => Windows::of(|window| quota.counts(window)),
-                    Window::Hour | Window::Day | Window::Week => Windows::default(),
+                let several = if window == Window::Month {
+                    purse::sources(entitlement, line, &quota, now)
+                } else {
+                    None
                 };
-                let wish = Wish { rights, entitlement, limit: quota.hard_limit(window), counted, now };
-                let owner = (&desk.account.tenant, &line.meter.meter);
-                let slot = line.meter.cell_or_new(window).slot(shared, owner, window, wish)?;
-                regular &= wish.is_met_by(&slot);
-                time.start = time.start.max(slot.period.start);
-                time.end = time.end.min(slot.period.end);
-                stakes.push(Stake { slot, units: line.units, line: number });
+                match several {
+                    Some(sources) => found.add(asker.open(number, line, &quota, &sources)?),
+                    None => found.one(&asker, (number, line), window, &quota)?,
+                }
             }
         }
+        let Finding { time, regular, stakes, purses } = found;
         // Every meter is counted by the month at least.
         let stakes = Few::of(stakes).ok_or(ChargeError::Outdated)?;
+        let plain = nodes == 0 && purses.is_empty();
         let (home, ready) = (Arc::clone(&shared.home), Ready::default());
-        Ok(Arc::new(Self { time, nodes, regular, lines, stakes, home, ready }))
+        let purses = purses.into_boxed_slice();
+        Ok(Arc::new(Self { time, plain, nodes, regular, lines, stakes, purses, home, ready }))
     }
 
     /// Whether it is for these charges.
@@ -185,7 +203,37 @@ impl Tab {
 
     /// Whether it can still be charged at this instant. The words themselves say whether they can.
     pub fn serves(&self, shared: &Shared, now: UnixMillis) -> bool {
-        self.time.contains(now) && (self.nodes == 0 || self.nodes == shared.world.freshness.live_nodes())
+        self.time.contains(now) && (self.plain || self.still_serves(shared))
+    }
+
+    fn still_serves(&self, shared: &Shared) -> bool {
+        if self.nodes > 0 && self.nodes != shared.world.freshness.live_nodes() {
+            return false;
+        }
+        self.purses.iter().for_each(|purse| purse.watch_passed(shared));
+        self.purses.iter().all(Purse::is_current)
+    }
+
+    /// The sources that a stake is one of, where there are several.
+    pub fn purse_of(&self, stake: &Stake) -> Option<&Purse> {
+        if !stake.slot.bucket.key.span.is_source() {
+            return None;
+        }
+        self.purse(stake.line)
+    }
+
+    /// The sources of a line's month, where there are several.
+    pub fn purse(&self, line: usize) -> Option<&Purse> {
+        self.purses.iter().find(|purse| purse.line == line)
+    }
+
+    /// Whether nothing that is charged by it is ever refused for want of units: then nobody waits for long.
+    pub fn is_soft(&self) -> bool {
+        let refuses = |stake: &Stake| match self.purse_of(stake) {
+            Some(purse) => purse.limit.is_some(),
+            None => stake.bounded,
+        };
+        !self.stakes.iter().any(refuses)
     }
 
     /// Whether others than the request that it was made for may be charged by it.
@@ -205,7 +253,7 @@ impl Tab {
 
     /// Whether one of its words is charged no more.
     pub fn is_over(&self) -> bool {
-        self.stakes.iter().any(|stake| stake.slot.word.is_sealed())
+        self.stakes.iter().any(|stake| stake.slot.word.is_sealed()) || self.purses.iter().any(Purse::is_over)
     }
 
     /// The words of one line, the longest window first.
@@ -216,6 +264,64 @@ impl Tab {
     /// The rate of a line as this node shares it.
     pub fn share(&self, rate: &LineRate) -> Rate {
         rate.plan.shared_by(self.nodes)
+    }
+}
+
+/// What was found so far of a tab.
+struct Finding {
+    time: Period,
+    regular: bool,
+    stakes: Vec<Stake>,
+    purses: Vec<Purse>,
+}
+
+impl Finding {
+    fn new(lines: usize) -> Self {
+        let time = Period { start: UnixMillis(i64::MIN), end: UnixMillis(i64::MAX) };
+        Self { time, regular: true, stakes: Vec::with_capacity(lines), purses: Vec::new() }
+    }
+
+    fn within(&mut self, start: UnixMillis, end: UnixMillis) {
+        self.time.start = self.time.start.max(start);
+        self.time.end = self.time.end.min(end);
+    }
+
+    /// The one word of a line in a window.
+    fn one(
+        &mut self,
+        asker: &Asker<'_>,
+        (number, line): (usize, &Line),
+        window: Window,
+        quota: &Quota,
+    ) -> Result<(), ChargeError> {
+        let month = window == Window::Month;
+        let wish = Wish {
+            rights: asker.rights,
+            entitlement: asker.entitlement,
+            place: Place::Window(window),
+            // Beside it there is no overage: it is the month's hard limit.
+            limit: if month { quota.month.limit() } else { quota.hard_limit(window) },
+            ceiling: if month { purse::ceiling(quota) } else { None },
+            counted: if month { purse::counted(quota) } else { Windows::default() },
+            now: asker.now,
+        };
+        let owner = (&asker.desk.account.tenant, &*line.meter);
+        let slot = line.meter.ask(wish.place, |cell| cell.slot(asker.shared, owner, wish))?;
+        self.regular &= wish.is_met_by(&slot);
+        self.within(slot.period.start, slot.period.end);
+        let bounded = slot.is_bounded();
+        self.stakes.push(Stake { slot, units: line.units, line: number, bounded });
+        Ok(())
+    }
+
+    /// The words of a line in its month.
+    fn add(&mut self, Opened { purse, stakes, regular }: Opened) {
+        self.regular &= regular;
+        self.within(purse.month.start, purse.month.end);
+        // A grant may have been given a moment later than the request came by another clock: only its end matters.
+        stakes.iter().for_each(|stake| self.within(purse.month.start, stake.slot.period.end));
+        self.stakes.extend(stakes);
+        self.purses.push(purse);
     }
 }
 

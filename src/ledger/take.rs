@@ -6,6 +6,7 @@ use super::{
     bucket::Outlook,
     hold::give_back,
     metrics::Kind,
+    purse::Purse,
     refill,
     shared::{Shared, lock},
     slot::Slot,
@@ -13,8 +14,8 @@ use super::{
     word::Spend,
 };
 use crate::{
-    domain::{denial::Denial, time::Monotonic, units::Units},
-    ports::ChargeError,
+    domain::{denial::Denial, period::Window, time::Monotonic, units::Units},
+    ports::{ChargeError, Span},
 };
 
 /// Requests that may wait for what others give back, a bucket.
@@ -77,8 +78,7 @@ impl Tab {
             return unfit;
         }
         for (number, stake) in self.stakes.iter().enumerate() {
-            let Spend::Taken { left } = stake.slot.word.spend(stake.units.get(), stake.slot.is_bounded())
-            else {
+            let Spend::Taken { left } = stake.slot.word.spend(stake.units.get(), stake.bounded) else {
                 self.untake(shared, number);
                 return self.look(shared, waited).err().unwrap_or(Take::Again);
             };
@@ -98,8 +98,9 @@ impl Tab {
     /// Asks every word whether it would do, before any is charged.
     fn look(&self, shared: &Shared, waited: bool) -> Result<(), Take> {
         let mut short = Vec::new();
-        for Stake { slot, units, .. } in self.stakes.iter() {
-            match slot.word.peek(units.get(), slot.is_bounded()) {
+        for stake in self.stakes.iter() {
+            let Stake { slot, units, bounded, .. } = stake;
+            match slot.word.peek(units.get(), *bounded) {
                 Spend::Taken { .. } => {}
                 Spend::Sealed => return Err(Take::Moved),
                 Spend::Full => {
@@ -110,14 +111,59 @@ impl Tab {
                     }
                     return Err(Take::Moved);
                 }
-                Spend::Short { need } => {
-                    let recalling =
-                        ask_or_refuse(shared, slot, *units, need, waited).map_err(Take::Refused)?;
-                    short.push(Want { slot: Arc::clone(slot), need, recalling });
-                }
+                Spend::Short { need } => match self.purse_of(stake) {
+                    Some(purse) => self.ask_purse(shared, purse, (slot, need), waited, &mut short)?,
+                    None => {
+                        let recalling =
+                            ask_or_refuse(shared, slot, *units, need, waited).map_err(Take::Refused)?;
+                        short.push(Want { slot: Arc::clone(slot), need, recalling });
+                    }
+                },
             }
         }
         if short.is_empty() { Ok(()) } else { Err(Take::Short(short)) }
+    }
+
+    /// One of several sources is short of units: whether the database is to be asked for more, or others are giving theirs
+    /// back; or it is to be looked anew which sources have some; or none has.
+    fn ask_purse(
+        &self,
+        shared: &Shared,
+        purse: &Purse,
+        (slot, need): (&Arc<Slot>, u64),
+        waited: bool,
+        short: &mut Vec<Want>,
+    ) -> Result<(), Take> {
+        let now = shared.monotonic();
+        let units = self.lines.iter().nth(purse.line).map_or(Units::ZERO, |line| line.units);
+        if purse.limit.is_some_and(|limit| units > limit) {
+            return Err(Take::Refused(purse.refuse(shared, now).into()));
+        }
+        if !purse.is_current() {
+            return Err(Take::Moved);
+        }
+        let unknown =
+            slot.terms().is_none_or(|terms| slot.bucket.outlook(terms, need, now) == Outlook::Unknown);
+        if unknown {
+            if shared.outage.is_on(now) || shared.is_adrift(now) {
+                return Err(Take::Refused(ChargeError::Unavailable));
+            }
+            short.push(Want { slot: Arc::clone(slot), need, recalling: false });
+            return Ok(());
+        }
+        if !purse.spent {
+            return Err(Take::Moved);
+        }
+        let before = short.len();
+        if !waited {
+            // What others give back of any source may be what is missing.
+            let some = purse.recalling(now).filter(|slot| may_wait(slot));
+            short.extend(some.map(|slot| Want { slot: Arc::clone(slot), need, recalling: true }));
+        }
+        if short.len() == before {
+            return Err(Take::Refused(purse.refuse(shared, now).into()));
+        }
+        Ok(())
     }
 
     /// Gives the first so many words back what was taken from them.
@@ -127,6 +173,10 @@ impl Tab {
             shared.soil(slot);
         }
     }
+}
+
+fn may_wait(slot: &Slot) -> bool {
+    slot.bucket.waiting.load(Ordering::Relaxed) < RECALL_WAITERS
 }
 
 /// Refuses where it is of no use to ask the database for more units. Otherwise whether it was asked, and others are giving
@@ -145,9 +195,7 @@ fn ask_or_refuse(
     let now = shared.monotonic();
     let Some(terms) = slot.terms() else { return Ok(false) };
     match slot.bucket.outlook(terms, need, now) {
-        Outlook::Recalling if !waited && slot.bucket.waiting.load(Ordering::Relaxed) < RECALL_WAITERS => {
-            return Ok(true);
-        }
+        Outlook::Recalling if !waited && may_wait(slot) => return Ok(true),
         known @ (Outlook::Recalling | Outlook::Exhausted { .. }) => {
             if slot.bucket.watch() {
                 lock(&shared.watched).push(Arc::clone(&slot.bucket));
@@ -169,7 +217,8 @@ fn exhausted(slot: &Slot, limit: Units, left: Option<u64>) -> Denial {
 
     Denial::QuotaExhausted {
         meter: slot.bucket.key.meter.clone(),
-        window: slot.bucket.key.window,
+        // Of several sources the purse refuses.
+        window: if let Span::Window(window) = slot.bucket.key.span { window } else { Window::Month },
         limit,
         used: Units::saturating(slot.used().max(counted)),
         period: slot.period,

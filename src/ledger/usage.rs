@@ -6,11 +6,12 @@ use super::{cell::Unrecorded, flush, shared::Shared};
 use crate::{
     domain::{
         period::{Period, Window},
-        rights::Rights,
+        plan::MeterIx,
+        rights::{Rights, Source, SourceTerms},
         time::UnixMillis,
         units::Units,
     },
-    ports::{BucketKey, Incarnation, MeterUsage, OthersUsage, StoreError, WindowUsage},
+    ports::{BucketKey, Incarnation, MeterUsage, OthersUsage, SourceUsage, Span, StoreError, WindowUsage},
 };
 
 /// The pauses before looking again when something was being recorded between the database's answer and this node's own:
@@ -20,8 +21,13 @@ const PAUSES: [u64; 10] = [0, 1, 2, 4, 8, 16, 32, 64, 128, 256];
 /// No incarnation has this name: all of them are others.
 const NOBODY: Incarnation = Incarnation(uuid::Uuid::nil());
 
+/// Where the numbers of a bucket go.
 struct Row {
     meter: usize,
+    /// `None`: it is a source alone.
+    window: Option<Window>,
+    /// `None`: it is a limit beside the sources.
+    source: Option<Source>,
     period: Period,
     limit: Option<Units>,
 }
@@ -56,37 +62,44 @@ pub(super) async fn usage(
             break;
         }
     }
-    for ((row, key), (used, uncertain)) in rows.iter().zip(keys).zip(used) {
-        answer[row.meter].windows.push(WindowUsage {
-            window: key.window,
-            period: row.period,
-            limit: row.limit,
-            used: Units::saturating(u64::try_from(used).unwrap_or(0)),
-            uncertain,
-        });
+    for (Row { meter, window, source, period, limit }, (used, uncertain)) in rows.into_iter().zip(used) {
+        let used = Units::saturating(u64::try_from(used).unwrap_or(0));
+        let MeterUsage { windows, sources, .. } = &mut answer[meter];
+        windows.extend(window.map(|window| WindowUsage { window, period, limit, used, uncertain }));
+        sources.extend(source.map(|source| SourceUsage { source, period, limit, used, uncertain }));
     }
     Ok(answer)
 }
 
-/// Each meter that the plan has, and the buckets of its windows.
+/// Each meter that the plan has, and the buckets of its windows and sources.
 fn frame(rights: &Rights, now: UnixMillis) -> (Vec<MeterUsage>, Vec<Row>, Vec<BucketKey>) {
     let (mut answer, mut rows, mut keys) = (Vec::new(), Vec::new(), Vec::new());
     let Some(entitlement) = &rights.entitlement else { return (answer, rows, keys) };
-    for (meter, terms) in rights.catalog.meters.iter().zip(&entitlement.offer.meters) {
-        let Some(quota) = terms.quota else { continue };
-        for window in Window::ALL.into_iter().filter(|window| quota.counts(*window)) {
-            let period = entitlement.calendar.period(window, now);
-            let limit = if window == Window::Month { quota.month.limit() } else { quota.hard_limit(window) };
-            rows.push(Row { meter: answer.len(), period, limit });
-            keys.push(BucketKey {
-                tenant: rights.tenant.clone(),
-                meter: meter.id.clone(),
-                window,
-                start: period.start,
-                epoch: entitlement.epoch,
-            });
+    for (ix, meter) in (0..).map(MeterIx).zip(&rights.catalog.meters) {
+        let Some(quota) = entitlement.terms(ix).quota else { continue };
+        let mut add = |span, epoch, row: Row| {
+            let (tenant, meter) = (rights.tenant.clone(), meter.id.clone());
+            keys.push(BucketKey { tenant, meter, span, start: row.period.start, epoch });
+            rows.push(row);
+        };
+        let place = answer.len();
+        let shorter = |window: &Window| *window != Window::Month && quota.counts(*window);
+        for window in Window::ALL.into_iter().filter(shorter) {
+            let (period, limit) = (entitlement.calendar.period(window, now), quota.hard_limit(window));
+            let row = Row { meter: place, window: Some(window), source: None, period, limit };
+            add(window.into(), entitlement.epoch, row);
         }
-        answer.push(MeterUsage { meter: meter.id.clone(), windows: Vec::new() });
+        for SourceTerms { source, period, limit } in entitlement.sources(ix, now) {
+            let (span, epoch, window) = match source {
+                Source::Plan => (Span::MONTH, entitlement.epoch, Some(Window::Month)),
+                Source::Overage => (Span::Overage, entitlement.epoch, None),
+                Source::Grant(number) => (Span::Grant, number, None),
+            };
+            if source == Source::Plan || period.end > now {
+                add(span, epoch, Row { meter: place, window, source: Some(source), period, limit });
+            }
+        }
+        answer.push(MeterUsage { meter: meter.id.clone(), windows: Vec::new(), sources: Vec::new() });
     }
     (answer, rows, keys)
 }
@@ -96,8 +109,8 @@ fn own(shared: &Shared, keys: &[BucketKey]) -> Vec<Unrecorded> {
     keys.iter()
         .map(|key| {
             let meter = account.as_ref().and_then(|account| account.known(&key.meter));
-            let cell = meter.as_ref().and_then(|meter| meter.cell(key.window));
-            cell.map(|cell| cell.unrecorded(key)).unwrap_or_default()
+            let cell = meter.and_then(|meter| meter.ask_known(key, |cell| cell.unrecorded(key)));
+            cell.unwrap_or_default()
         })
         .collect()
 }

@@ -4,18 +4,19 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::{Answer, BoxFuture, Hold, StoreError};
+use super::{Answer, BoxFuture, Hold, Span, StoreError};
 use crate::domain::{
     denial::Denial,
     id::{MeterId, TenantId},
     period::{Period, Window, Windows},
-    rights::Rights,
+    rights::{Rights, Source},
     route::Charge,
     time::{Monotonic, UnixMillis, Version},
     units::Units,
 };
 
-/// Spends units. A charge takes the rates first, then every window of every meter, all or nothing.
+/// Spends units. A charge takes the rates first, then every window of every meter, all or nothing. The month's units come
+/// from the tenant's sources in the order in which they are burnt.
 pub trait Ledger: Send + Sync + 'static {
     /// Takes the units of `charges`, at the instant `now`. A refusal has taken nothing.
     fn charge(&self, rights: &Arc<Rights>, charges: &[Charge], now: UnixMillis) -> Answer<Hold, ChargeError>;
@@ -59,7 +60,7 @@ pub struct WindowUsage {
     pub period: Period,
     /// The limit as the plan has it (a month's without overage cap); `None`: unlimited.
     pub limit: Option<Units>,
-    /// Units used, over all nodes.
+    /// Units used, over all nodes. Of a month: of what the plan includes, and nothing from other sources.
     pub used: Units,
     /// Units that crashed nodes were granted and may have used.
     pub uncertain: Units,
@@ -72,21 +73,48 @@ pub struct MeterUsage {
     pub meter: MeterId,
     /// Its windows, the shortest first, the month last.
     pub windows: Vec<WindowUsage>,
+    /// Where its units come from at this time, in the order in which they are burnt. The plan's is the month's window
+    /// once more.
+    pub sources: Vec<SourceUsage>,
 }
 
-/// Names a bucket: one tenant's units of one meter in one period.
+/// How one source of a meter's units stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceUsage {
+    /// Which.
+    pub source: Source,
+    /// The span in which its units can be used.
+    pub period: Period,
+    /// How many there are; `None`: any number.
+    pub limit: Option<Units>,
+    /// Units used of it, over all nodes. More than the limit where that was lowered, or a request cost more than its
+    /// reserve.
+    pub used: Units,
+    /// Units of it that crashed nodes were granted and may have used.
+    pub uncertain: Units,
+}
+
+/// Names a bucket: one tenant's units of one meter from one source in one period.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BucketKey {
     /// Whose.
     pub tenant: TenantId,
     /// Of what.
     pub meter: MeterId,
-    /// Over which kind of window.
-    pub window: Window,
+    /// Over what, and from where.
+    pub span: Span,
     /// The period's start.
     pub start: UnixMillis,
-    /// The version at which counting began anew.
+    /// The version at which counting began anew; a grant's own number.
     pub epoch: Version,
+}
+
+impl BucketKey {
+    /// What the plan includes in the month of an overage.
+    #[must_use]
+    pub fn month(&self) -> Self {
+        Self { span: Span::MONTH, ..self.clone() }
+    }
 }
 
 /// One incarnation's share of a bucket. Each word is a row of its own: a sealed slot is never opened again.
@@ -122,9 +150,12 @@ pub struct SlotTotals {
     pub at: UnixMillis,
     /// Nothing more will be charged to this slot.
     pub sealed: bool,
-    /// Of a month's slot: the windows in which its charges were counted, too. Those of a window that a plan began to limit
+    /// Of a source's slot: the windows in which its charges were counted, too. Those of a window that a plan began to limit
     /// later are counted by the store.
     pub counted: Windows,
+    /// The counting to which its charges belong: the bucket's `epoch`, but of a grant, which goes on where counting begins
+    /// anew. The store does not keep it.
+    pub counting: Version,
 }
 
 /// Asks for more units.
@@ -134,6 +165,9 @@ pub struct GrantRequest {
     pub totals: SlotTotals,
     /// The bucket's hard limit, as compiled at `version`.
     pub limit: Units,
+    /// Of a month and of its overage: what both together may come to, where that is bounded. Says nothing while either
+    /// keeps its limit; where one was lowered below what is used of it, the other is not granted that once more.
+    pub ceiling: Option<Units>,
     /// The version of the tenant's facts from which the limit was compiled: any but the current is refused.
     pub version: Version,
     /// What the slot was granted so far, as the node knows it: the compare of the compare-and-set.

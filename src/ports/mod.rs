@@ -8,6 +8,7 @@ mod ledger;
 mod lifecycle;
 mod nodes;
 mod policies;
+mod span;
 mod tenants;
 
 use std::{future::Future, pin::Pin};
@@ -20,6 +21,7 @@ pub use ledger::*;
 pub use lifecycle::*;
 pub use nodes::*;
 pub use policies::*;
+pub use span::*;
 pub use tenants::*;
 
 /// A future that may move between threads.

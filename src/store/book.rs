@@ -11,7 +11,7 @@ use crate::{
         time::{UnixMillis, Version},
         units::Units,
     },
-    ports::{BucketKey, GrantOutcome, GrantRequest, SlotKey, SlotTotals},
+    ports::{BucketKey, GrantOutcome, GrantRequest, SlotKey, SlotTotals, Span},
 };
 
 /// How long a refused grant asks the holders of a bucket to give units back.
@@ -28,11 +28,12 @@ pub(super) struct Bucket {
     pub(super) end: UnixMillis,
     /// `None`: nothing is refused.
     pub(super) limit: Option<u64>,
-    /// The sum of the slots' debits, and `seeded`.
+    /// The sum of the slots' debits, and of a shorter window `seeded`.
     pub(super) allocated: u64,
-    /// The sum of what the slots used, less what was given back, and `seeded`.
+    /// The sum of what the slots used, less what was given back, and of a shorter window `seeded`.
     pub(super) used: u64,
-    /// What was used in a shorter window without being counted in it, as of the last request for a grant.
+    /// Of a shorter window: what was used in it without being counted in it, as of the last request for a grant. Of a
+    /// month: what is allocated of its overage.
     pub(super) seeded: u64,
     /// The newest version of the tenant that was in force on all nodes when units were granted.
     pub(super) confirmed: Version,
@@ -184,16 +185,24 @@ impl Book {
         if after.debit() < before.debit() || after.spare() < before.spare() {
             self.freed = self.freed.max(bucket.wanted_until);
         }
+        let beyond = bucket.allocated;
+        if key.span == Span::Overage {
+            self.tell_month(key, totals.end, beyond);
+        }
         let difference = signed(after.net()) - signed(before.net());
-        if difference != 0 && key.window == Window::Month {
+        if difference != 0 && key.span.is_source() {
             self.add_use(totals, difference, after.since);
         }
     }
 
+    /// Lets a month know what is allocated of its overage.
+    fn tell_month(&mut self, overage: &BucketKey, end: UnixMillis, allocated: u64) {
+        self.buckets.entry(overage.month()).or_insert_with(|| Bucket::new(end)).seeded = allocated;
+    }
+
     fn add_use(&mut self, totals: &SlotTotals, difference: i64, since: UnixMillis) {
-        let bucket = &totals.slot.bucket;
-        self.hour(bucket, totals.at).units += difference;
-        let charged = self.hour(bucket, if difference > 0 { totals.at } else { since });
+        self.hour(totals, totals.at).units += difference;
+        let charged = self.hour(totals, if difference > 0 { totals.at } else { since });
         for (uncounted, window) in charged.uncounted.iter_mut().zip(SHORTER) {
             if !totals.counted.contains(window) {
                 *uncounted += difference;
@@ -201,15 +210,17 @@ impl Book {
         }
     }
 
-    fn hour(&mut self, bucket: &BucketKey, at: UnixMillis) -> &mut HourUse {
-        let BucketKey { tenant, meter, epoch, .. } = bucket;
-        self.usage.entry((tenant.clone(), meter.clone(), hour_of(at), *epoch)).or_default()
+    fn hour(&mut self, totals: &SlotTotals, at: UnixMillis) -> &mut HourUse {
+        let BucketKey { tenant, meter, .. } = &totals.slot.bucket;
+        self.usage.entry((tenant.clone(), meter.clone(), hour_of(at), totals.counting)).or_default()
     }
 
     /// What was used in a shorter window, so far, without being counted in it. Known by whole hours: a window that begins
     /// within one has all of that hour.
     pub(super) fn uncounted(&self, bucket: &BucketKey, end: UnixMillis) -> u64 {
-        let Some(place) = SHORTER.into_iter().position(|window| window == bucket.window) else { return 0 };
+        let Some(place) = SHORTER.into_iter().position(|window| bucket.span == window.into()) else {
+            return 0;
+        };
         let start = hour_of(bucket.start);
         if start >= end {
             return 0;
@@ -220,8 +231,11 @@ impl Book {
         u64::try_from(sum).unwrap_or(0)
     }
 
-    /// Lets a bucket count what was used without being counted in it.
+    /// Lets a shorter window's bucket count what was used without being counted in it.
     pub(super) fn seed(&mut self, bucket: &BucketKey, end: UnixMillis, uncounted: u64) {
+        if bucket.span.is_source() {
+            return;
+        }
         let bucket = self.buckets.entry(bucket.clone()).or_insert_with(|| Bucket::new(end));
         bucket.allocated = (bucket.allocated + uncounted).saturating_sub(bucket.seeded);
         bucket.used = (bucket.used + uncounted).saturating_sub(bucket.seeded);
@@ -235,6 +249,7 @@ impl Book {
             return GrantOutcome::Stale;
         }
         let key = &request.totals.slot.bucket;
+        let beside = self.beside(key);
         let (Some(bucket), Some(slot)) =
             (self.buckets.get_mut(key), self.slots.get_mut(&request.totals.slot))
         else {
@@ -248,7 +263,7 @@ impl Book {
         }
         // Under an older version the window may not have been limited: whoever still works by that one may have used units
         // that are not recorded yet. Not where counting began with this very version.
-        if key.window != Window::Month && request.version > bucket.confirmed && request.version != key.epoch {
+        if !key.span.is_source() && request.version > bucket.confirmed && request.version != key.epoch {
             if setting.applied.is_some_and(|applied| applied < request.version) {
                 return GrantOutcome::Withheld;
             }
@@ -258,6 +273,9 @@ impl Book {
         bucket.limit = Some(request.limit.get());
         let others = bucket.allocated.saturating_sub(slot.debit());
         let left = request.limit.get().saturating_sub(others).saturating_sub(slot.granted);
+        let left = request.ceiling.map_or(left, |ceiling| {
+            left.min(ceiling.get().saturating_sub(beside).saturating_sub(others).saturating_sub(slot.granted))
+        });
         let need = request.need.max(1);
         if left < need {
             return GrantOutcome::Exhausted { left, used: bucket.used, held: 0 };
@@ -268,7 +286,21 @@ impl Book {
         let before = slot.debit();
         slot.granted += units;
         bucket.allocated = (bucket.allocated + slot.debit()).saturating_sub(before);
-        GrantOutcome::Granted { granted: slot.granted, used: bucket.used }
+        let outcome = GrantOutcome::Granted { granted: slot.granted, used: bucket.used };
+        let allocated = bucket.allocated;
+        if key.span == Span::Overage {
+            self.tell_month(key, request.totals.end, allocated);
+        }
+        outcome
+    }
+
+    /// What is allocated of a month's overage, and of an overage's month. (Who locks an overage has its month locked, too.)
+    fn beside(&self, key: &BucketKey) -> u64 {
+        match key.span {
+            Span::MONTH => self.buckets.get(key).map_or(0, |bucket| bucket.seeded),
+            Span::Overage => self.buckets.get(&key.month()).map_or(0, |bucket| bucket.allocated),
+            Span::Window(_) | Span::Grant => 0,
+        }
     }
 
     /// Asks those who hold units of a bucket to give them back, for a while.

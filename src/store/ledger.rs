@@ -41,7 +41,7 @@ const OTHERS: Sql = timed_bulk!(
        AND s.granted > s.used - s.refunded THEN s.granted - s.used + s.refunded END), 0) AS BIGINT), \
      (SELECT CAST(coalesce(sum(\
         CASE b.span WHEN 'hour' THEN u.no_hour WHEN 'day' THEN u.no_day ELSE u.no_week END), 0) AS BIGINT) \
-      FROM usage_hours u WHERE b.span <> 'month' AND u.tenant = b.tenant AND u.meter = b.meter \
+      FROM usage_hours u WHERE b.span IN ('hour', 'day', 'week') AND u.tenant = b.tenant AND u.meter = b.meter \
         AND u.epoch = b.epoch AND u.hour_ms > b.start_ms - 3600000 AND u.hour_ms < b.end_ms) FROM",
     "JOIN buckets b ON b.tenant = v->>0 AND b.meter = v->>1 AND b.span = v->>2 \
        AND b.start_ms = CAST(v->>3 AS BIGINT) AND b.epoch = CAST(v->>4 AS BIGINT) \

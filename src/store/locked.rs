@@ -11,8 +11,8 @@ use super::{
     session::{Arg, Session, Sql, bulk, signed, timed_bulk},
 };
 use crate::{
-    domain::{period::Window, time::UnixMillis},
-    ports::{BucketKey, Incarnation, SlotKey, SlotTotals, StoreError},
+    domain::time::UnixMillis,
+    ports::{BucketKey, Incarnation, SlotKey, SlotTotals, Span, StoreError},
 };
 
 // Made in the order of the batch and then locked by id: both orders are the same for all, so nobody waits in a circle.
@@ -86,7 +86,7 @@ pub(super) fn bucket_row(key: &BucketKey, sixth: i64) -> Value {
     json!([
         key.tenant.as_str(),
         key.meter.as_str(),
-        key.window.as_str(),
+        key.span.as_str(),
         key.start.0,
         signed(key.epoch.0),
         sixth
@@ -124,7 +124,12 @@ impl Locked {
     }
 
     async fn lock(session: &mut Session, totals: &[&SlotTotals]) -> Result<Self, StoreError> {
-        let ends: BTreeMap<&BucketKey, UnixMillis> = totals.iter().map(|t| (&t.slot.bucket, t.end)).collect();
+        let overages = totals.iter().filter(|t| t.slot.bucket.span == Span::Overage);
+        // With an overage its month: neither is granted without a look at the other.
+        let months: Vec<(BucketKey, UnixMillis)> = overages.map(|t| (t.slot.bucket.month(), t.end)).collect();
+        let mut ends: BTreeMap<&BucketKey, UnixMillis> =
+            months.iter().map(|(key, end)| (key, *end)).collect();
+        ends.extend(totals.iter().map(|totals| (&totals.slot.bucket, totals.end)));
         let make = text(ends.iter().map(|(key, end)| bucket_row(key, end.0)).collect());
         session.run(MAKE_BUCKETS, &[Arg::Text(&make)]).await?;
 
@@ -187,7 +192,7 @@ impl Locked {
         session: &mut Session,
         totals: &[&SlotTotals],
     ) -> Result<(), StoreError> {
-        let shorter = totals.iter().filter(|totals| totals.slot.bucket.window != Window::Month);
+        let shorter = totals.iter().filter(|totals| !totals.slot.bucket.span.is_source());
         let ends: BTreeMap<&BucketKey, UnixMillis> = shorter.map(|t| (&t.slot.bucket, t.end)).collect();
         if ends.is_empty() {
             return Ok(());
@@ -197,7 +202,7 @@ impl Locked {
             json!([
                 key.tenant.as_str(),
                 key.meter.as_str(),
-                key.window.as_str(),
+                key.span.as_str(),
                 hour_of(key.start).0,
                 signed(key.epoch.0),
                 place,

@@ -11,7 +11,7 @@ use crate::{
         period::{Window, Windows},
         time::{UnixMillis, Version},
     },
-    ports::{AuditRow, BucketKey, ChangeRow, Incarnation, SlotKey, SlotTotals, StoreError, UsageRow},
+    ports::{AuditRow, BucketKey, ChangeRow, Incarnation, SlotKey, SlotTotals, Span, StoreError, UsageRow},
 };
 
 /// The columns of [`key`], from place 1 on; place 0 is left for a version.
@@ -103,11 +103,10 @@ pub(super) fn bucket(
     start: UnixMillis,
     epoch: Version,
 ) -> Result<BucketKey, StoreError> {
-    let window = Window::ALL.into_iter().find(|window| window.as_str() == span);
     Ok(BucketKey {
         tenant: TenantId::parse(tenant).map_err(|error| unreadable("a tenant's id", error))?,
         meter: MeterId::parse(meter).map_err(|error| unreadable("a meter's id", error))?,
-        window: window.ok_or_else(|| unreadable("a window", format!("`{span}`")))?,
+        span: Span::parse(span).ok_or_else(|| unreadable("a bucket's span", format!("`{span}`")))?,
         start,
         epoch,
     })
@@ -126,5 +125,6 @@ pub(super) fn slot(record: &Record) -> Result<SlotTotals, StoreError> {
         at: instant(record, 11)?,
         sealed: false,
         counted: windows(record, 12)?,
+        counting: epoch,
     })
 }

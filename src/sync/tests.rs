@@ -237,7 +237,7 @@ async fn what_others_want_is_passed_on() {
     let bucket = BucketKey {
         tenant: TenantId::parse("acme").unwrap(),
         meter: MeterId::parse("requests").unwrap(),
-        window: Window::Month,
+        span: Window::Month.into(),
         start: UnixMillis(0),
         epoch: Version(0),
     };

@@ -115,14 +115,14 @@ impl World {
                 let same = |bucket: &&BucketKey| {
                     bucket.tenant == id
                         && bucket.meter.as_str() == "requests"
-                        && (bucket.window, bucket.start) == (window, start)
+                        && (bucket.span, bucket.start) == (window.into(), start)
                 };
                 let shadow = self.shadow.lock().unwrap();
                 let used = shadow.buckets().iter().find(same).map_or(0, |key| {
                     let admitted = shadow.admitted.get(key).copied().unwrap_or_default();
                     if returned { shadow.held(key) } else { admitted.all() }
                 });
-                limits.of("requests", window).unwrap().saturating_sub(used)
+                limits.of("requests", window.into()).unwrap().saturating_sub(used)
             };
             let left = left(Window::Month).min(left(Window::Day));
             for nth in 0..left + 1 {

@@ -53,7 +53,7 @@ impl fmt::Display for Brief<'_> {
         let SlotTotals { slot, used, refunded, sealed, .. } = self.0;
         let run = slot.incarnation.0.as_u128();
         let (bucket, seq, seal) = (&slot.bucket, slot.seq, if *sealed { " sealed" } else { "" });
-        let (tenant, meter, window) = (&bucket.tenant, &bucket.meter, bucket.window);
+        let (tenant, meter, window) = (&bucket.tenant, &bucket.meter, bucket.span);
         write!(f, "[{tenant} {meter} {window} {run}/{seq}: {used}-{refunded}{seal}]")
     }
 }

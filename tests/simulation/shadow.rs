@@ -104,6 +104,7 @@ impl Shadow {
             at: bucket.start,
             sealed: true,
             counted: Windows::default(),
+            counting: bucket.epoch,
         })
         .collect()
     }

@@ -16,7 +16,7 @@ use plangate::{
         time::{UnixMillis, Version},
         units::{Allowance, Units},
     },
-    ports::{BucketKey, Origin, TenantStore},
+    ports::{BucketKey, Origin, Span, TenantStore},
     store::memory::Memory,
 };
 
@@ -33,11 +33,11 @@ pub struct Limits {
 }
 
 impl Limits {
-    pub fn of(&self, meter: &str, window: Window) -> Option<u64> {
-        match (meter, window) {
-            ("ai_tokens", Window::Month) => Some(self.tokens),
-            ("requests", Window::Month) => Some(self.requests),
-            ("requests", Window::Day) => Some(self.requests_a_day),
+    pub fn of(&self, meter: &str, span: Span) -> Option<u64> {
+        match (meter, span) {
+            ("ai_tokens", Span::MONTH) => Some(self.tokens),
+            ("requests", Span::MONTH) => Some(self.requests),
+            ("requests", Span::Window(Window::Day)) => Some(self.requests_a_day),
             _ => None,
         }
     }
@@ -105,10 +105,10 @@ pub fn buckets(rights: &Rights, meter: &str, now: UnixMillis) -> Vec<BucketKey> 
     let entitlement = rights.entitlement.as_ref().unwrap();
     let (ix, _) = METERS.into_iter().find(|(_, name)| *name == meter).unwrap();
     let quota = entitlement.terms(ix).quota.unwrap();
-    let key = |window| BucketKey {
+    let key = |window: Window| BucketKey {
         tenant: rights.tenant.clone(),
         meter: MeterId::parse(meter).unwrap(),
-        window,
+        span: window.into(),
         start: entitlement.calendar.period(window, now).start,
         epoch: entitlement.epoch,
     };

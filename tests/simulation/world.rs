@@ -375,7 +375,7 @@ impl World {
         let shadow = self.shadow.lock().unwrap();
         for (bucket, admitted) in &shadow.admitted {
             let tenant = self.tenants.iter().find(|tenant| tenant.id == bucket.tenant).unwrap();
-            let limit = tenant.allowed.of(bucket.meter.as_str(), bucket.window).unwrap();
+            let limit = tenant.allowed.of(bucket.meter.as_str(), bucket.span).unwrap();
             let promised = admitted.promised();
             assert!(
                 promised <= limit.max(admitted.floor),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use plangate::{
     domain::{command::Change, period::Period},
-    ports::{GrantOutcome, OthersUsage, Registration},
+    ports::{GrantOutcome, OthersUsage, Registration, Span},
 };
 
 use super::*;
@@ -16,6 +16,8 @@ on_every_store!(
     old_facts_are_stale,
     sealing_returns_the_rest,
     totals_are_recorded_in_their_hour,
+    every_source_is_recorded_in_its_counting,
+    a_month_and_its_overage_keep_to_what_both_may_come_to,
     others_are_seen_and_the_lost_are_uncertain,
     a_batch_answers_in_its_own_order,
     absurd_numbers_neither_wrap_nor_fail,
@@ -131,7 +133,7 @@ async fn totals_are_recorded_in_their_hour(on: &Fixture) {
     };
     let day = SlotTotals {
         slot: SlotKey {
-            bucket: BucketKey { window: Window::Day, ..bucket.clone() },
+            bucket: BucketKey { span: Window::Day.into(), ..bucket.clone() },
             incarnation: node(1),
             seq: 0,
         },
@@ -158,6 +160,78 @@ async fn totals_are_recorded_in_their_hour(on: &Fixture) {
     assert_eq!(rows(5, 6).await, [(5, 5)]);
     done(&*on.store, &change("acme", Change::DeleteTenant)).await;
     assert_eq!(rows(0, 24).await.len(), 3, "usage outlives the tenant");
+}
+
+/// A word of some source of the bucket's month.
+fn of_source(bucket: &BucketKey, span: Span, epoch: Version, used: u64) -> SlotTotals {
+    SlotTotals { counting: bucket.epoch, ..totals(&BucketKey { span, epoch, ..bucket.clone() }, 1, used, 0) }
+}
+
+async fn every_source_is_recorded_in_its_counting(on: &Fixture) {
+    let (bucket, version) = acme(on).await;
+    let never = SlotTotals { end: UnixMillis::NEVER, ..of_source(&bucket, Span::Grant, Version(77), 4) };
+    let other = SlotTotals {
+        slot: SlotKey { seq: 1, ..never.slot.clone() },
+        counting: Version(9000),
+        used: 100,
+        ..never.clone()
+    };
+    let beyond = of_source(&bucket, Span::Overage, version, 5);
+    on.store
+        .flush(&[of_source(&bucket, Span::MONTH, version, 3), beyond.clone(), never.clone(), other])
+        .await
+        .unwrap();
+    let whole = Period { start: UnixMillis(0), end: UnixMillis::NEVER };
+    let rows = on.store.usage(&tenant("acme"), whole).await.unwrap();
+    assert_eq!(rows.iter().map(|row| row.units).sum::<i64>(), 112);
+    // A day that is limited from now on counts what was charged to any source in this counting.
+    let day = BucketKey { span: Window::Day.into(), ..bucket.clone() };
+    let refused = GrantOutcome::Exhausted { left: 88, used: 12, held: 0 };
+    assert_eq!(grant(on, ask(totals(&day, 1, 0, 0), version, 0, 89)).await, refused);
+    let keys = [day, beyond.slot.bucket.clone(), never.slot.bucket.clone()];
+    let used: Vec<u64> =
+        on.store.others(node(2), &keys).await.unwrap().iter().map(|usage| usage.used.get()).collect();
+    assert_eq!(used, [12, 5, 104]);
+    let open = on.store.open_slots(&[node(1)]).await.unwrap();
+    let mut spans: Vec<Span> = open.iter().map(|totals| totals.slot.bucket.span).collect();
+    spans.sort();
+    assert_eq!(spans, [Span::Window(Window::Day), Span::MONTH, Span::Overage, Span::Grant, Span::Grant]);
+    assert!(open.iter().any(|totals| totals.slot.bucket == never.slot.bucket && totals.end == never.end));
+    assert_eq!(on.store.remainders(node(2), &keys).await.unwrap().len(), 3);
+}
+
+async fn a_month_and_its_overage_keep_to_what_both_may_come_to(on: &Fixture) {
+    let (bucket, version) = acme(on).await;
+    let try_grant = async |seq, span, (limit, ceiling), need| {
+        let mut totals = of_source(&bucket, span, version, 0);
+        totals.slot.seq = seq;
+        let request = GrantRequest {
+            limit: Units::saturating(limit),
+            ceiling: Some(Units::saturating(ceiling)),
+            ..ask(totals, version, 0, need)
+        };
+        grant(on, request).await
+    };
+    let granted = |granted| GrantOutcome::Granted { granted, used: 0 };
+    let left = |left, used| GrantOutcome::Exhausted { left, used, held: 0 };
+    // The overage first: its month is made with it.
+    assert_eq!(try_grant(0, Span::Overage, (50, 150), 30).await, granted(30));
+    assert_eq!(try_grant(0, Span::MONTH, (100, 150), 90).await, granted(90));
+    assert_eq!(try_grant(1, Span::MONTH, (100, 150), 11).await, left(10, 0), "each to its own limit");
+    assert_eq!(try_grant(1, Span::MONTH, (500, 500), 381).await, left(380, 0), "a larger plan with a block");
+    assert_eq!(try_grant(1, Span::Overage, (40, 60), 1).await, left(0, 0), "a smaller one");
+    assert_eq!(try_grant(1, Span::Overage, (40, 125), 6).await, left(5, 0));
+    let mut back = sealed(of_source(&bucket, Span::Overage, version, 12));
+    back.refunded = 2;
+    on.store.flush(&[back]).await.unwrap();
+    assert_eq!(
+        try_grant(1, Span::MONTH, (500, 500), 401).await,
+        left(400, 0),
+        "what is returned is heard of"
+    );
+    assert_eq!(try_grant(1, Span::MONTH, (500, 500), 400).await, granted(400));
+    assert_eq!(try_grant(2, Span::Overage, (90, 600), 81).await, left(80, 10));
+    assert_eq!(on.store.others(node(2), &[bucket.clone()]).await.unwrap()[0].used, Units::ZERO);
 }
 
 async fn others_are_seen_and_the_lost_are_uncertain(on: &Fixture) {

@@ -97,7 +97,7 @@ pub fn bucket(id: &str, epoch: u64) -> BucketKey {
     BucketKey {
         tenant: tenant(id),
         meter: MeterId::parse("requests").unwrap(),
-        window: Window::Month,
+        span: Window::Month.into(),
         start: START,
         epoch: Version(epoch),
     }
@@ -113,6 +113,7 @@ pub fn totals(bucket: &BucketKey, of: u128, used: u64, refunded: u64) -> SlotTot
         at: START,
         sealed: false,
         counted: Windows::default(),
+        counting: bucket.epoch,
     }
 }
 
@@ -122,5 +123,14 @@ pub fn sealed(totals: SlotTotals) -> SlotTotals {
 
 /// Asks for `need` units of a limit of 100.
 pub fn ask(totals: SlotTotals, version: Version, granted: u64, need: u64) -> GrantRequest {
-    GrantRequest { totals, limit: Units::saturating(100), version, granted, need, demand: need, want: 0 }
+    GrantRequest {
+        totals,
+        limit: Units::saturating(100),
+        ceiling: None,
+        version,
+        granted,
+        need,
+        demand: need,
+        want: 0,
+    }
 }

@@ -7,7 +7,7 @@ use plangate::{
         command::{Change, Subscribe},
         period::Period,
     },
-    ports::{ExecuteError, GrantOutcome, Heartbeat, Registration},
+    ports::{ExecuteError, GrantOutcome, Heartbeat, Registration, Span},
 };
 use proptest::{
     prelude::*,
@@ -166,7 +166,7 @@ struct Case<'a> {
 impl Case<'_> {
     fn slot(&self, choice: SlotChoice) -> SlotKey {
         let window = if choice.day { Window::Day } else { Window::Month };
-        let bucket = BucketKey { window, ..bucket(&self.tenant, choice.bucket) };
+        let bucket = BucketKey { span: window.into(), ..bucket(&self.tenant, choice.bucket) };
         SlotKey { bucket, incarnation: node(choice.of), seq: choice.seq }
     }
 
@@ -180,6 +180,7 @@ impl Case<'_> {
             at: UnixMillis(START.0 + row.hour * 3_600_000),
             sealed: row.sealed,
             counted: Windows::of(|window| row.counted && window == Window::Day),
+            counting: self.slot(row.slot).bucket.epoch,
         }
     }
 
@@ -220,6 +221,7 @@ impl Case<'_> {
                 let request = GrantRequest {
                     totals: self.report(row),
                     limit: Units::saturating(limit),
+                    ceiling: None,
                     version: if old_facts { Version(self.version.0 - 1) } else { self.version },
                     granted: if wrong { known.granted + 1 } else { known.granted },
                     need,
@@ -304,13 +306,13 @@ impl Case<'_> {
         let difference = i64::try_from(known.net()).unwrap() - before;
         let charged = if difference > 0 { hour } else { since };
         let bucket = &totals.slot.bucket;
-        if bucket.window == Window::Month && !totals.counted.contains(Window::Day) && charged < DAY_HOURS {
+        if bucket.span == Span::MONTH && !totals.counted.contains(Window::Day) && charged < DAY_HOURS {
             *self.uncounted.entry(bucket.epoch).or_default() += difference;
         }
     }
 
     fn seeded(&self, bucket: &BucketKey) -> u64 {
-        if bucket.window == Window::Month {
+        if bucket.span == Span::MONTH {
             return 0;
         }
         u64::try_from(self.uncounted.get(&bucket.epoch).copied().unwrap_or(0)).unwrap_or(0)
@@ -332,7 +334,10 @@ impl Case<'_> {
             return GrantOutcome::Refused { granted: known.granted };
         }
         let confirmed = self.confirmed.get(bucket).copied().unwrap_or(0);
-        if bucket.window == Window::Day && request.version.0 > confirmed && request.version != bucket.epoch {
+        if bucket.span == Window::Day.into()
+            && request.version.0 > confirmed
+            && request.version != bucket.epoch
+        {
             if self.behind < request.version.0 {
                 return GrantOutcome::Withheld;
             }

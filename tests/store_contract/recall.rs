@@ -100,7 +100,7 @@ async fn an_owner_restores_what_the_database_forgot(on: &Fixture) {
 
 async fn open_slots_are_found_by_their_runs(on: &Fixture) {
     let (bucket, version) = scene(on).await;
-    let day = BucketKey { window: Window::Day, ..bucket.clone() };
+    let day = BucketKey { span: Window::Day.into(), ..bucket.clone() };
     grant(on, ask(totals(&bucket, 1, 0, 0), version, 0, 10)).await;
     let counted = Windows::of(|window| window == Window::Day);
     let used = SlotTotals { counted, ..totals(&bucket, 1, 7, 2) };

@@ -91,6 +91,7 @@ impl Scene<'_> {
             at: UnixMillis(self.day.start.0 + node.hour * HOUR + 5),
             sealed,
             counted: Windows::of(|one| node.limited && one == Window::Day),
+            counting: bucket.epoch,
         }
     }
 
@@ -212,7 +213,7 @@ async fn play(on: &Fixture, id: &str, steps: &[Step]) {
     let version = done(&*on.store, &put(id)).await.version;
     let start = UnixMillis(START.0.div_euclid(24 * HOUR) * 24 * HOUR);
     let month = BucketKey { start: UnixMillis(start.0 - 240 * HOUR), ..bucket(id, version.0) };
-    let day = BucketKey { window: Window::Day, start, ..month.clone() };
+    let day = BucketKey { span: Window::Day.into(), start, ..month.clone() };
     let node =
         || Node { seq: 0, version, limited: false, hour: 0, month: Word::default(), day: Word::default() };
     let mut scene = Scene {
@@ -285,7 +286,7 @@ async fn a_shorter_window_waits_for_who_is_behind(on: &Fixture) {
     for of in [1, 2] {
         on.store.register(&registration(of)).await.unwrap();
     }
-    let day = BucketKey { window: Window::Day, ..bucket("acme", epoch.0) };
+    let day = BucketKey { span: Window::Day.into(), ..bucket("acme", epoch.0) };
     let try_grant = async |version, granted| {
         on.store.grant(&[ask(totals(&day, 1, 0, 0), version, granted, 1)]).await.unwrap().remove(0)
     };
@@ -311,7 +312,7 @@ async fn hours_of_another_epoch_do_not_count(on: &Fixture) {
     let version = done(&*on.store, &put("acme")).await.version;
     let (old, new) = (bucket("acme", 0), bucket("acme", version.0));
     on.store.flush(&[totals(&old, 1, 30, 0), totals(&new, 1, 7, 0)]).await.unwrap();
-    let day = BucketKey { window: Window::Day, ..new };
+    let day = BucketKey { span: Window::Day.into(), ..new };
     let request = ask(totals(&day, 1, 0, 0), version, 0, 94);
     let refused = GrantOutcome::Exhausted { left: 93, used: 7, held: 0 };
     assert_eq!(on.store.grant(&[request]).await.unwrap(), [refused]);

@@ -52,7 +52,7 @@ impl History {
         let bucket = BucketKey {
             tenant: "acme".parse().unwrap(),
             meter: meter.parse().unwrap(),
-            window: Window::Month,
+            span: Window::Month.into(),
             start: month.start,
             epoch: Version(1),
         };
@@ -67,6 +67,7 @@ impl History {
             at,
             sealed: false,
             counted: Windows::default(),
+            counting: Version(1),
         });
         totals.used += charged;
         totals.refunded = (totals.refunded + back).min(totals.used);

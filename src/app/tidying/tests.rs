@@ -36,7 +36,7 @@ async fn use_hours(store: &Memory, age: i64, count: u64) {
     let bucket = BucketKey {
         tenant: "acme".parse().unwrap(),
         meter: "requests".parse().unwrap(),
-        window: Window::Month,
+        span: Window::Month.into(),
         start: START,
         epoch: Version(u64::try_from(age).unwrap()),
     };
@@ -49,6 +49,7 @@ async fn use_hours(store: &Memory, age: i64, count: u64) {
         at: UnixMillis(START.0 - (age + i64::try_from(used).unwrap()) * HOUR),
         sealed: false,
         counted: Windows::default(),
+        counting: bucket.epoch,
     });
     store.flush(&totals.collect::<Vec<_>>()).await.unwrap();
 }

@@ -28,7 +28,7 @@
 //! | 0 | the word: used with its seal, granted, refunded; each with a check of its own (see `word.rs`) |
 //! | 24 | state: free, in use; any other is damage |
 //! | 32 | checksum of the description, with the file's id and the record's number |
-//! | 40 | the description: seq, incarnation, start, end, epoch, window, the windows it was counted in, tenant, meter |
+//! | 40 | the description: seq, incarnation, start, end, epoch, span, the windows it was counted in, tenant, meter, of a grant the counting |
 //!
 //! A record is described, its word set to zero, and only then marked as in use: a crash in between leaves a free record.
 //! It is marked free when its last totals are acknowledged, and used again when, besides, nobody holds it any more.
@@ -96,7 +96,10 @@ pub use recover::Leftover;
 
 use super::word::Word;
 use crate::{
-    domain::{period::Windows, time::UnixMillis},
+    domain::{
+        period::Windows,
+        time::{UnixMillis, Version},
+    },
     ports::SlotKey,
 };
 use mapping::Place;
@@ -119,6 +122,15 @@ pub fn boot_id() -> Option<[u8; 16]> {
     let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
     let id = Uuid::try_parse(text.trim()).ok()?;
     (!id.is_nil()).then(|| id.into_bytes())
+}
+
+/// Where else a slot's charges are booked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Booking {
+    /// Of a source: the windows in which they were counted, too.
+    pub counted: Windows,
+    /// The counting to which they belong. Of all but grants it is the bucket's own, and is not written down again.
+    pub counting: Version,
 }
 
 /// What the file of this node was when it was opened.
@@ -197,8 +209,8 @@ impl LedgerFile {
     /// # Errors
     /// [`FileError::Full`] where the file would have to grow and cannot; [`FileError::Closed`] after
     /// [`LedgerFile::close_clean`].
-    pub fn record(&self, slot: &SlotKey, end: UnixMillis, counted: Windows) -> Result<Record, FileError> {
-        let (place, index) = self.records().take(slot, end, counted)?;
+    pub fn record(&self, slot: &SlotKey, end: UnixMillis, booking: Booking) -> Result<Record, FileError> {
+        let (place, index) = self.records().take(slot, end, booking)?;
         Ok(Record { place, index, released: AtomicBool::new(false), file: self.clone() })
     }
 

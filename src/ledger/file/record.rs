@@ -8,11 +8,14 @@ use super::mapping::{RECORD_BYTES, RawRecord};
 use crate::{
     domain::{
         id::{MeterId, TenantId},
-        period::{Window, Windows},
+        period::Windows,
         time::{UnixMillis, Version},
     },
-    ledger::word::{Totals, Word},
-    ports::{BucketKey, Incarnation, SlotKey},
+    ledger::{
+        file::Booking,
+        word::{Totals, Word},
+    },
+    ports::{BucketKey, Incarnation, SlotKey, Span},
 };
 
 /// The states of a record. Far apart, so that damage does not turn one into the other.
@@ -31,13 +34,13 @@ pub(super) enum Reading {
     Free,
     /// Something that was never written so.
     Damaged,
-    InUse(SlotKey, UnixMillis, Windows, Totals),
+    InUse(SlotKey, UnixMillis, Booking, Totals),
 }
 
 impl RawRecord {
     /// Takes a free record for a new slot. What a crash leaves between two of these steps is a free record.
-    pub fn describe(&self, file: Uuid, index: u32, slot: &SlotKey, end: UnixMillis, counted: Windows) {
-        let description = encode(slot, end, counted);
+    pub fn describe(&self, file: Uuid, index: u32, slot: &SlotKey, end: UnixMillis, booking: Booking) {
+        let description = encode(slot, end, booking);
         for (cell, value) in self.description.iter().zip(description) {
             cell.store(value, Ordering::Release);
         }
@@ -93,7 +96,7 @@ fn read_cells(file: Uuid, index: u32, cells: &[u64; RECORD_BYTES / 8]) -> Readin
     }
     let totals = Word::from_cells([*used, *granted, *refunded]).check();
     match decode(description).zip(totals) {
-        Some(((slot, end, counted), totals)) => Reading::InUse(slot, end, counted, totals),
+        Some(((slot, end, booking), totals)) => Reading::InUse(slot, end, booking, totals),
         None => Reading::Damaged,
     }
 }
@@ -109,10 +112,15 @@ fn checksum(file: Uuid, index: u32, description: &Description) -> u64 {
     u64::from(sum.finalize())
 }
 
-fn encode(slot: &SlotKey, end: UnixMillis, counted: Windows) -> Description {
+/// By this number a span is written down: its place among all.
+fn code(span: Span) -> usize {
+    Span::ALL.iter().position(|one| *one == span).unwrap_or(usize::MAX)
+}
+
+fn encode(slot: &SlotKey, end: UnixMillis, booking: Booking) -> Description {
     let (high, low) = slot.incarnation.0.as_u64_pair();
     let (tenant, meter) = (slot.bucket.tenant.as_str(), slot.bucket.meter.as_str());
-    let shape = [slot.bucket.window as usize, tenant.len(), meter.len(), usize::from(counted.bits())];
+    let shape = [code(slot.bucket.span), tenant.len(), meter.len(), usize::from(booking.counted.bits())];
     let mut cells = [0; DESCRIPTION];
     cells[0] = slot.seq;
     cells[1] = high;
@@ -124,6 +132,9 @@ fn encode(slot: &SlotKey, end: UnixMillis, counted: Windows) -> Description {
     cells[6] = shape.into_iter().rev().fold(0, |all, one| (all << 8) | (one as u64 & 0xff));
     write_text(&mut cells[7..15], tenant);
     write_text(&mut cells[15..23], meter);
+    if slot.bucket.span == Span::Grant {
+        cells[23] = booking.counting.0;
+    }
     cells
 }
 
@@ -143,13 +154,17 @@ fn read_text(cells: &[u64], length: u8) -> Option<String> {
 }
 
 /// `None`: no slot is described so.
-fn decode(cells: &Description) -> Option<(SlotKey, UnixMillis, Windows)> {
-    let [window, tenant, meter, counted, rest @ ..] = cells[6].to_le_bytes();
-    let unused = cells[23..].iter().all(|cell| *cell == 0) && rest == [0; 4];
+fn decode(cells: &Description) -> Option<(SlotKey, UnixMillis, Booking)> {
+    let [span, tenant, meter, counted, rest @ ..] = cells[6].to_le_bytes();
+    let span = *Span::ALL.get(usize::from(span))?;
+    // Of all but grants the bucket itself tells the counting.
+    let counting = Version(if span == Span::Grant { cells[23] } else { cells[5] });
+    let used = if span == Span::Grant { 24 } else { 23 };
+    let unused = cells[used..].iter().all(|cell| *cell == 0) && rest == [0; 4];
     let bucket = BucketKey {
         tenant: TenantId::parse(&read_text(&cells[7..15], tenant)?).ok()?,
         meter: MeterId::parse(&read_text(&cells[15..23], meter)?).ok()?,
-        window: *Window::ALL.get(usize::from(window))?,
+        span,
         start: UnixMillis(cells[3].cast_signed()),
         epoch: Version(cells[5]),
     };
@@ -157,5 +172,5 @@ fn decode(cells: &Description) -> Option<(SlotKey, UnixMillis, Windows)> {
     let end = UnixMillis(cells[4].cast_signed());
     let slot = SlotKey { bucket, incarnation, seq: cells[0] };
     let possible = unused && slot.bucket.start < end && Windows::from_bits(counted).bits() == counted;
-    possible.then_some((slot, end, Windows::from_bits(counted)))
+    possible.then_some((slot, end, Booking { counted: Windows::from_bits(counted), counting }))
 }

@@ -3,17 +3,14 @@
 use std::{collections::HashSet, sync::Arc};
 
 use super::{
-    Figures, Found,
+    Booking, Figures, Found,
     disk::Disk,
     error::{FileError, SetAsideReason},
     header::{HEADER_BYTES, Header, OPENS_MOST, Stamp},
     mapping::{Place, Segment},
     recover::Leftover,
 };
-use crate::{
-    domain::{period::Windows, time::UnixMillis},
-    ports::SlotKey,
-};
+use crate::{domain::time::UnixMillis, ports::SlotKey};
 
 #[derive(Debug)]
 pub(super) struct Records {
@@ -85,7 +82,7 @@ impl Records {
         &mut self,
         slot: &SlotKey,
         end: UnixMillis,
-        counted: Windows,
+        booking: Booking,
     ) -> Result<(Place, u32), FileError> {
         if self.closed {
             return Err(FileError::Closed);
@@ -101,7 +98,7 @@ impl Records {
             }
         };
         let Some(place) = self.place(index) else { return Err(FileError::Closed) };
-        place.describe(self.header.id, index, slot, end, counted);
+        place.describe(self.header.id, index, slot, end, booking);
         self.in_use += 1;
         Ok((place, index))
     }

@@ -3,17 +3,13 @@
 use std::{fs::File, io, os::unix::fs::FileExt};
 
 use super::{
-    Identity,
+    Booking, Identity,
     error::SetAsideReason,
     header::{HEADER_BYTES, Header},
     mapping::RECORD_BYTES,
     record::{self, Reading},
 };
-use crate::{
-    domain::{period::Windows, time::UnixMillis},
-    ledger::word::Totals,
-    ports::SlotKey,
-};
+use crate::{domain::time::UnixMillis, ledger::word::Totals, ports::SlotKey};
 
 /// Read at once.
 const CHUNK: usize = 1 << 20;
@@ -28,8 +24,8 @@ pub struct Leftover {
     pub slot: SlotKey,
     /// The period's end.
     pub end: UnixMillis,
-    /// Of a month: the windows in which it was counted, too.
-    pub counted: Windows,
+    /// Where else its charges are booked.
+    pub booking: Booking,
     /// What was counted.
     pub totals: Totals,
     pub(super) index: u32,
@@ -83,8 +79,8 @@ fn leftovers(file: &File, header: &Header) -> io::Result<Verdict> {
         match record::read(header.id, index, bytes) {
             Reading::Free => {}
             Reading::Damaged => damaged = Some(index),
-            Reading::InUse(slot, end, counted, totals) => {
-                found.push(Leftover { slot, end, counted, totals, index });
+            Reading::InUse(slot, end, booking, totals) => {
+                found.push(Leftover { slot, end, booking, totals, index });
             }
         }
         damaged.is_none()

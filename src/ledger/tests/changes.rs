@@ -161,7 +161,7 @@ async fn a_request_from_before_the_boundary_is_charged_to_its_own_period() {
     charge_at(midnight).await.unwrap_err();
     world.ledger.flush().await.unwrap();
     assert_eq!((used(before), used(midnight)), (3, 3));
-    let slots = world.store.rows().into_iter().filter(|(key, ..)| key.window == Window::Day).count();
+    let slots = world.store.rows().into_iter().filter(|(key, ..)| key.span == Window::Day.into()).count();
     assert_eq!(slots, 2, "each day has one word");
 
     // On a node that never saw the day before, too.

@@ -13,16 +13,17 @@ use uuid::Uuid;
 use crate::{
     domain::{
         id::{MeterId, TenantId},
-        period::{Window, Windows},
+        period::Windows,
         time::{UnixMillis, Version},
     },
     ledger::{
         file::{
-            FileError, Found, Identity, LedgerFile, Leftover, LockedFile, Record, SetAsideReason, boot_id,
+            Booking, FileError, Found, Identity, LedgerFile, Leftover, LockedFile, Record, SetAsideReason,
+            boot_id,
         },
         word::{Totals, Word},
     },
-    ports::{BucketKey, Incarnation, SlotKey},
+    ports::{BucketKey, Incarnation, SlotKey, Span},
 };
 
 const PAGE: usize = 4096;
@@ -39,11 +40,16 @@ fn slot(seq: u64) -> SlotKey {
     let bucket = BucketKey {
         tenant: TenantId::parse(&format!("tenant-{}", seq % 7)).unwrap(),
         meter: MeterId::parse("requests").unwrap(),
-        window: Window::ALL[usize::try_from(seq % 4).unwrap()],
+        span: Span::ALL[usize::try_from(seq % 6).unwrap()],
         start: UnixMillis(-1_000_000),
         epoch: Version(seq / 3),
     };
     SlotKey { bucket, incarnation: Incarnation(Uuid::from_u128(0x0123_4567 << 90)), seq }
+}
+
+fn booked(slot: &SlotKey) -> Booking {
+    let counting = if slot.bucket.span == Span::Grant { Version(u64::MAX) } else { slot.bucket.epoch };
+    Booking { counted: COUNTED, counting }
 }
 
 fn lock(folder: &Path) -> LockedFile {
@@ -77,7 +83,8 @@ fn restore(file: &File, bytes: &[u8]) {
 
 /// Counts on some slots: what is returned is the truth that a file must not fall behind.
 fn count(file: &LedgerFile, seqs: std::ops::Range<u64>) -> Vec<(SlotKey, Totals)> {
-    let held: Vec<Record> = seqs.clone().map(|seq| file.record(&slot(seq), END, COUNTED).unwrap()).collect();
+    let held: Vec<Record> =
+        seqs.clone().map(|seq| file.record(&slot(seq), END, booked(&slot(seq))).unwrap()).collect();
     for (seq, word) in seqs.clone().zip(&held) {
         word.open(1000 + seq);
         word.spend(500 + seq, true);
@@ -90,7 +97,7 @@ fn count(file: &LedgerFile, seqs: std::ops::Range<u64>) -> Vec<(SlotKey, Totals)
 }
 
 fn told(leftovers: &[Leftover]) -> Vec<(SlotKey, Totals)> {
-    assert!(leftovers.iter().all(|leftover| leftover.counted == COUNTED));
+    assert!(leftovers.iter().all(|leftover| leftover.booking == booked(&leftover.slot)));
     let mut told: Vec<_> = leftovers.iter().map(|left| (left.slot.clone(), left.totals)).collect();
     assert!(leftovers.iter().all(|left| left.end == END));
     told.sort_by_key(|(slot, _)| slot.seq);
@@ -161,9 +168,9 @@ fn a_clean_stop_leaves_nothing_to_believe() {
     let folder = tempfile::tempdir().unwrap();
     let (file, _) = open(folder.path());
     count(&file, 0..20);
-    let held = file.record(&slot(20), END, COUNTED).unwrap();
+    let held = file.record(&slot(20), END, booked(&slot(20))).unwrap();
     file.close_clean().unwrap();
-    assert!(matches!(file.record(&slot(21), END, COUNTED), Err(FileError::Closed)));
+    assert!(matches!(file.record(&slot(21), END, booked(&slot(21))), Err(FileError::Closed)));
     assert!(matches!(file.distrust(SetAsideReason::BehindDatabase), Err(FileError::Closed)));
     held.release();
     drop((file, held));
@@ -217,7 +224,7 @@ fn the_words_of_others_are_set_aside() {
 fn another_boot_without_words_leaves_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let (file, _) = open(folder.path());
-    let record = file.record(&slot(1), END, COUNTED).unwrap();
+    let record = file.record(&slot(1), END, booked(&slot(1))).unwrap();
     record.release();
     drop((record, file));
     let other = Identity { boot: Some([8; 16]), ..identity() };
@@ -446,8 +453,8 @@ fn a_description_that_describes_nothing_is_refused() {
     let shape = |window: u8, tenant: u8, meter: u8| {
         u64::from_le_bytes([window, tenant, meter, COUNTED.bits(), 0, 0, 0, 0])
     };
-    let impossible: [(usize, u64); 11] = [
-        (88, shape(4, 8, 8)),
+    let impossible: [(usize, u64); 12] = [
+        (88, shape(6, 8, 8)),
         (88, shape(0, 0, 8)),
         (88, shape(0, 7, 8)),
         (88, shape(0, 8, 0)),
@@ -457,6 +464,7 @@ fn a_description_that_describes_nothing_is_refused() {
         (88, shape(0, 8, 8) | (16 << 24)),
         (72, (-1_000_000_i64).cast_unsigned()),
         (96, u64::from_ne_bytes(*b"Tenant-0")),
+        (224, 1),
         (248, 1),
     ];
     let mut same = good.clone();
@@ -494,7 +502,7 @@ fn a_crash_between_two_steps_loses_and_invents_nothing() {
     // The header counts it already.
     restore(&memory, &before);
     let (file, _) = open_loose(&memory);
-    let record = file.record(&slot(100), END, COUNTED).unwrap();
+    let record = file.record(&slot(100), END, booked(&slot(100))).unwrap();
     // A record is described but not in use yet, or its word not zero yet.
     let mut grown = image(&memory);
     drop((record, file));
@@ -503,7 +511,7 @@ fn a_crash_between_two_steps_loses_and_invents_nothing() {
     restore(&memory, &grown);
     let (file, found) = open_loose(&memory);
     assert_eq!(told(&leftovers(found)), truth);
-    let word = file.record(&slot(101), END, COUNTED).unwrap();
+    let word = file.record(&slot(101), END, booked(&slot(101))).unwrap();
     assert_eq!(word.cells(), [0; 3], "a word begins at nothing whatever lay there");
 }
 
@@ -525,23 +533,25 @@ fn garbage_behind_the_end_is_cut_off() {
 fn a_released_record_is_used_again_when_nobody_holds_it() {
     let memory = loose();
     let (file, _) = open_loose(&memory);
-    let first = file.record(&slot(1), END, COUNTED).unwrap();
-    let second = file.record(&slot(2), END, COUNTED).unwrap();
+    let first = file.record(&slot(1), END, booked(&slot(1))).unwrap();
+    let second = file.record(&slot(2), END, booked(&slot(2))).unwrap();
     first.overrun(5);
     first.release();
     first.release();
     assert_eq!(file.figures().in_use, 1);
     second.release();
     assert_eq!(file.figures().in_use, 0);
-    let held: Vec<Record> = (2..100).map(|seq| file.record(&slot(seq), END, COUNTED).unwrap()).collect();
+    let held: Vec<Record> =
+        (2..100).map(|seq| file.record(&slot(seq), END, booked(&slot(seq))).unwrap()).collect();
     first.overrun(1);
     assert_eq!(first.totals().used, 6, "as long as it is held it is nobody else's");
     assert!(held.iter().all(|word| word.totals().used == 0));
     let capacity = file.figures().capacity;
     drop((first, second));
     let free = capacity - held.len();
-    let more: Vec<Record> =
-        (0..free as u64).map(|n| file.record(&slot(1000 + n), END, COUNTED).unwrap()).collect();
+    let more: Vec<Record> = (0..free as u64)
+        .map(|n| file.record(&slot(1000 + n), END, booked(&slot(1000 + n))).unwrap())
+        .collect();
     assert_eq!(file.figures().capacity, capacity, "its place is used again");
     assert!(more.iter().all(|word| word.cells() == [0; 3]));
     for record in more.iter().chain(&held[1..]) {
@@ -560,7 +570,7 @@ fn words_stay_where_they_are_while_the_file_grows() {
     let (file, _) = open(folder.path());
     let held: Vec<Record> = (0..2000)
         .map(|seq| {
-            let word = file.record(&slot(seq), END, COUNTED).unwrap();
+            let word = file.record(&slot(seq), END, booked(&slot(seq))).unwrap();
             word.overrun(seq);
             word
         })
@@ -570,7 +580,9 @@ fn words_stay_where_they_are_while_the_file_grows() {
         for _ in 0..2 {
             scope.spawn(|| held.iter().for_each(|word| word.overrun(1)));
         }
-        scope.spawn(|| (5000..5200).for_each(|seq| drop(file.record(&slot(seq), END, COUNTED).unwrap())));
+        scope.spawn(|| {
+            (5000..5200).for_each(|seq| drop(file.record(&slot(seq), END, booked(&slot(seq))).unwrap()))
+        });
     });
     for ((seq, word), place) in (0..).zip(&held).zip(places) {
         assert_eq!(word.totals().used, seq + 2);
@@ -589,13 +601,13 @@ fn a_file_that_cannot_grow_says_so_and_goes_on() {
     let memory = loose();
     let (file, _) = open_loose(&memory);
     let held: Vec<Record> =
-        (0..EACH as u64).map(|seq| file.record(&slot(seq), END, COUNTED).unwrap()).collect();
+        (0..EACH as u64).map(|seq| file.record(&slot(seq), END, booked(&slot(seq))).unwrap()).collect();
     rustix::fs::fcntl_add_seals(&memory, SealFlags::GROW).unwrap();
-    assert!(matches!(file.record(&slot(99), END, COUNTED), Err(FileError::Unusable { .. })));
+    assert!(matches!(file.record(&slot(99), END, booked(&slot(99))), Err(FileError::Unusable { .. })));
     held[3].overrun(1);
     held[4].release();
     drop(held);
-    assert_eq!(file.record(&slot(99), END, COUNTED).unwrap().cells(), [0; 3]);
+    assert_eq!(file.record(&slot(99), END, booked(&slot(99))).unwrap().cells(), [0; 3]);
     assert_eq!(file.figures().in_use, EACH);
 }
 
@@ -605,7 +617,7 @@ fn distrust_sets_the_leftovers_aside() {
     count(&open(folder.path()).0, 0..20);
     let (file, found) = open(folder.path());
     let left = leftovers(found);
-    let held = file.record(&slot(50), END, COUNTED).unwrap();
+    let held = file.record(&slot(50), END, booked(&slot(50))).unwrap();
     assert!(matches!(file.distrust(SetAsideReason::BehindDatabase), Err(FileError::Held)));
     held.release();
     let id = file.id();
@@ -644,7 +656,7 @@ fn distrust_without_a_folder_forgets_the_leftovers() {
     let memory = loose();
     count(&open_loose(&memory).0, 0..20);
     let (file, found) = open_loose(&memory);
-    let held = file.record(&slot(50), END, COUNTED).unwrap();
+    let held = file.record(&slot(50), END, booked(&slot(50))).unwrap();
     held.release();
     file.distrust(SetAsideReason::BehindDatabase).unwrap();
     assert_eq!((file.open_count(), file.figures().in_use), (3, 0));
@@ -669,7 +681,7 @@ fn one_at_a_time() {
     assert_eq!(in_use(), format!("{}: {expected}", folder.path().display()));
     let (file, _) = locked.open(&identity(), 0).unwrap();
     in_use();
-    let record = file.record(&slot(1), END, COUNTED).unwrap();
+    let record = file.record(&slot(1), END, booked(&slot(1))).unwrap();
     drop(file);
     in_use();
     drop(record);
@@ -748,12 +760,12 @@ fn the_longest_ids_and_the_most_units_come_back() {
     let bucket = BucketKey {
         tenant: TenantId::parse(&"t".repeat(63)).unwrap(),
         meter: MeterId::parse(&"m".repeat(63)).unwrap(),
-        window: Window::Month,
+        span: Span::Grant,
         start: UnixMillis(i64::MIN),
         epoch: Version(u64::MAX),
     };
     let key = SlotKey { bucket, incarnation: Incarnation(Uuid::max()), seq: u64::MAX };
-    let record = file.record(&key, UnixMillis(i64::MAX), COUNTED).unwrap();
+    let record = file.record(&key, UnixMillis(i64::MAX), booked(&key)).unwrap();
     record.overrun(u64::MAX);
     record.refund(u64::MAX);
     record.seal();
@@ -770,14 +782,14 @@ fn memory_alone_is_a_file_too() {
     let truth = count(&file, 0..5000);
     assert_eq!(truth.len(), 5000);
     assert_eq!((file.figures().in_use, file.figures().capacity, file.figures().bytes), (5000, 8192, 2 << 20));
-    let record = file.record(&slot(1), END, COUNTED).unwrap();
+    let record = file.record(&slot(1), END, booked(&slot(1))).unwrap();
     is_shareable(&file);
     is_shareable(&record);
     assert!(format!("{record:?}").len() < 300);
     record.release();
     assert_eq!(file.open_count(), 0);
     file.close_clean().unwrap();
-    assert!(matches!(file.record(&slot(2), END, COUNTED), Err(FileError::Closed)));
+    assert!(matches!(file.record(&slot(2), END, booked(&slot(2))), Err(FileError::Closed)));
 }
 
 #[test]
@@ -853,7 +865,7 @@ proptest! {
             let of = |at: usize| at.checked_rem(held.len());
             match step {
                 Step::Record => {
-                    held.push((seq, file.record(&slot(seq), END, COUNTED).unwrap()));
+                    held.push((seq, file.record(&slot(seq), END, booked(&slot(seq))).unwrap()));
                     model.insert(seq, Totals { used: 0, refunded: 0, sealed: false });
                     seq += 1;
                 }

@@ -1,5 +1,6 @@
 //! Tests of the ledger, over a store in memory.
 
+mod burn_order;
 mod changes;
 mod file;
 mod quotas;
@@ -7,6 +8,7 @@ mod random;
 mod recall;
 mod recording;
 mod recovering;
+mod sources;
 mod store;
 mod tabs;
 mod threads;

@@ -4,15 +4,18 @@ use std::{fs::File, sync::atomic::Ordering};
 
 use rustix::fs::{MemfdFlags, memfd_create};
 
-use super::world::*;
+use super::{
+    sources::{capped, compiled, grant, holder},
+    world::*,
+};
 use crate::{
-    domain::{period::Window, plan::Quota, units::Allowance},
+    domain::{period::Window, plan::Quota, time::Version, units::Allowance},
     ledger::{
         RecoverError, Recovered,
         file::{Found, Identity, LedgerFile, Leftover, LockedFile, SetAsideReason},
         recover,
     },
-    ports::{LedgerStore, SlotTotals},
+    ports::{BucketKey, LedgerStore, SlotTotals, Span},
 };
 
 /// A file that outlives every process of the test.
@@ -82,6 +85,32 @@ async fn recorded_is_what_was_admitted_and_the_rest_comes_back() {
 }
 
 #[tokio::test]
+async fn words_of_every_source_are_recovered_with_their_counting() {
+    let memory = memory();
+    let mut world = World::new();
+    world.ledger = World::on_file(&world.store, &world.clock, &world.freshness, 7, open(&memory).0);
+    let rights = compiled(&holder(1, &[grant(5, 2)]), capped(3, 100_000), START);
+    for _ in 0..4 {
+        world.charge(&rights, &[charge(REQUESTS, 2)]).await.unwrap().keep();
+    }
+    drop(rights);
+    let other = World::node(&world.store, &world.clock, &world.freshness, 8);
+    drop(std::mem::replace(&mut world.ledger, other));
+    let (file, leftovers) = open(&memory);
+    assert!(leftovers.iter().all(|leftover| leftover.booking.counting == Version(1)), "{leftovers:?}");
+    let done = recover(&*world.store, &file, &leftovers, START).await.unwrap();
+    assert_eq!(done, Recovered::Returned { slots: 3 });
+    let rights = compiled(&holder(1, &[grant(5, 2)]), capped(3, 100_000), START);
+    let month = bucket(&rights, "requests", Window::Month, START);
+    let gift = BucketKey { span: Span::Grant, start: START, epoch: Version(5), ..month.clone() };
+    let beyond = BucketKey { span: Span::Overage, ..month.clone() };
+    for (key, used) in [(gift, 2), (month, 3), (beyond, 3)] {
+        assert_eq!((world.store.net(&key), world.store.allocated(&key)), (used, used), "{key:?}");
+        assert_eq!(world.store.countings(&key), [Version(1)]);
+    }
+}
+
+#[tokio::test]
 async fn a_file_behind_the_database_returns_nothing() {
     let memory = memory();
     let world = killed(&memory).await;
@@ -97,7 +126,8 @@ async fn a_file_behind_the_database_returns_nothing() {
         refunded: 0,
         at: START,
         sealed: false,
-        counted: ahead.counted,
+        counted: ahead.booking.counted,
+        counting: ahead.booking.counting,
     };
     world.store.flush(&[totals]).await.unwrap();
     let debited = world.store.allocated(&key);

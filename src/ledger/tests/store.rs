@@ -20,7 +20,7 @@ use crate::{
     },
     ports::{
         BoxFuture, BucketKey, GrantOutcome, GrantRequest, Incarnation, LedgerStore, OthersUsage, Remainder,
-        SlotKey, SlotTotals, StoreError, Wanted,
+        SlotKey, SlotTotals, Span, StoreError, Wanted,
     },
 };
 
@@ -30,6 +30,8 @@ pub struct Row {
     pub used: u64,
     pub refunded: u64,
     pub sealed: bool,
+    /// As last reported.
+    pub counting: Version,
 }
 
 impl Row {
@@ -67,6 +69,8 @@ pub struct MemoryStore {
     pub nodes: AtomicU32,
     /// The limit that remainders are told of.
     pub limit: Mutex<u64>,
+    /// The limits of buckets besides those of windows.
+    pub limits: Mutex<HashMap<BucketKey, u64>>,
 }
 
 impl MemoryStore {
@@ -81,6 +85,7 @@ impl MemoryStore {
         row.used = row.used.max(totals.used);
         row.refunded = row.refunded.max(totals.refunded);
         row.sealed |= totals.sealed;
+        row.counting = totals.counting;
     }
 
     fn of<'a>(slots: &'a Slots, bucket: &'a BucketKey) -> impl Iterator<Item = &'a Row> {
@@ -114,6 +119,9 @@ impl MemoryStore {
         // What the slot itself owes from an overrun is part of its need already.
         let allocated = all - row.debit() + row.granted;
         let left = request.limit.get().saturating_sub(allocated);
+        if !matches!(slot.bucket.span, Span::Window(_)) {
+            self.limits.lock().unwrap().insert(slot.bucket.clone(), request.limit.get());
+        }
         if request.need > left {
             let held = Self::held(slots, &slot.bucket, Some(slot.incarnation));
             if held > 0 {
@@ -140,7 +148,14 @@ impl MemoryStore {
         open.map(|(_, row)| row.granted - row.net()).sum()
     }
 
-    fn remainder(slots: &Slots, bucket: &BucketKey, but: Option<Incarnation>, limit: u64) -> Remainder {
+    fn remainder(
+        &self,
+        slots: &Slots,
+        bucket: &BucketKey,
+        but: Option<Incarnation>,
+        limit: u64,
+    ) -> Remainder {
+        let limit = self.limits.lock().unwrap().get(bucket).copied().unwrap_or(limit);
         let all: u64 = Self::of(slots, bucket).map(Row::debit).sum();
         Remainder { left: limit.saturating_sub(all), held: Self::held(slots, bucket, but) }
     }
@@ -151,7 +166,7 @@ impl MemoryStore {
         let wanted = self.wanted.lock().unwrap();
         let row = |bucket: &BucketKey| Wanted {
             bucket: bucket.clone(),
-            remainder: Self::remainder(&slots, bucket, None, limit),
+            remainder: self.remainder(&slots, bucket, None, limit),
         };
         wanted.iter().map(row).collect()
     }
@@ -159,6 +174,14 @@ impl MemoryStore {
     /// What is recorded of a bucket.
     pub fn net(&self, bucket: &BucketKey) -> u64 {
         Self::of(&self.slots.lock().unwrap(), bucket).map(Row::net).sum()
+    }
+
+    /// The countings to which the uses of a bucket belong, the oldest word first.
+    pub fn countings(&self, bucket: &BucketKey) -> Vec<Version> {
+        Self::of(&self.slots.lock().unwrap(), bucket)
+            .filter(|row| row.net() > 0)
+            .map(|row| row.counting)
+            .collect()
     }
 
     /// What is debited to a bucket.
@@ -212,7 +235,7 @@ impl LedgerStore for MemoryStore {
         self.check()?;
         let slots = self.slots.lock().unwrap();
         let limit = *self.limit.lock().unwrap();
-        Ok(buckets.iter().map(|bucket| Self::remainder(&slots, bucket, Some(own), limit)).collect())
+        Ok(buckets.iter().map(|bucket| self.remainder(&slots, bucket, Some(own), limit)).collect())
     }
 
     async fn open_slots(&self, runs: &[Incarnation]) -> Result<Vec<SlotTotals>, StoreError> {
@@ -228,6 +251,7 @@ impl LedgerStore for MemoryStore {
             at: UnixMillis(0),
             sealed: false,
             counted: Windows::default(),
+            counting: bucket.epoch,
         };
         Ok(open.map(totals).collect())
     }

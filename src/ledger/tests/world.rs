@@ -99,7 +99,7 @@ pub fn bucket(rights: &Rights, meter: &str, window: Window, now: UnixMillis) -> 
     BucketKey {
         tenant: rights.tenant.clone(),
         meter: MeterId::parse(meter).unwrap(),
-        window,
+        span: window.into(),
         start: entitlement.calendar.period(window, now).start,
         epoch: entitlement.epoch,
     }

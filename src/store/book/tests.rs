@@ -7,7 +7,7 @@ fn key() -> BucketKey {
     BucketKey {
         tenant: TenantId::parse("acme").unwrap(),
         meter: MeterId::parse("requests").unwrap(),
-        window: Window::Month,
+        span: Window::Month.into(),
         start: UnixMillis(0),
         epoch: Version(1),
     }
@@ -24,6 +24,7 @@ fn totals(node: u128, used: u64, refunded: u64, sealed: bool) -> SlotTotals {
         at: UnixMillis(10),
         sealed,
         counted: Windows::default(),
+        counting: Version(1),
     }
 }
 
@@ -31,6 +32,7 @@ fn ask(node: u128, granted: u64, used: u64, need: u64, want: u64) -> GrantReques
     GrantRequest {
         totals: totals(node, used, 0, false),
         limit: Units::saturating(100),
+        ceiling: None,
         version: Version(7),
         granted,
         need,
@@ -239,7 +241,7 @@ fn a_shorter_window_waits_for_nodes_that_may_not_know_of_it() {
     let mut book = Book::default();
     let day = |request: GrantRequest| {
         let mut request = request;
-        request.totals.slot.bucket.window = Window::Day;
+        request.totals.slot.bucket.span = Window::Day.into();
         request
     };
     let old = Setting { applied: Some(Version(6)), ..NOW };
@@ -266,7 +268,7 @@ fn what_was_not_counted_is_seeded_and_given_back_where_it_was_charged() {
         at: UnixMillis(hour * H + 7),
         ..totals(1, used, refunded, false)
     };
-    let day = |from: i64| BucketKey { window: Window::Day, start: UnixMillis(from * H), ..key() };
+    let day = |from: i64| BucketKey { span: Window::Day.into(), start: UnixMillis(from * H), ..key() };
     book.record(&at(20, 10, 0));
     book.record(&at(30, 16, 0));
     // The slot began on the first day: what it gives back on the second may have been charged on the first.
@@ -279,10 +281,79 @@ fn what_was_not_counted_is_seeded_and_given_back_where_it_was_charged() {
 
     book.record(&SlotTotals { counted: Windows::of(|window| window == Window::Day), ..at(32, 20, 3) });
     assert_eq!(book.uncounted(&day(24), UnixMillis(48 * H)), 6);
-    let week = BucketKey { window: Window::Week, ..day(0) };
+    let week = BucketKey { span: Window::Week.into(), ..day(0) };
     assert_eq!(book.uncounted(&week, UnixMillis(168 * H)), 17);
     for seeded in [6, 9, 2] {
         book.seed(&day(24), UnixMillis(48 * H), seeded);
         assert_eq!((book.buckets[&day(24)].allocated, book.buckets[&day(24)].used), (seeded, seeded));
     }
+}
+
+#[test]
+fn what_grants_and_overage_are_charged_counts_in_the_hours_and_in_shorter_windows() {
+    const H: i64 = 3_600_000;
+    let mut book = Book::default();
+    let of = |span, epoch, used, counting| {
+        let mut totals = SlotTotals { at: UnixMillis(5 * H), counting, ..totals(1, used, 0, false) };
+        totals.slot.bucket.span = span;
+        totals.slot.bucket.epoch = epoch;
+        totals
+    };
+    let (one, two) = (Version(1), Version(2));
+    book.record(&of(Span::MONTH, one, 3, one));
+    book.record(&of(Span::Overage, one, 4, one));
+    book.record(&of(Span::Grant, Version(9), 5, one));
+    let hour = |counting| book.usage.get(&(key().tenant, key().meter, UnixMillis(5 * H), counting)).copied();
+    assert_eq!(hour(one).map(|used| (used.units, used.uncounted)), Some((12, [12; 3])));
+    assert_eq!(hour(two), None);
+    let day = BucketKey { span: Window::Day.into(), ..key() };
+    assert_eq!(book.uncounted(&day, UnixMillis(24 * H)), 12);
+    // A grant goes on where counting begins anew; its own number says nothing of that.
+    let mut later = of(Span::Grant, Version(9), 2, two);
+    later.slot.seq = 1;
+    book.record(&later);
+    let hour = |counting| book.usage.get(&(key().tenant, key().meter, UnixMillis(5 * H), counting)).copied();
+    assert_eq!((hour(one).map(|used| used.units), hour(two).map(|used| used.units)), (Some(12), Some(2)));
+    assert_eq!(book.uncounted(&day, UnixMillis(24 * H)), 12);
+}
+
+#[test]
+fn a_month_and_its_overage_never_come_to_more_than_both_may() {
+    let beyond = || BucketKey { span: Span::Overage, ..key() };
+    let ask_of = |bucket: BucketKey, granted, used, (limit, ceiling): (u64, u64), need| {
+        let mut request = ask(1, granted, used, need, 0);
+        request.totals.slot.bucket = bucket;
+        request.limit = Units::saturating(limit);
+        request.ceiling = Some(Units::saturating(ceiling));
+        request
+    };
+    let mut book = Book::default();
+    let granted = |granted, used| GrantOutcome::Granted { granted, used };
+    let left = |left, used| GrantOutcome::Exhausted { left, used, held: 0 };
+    // 100 and 50 more.
+    assert_eq!(book.grant(&ask_of(key(), 0, 0, (100, 150), 100), NOW), granted(100, 0));
+    assert_eq!(book.grant(&ask_of(beyond(), 0, 0, (50, 150), 30), NOW), granted(30, 0));
+    let mut used = totals(1, 30, 0, false);
+    used.slot.bucket = beyond();
+    book.record(&used);
+    // What comes back to the month can be used again, whatever is used beyond it.
+    book.record(&totals(1, 100, 10, true));
+    let second = |bucket, terms, need| {
+        let mut request = ask_of(bucket, 0, 0, terms, need);
+        request.totals.slot.seq = 1;
+        request
+    };
+    assert_eq!(book.grant(&second(key(), (100, 150), 11), NOW), left(10, 90));
+    // A larger plan that lets nothing through beyond: what was used beyond the former counts.
+    assert_eq!(book.grant(&second(key(), (500, 500), 381), NOW), left(380, 90));
+    // A smaller one: what is used already is more than it includes, and leaves less beyond it.
+    assert_eq!(book.grant(&second(beyond(), (40, 60), 1), NOW), left(0, 30));
+    assert_eq!(book.grant(&second(beyond(), (40, 125), 6), NOW), left(5, 30));
+    assert_eq!(book.grant(&second(beyond(), (40, 125), 5), NOW), granted(5, 30));
+    // What of it is returned, the month hears of.
+    let mut returned = used.clone();
+    (returned.used, returned.refunded, returned.sealed) = (30, 20, true);
+    book.record(&returned);
+    assert_eq!(book.buckets[&key()].seeded, 15);
+    assert_eq!(book.grant(&second(key(), (500, 500), 396), NOW), left(395, 90));
 }

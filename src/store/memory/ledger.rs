@@ -130,6 +130,7 @@ impl LedgerStore for Memory {
                     at: slot.since,
                     sealed: false,
                     counted: slot.counted,
+                    counting: key.bucket.epoch,
                 });
             }
         }

@@ -7,14 +7,13 @@ use crate::{
     domain::{
         command::{Change, Command},
         id::{MeterId, PlanId, TenantId},
-        period::Window,
         plan::PlanRef,
         subscription::{State as Word, Subscription},
         tenant::Tenant,
         time::{UnixMillis, Version},
         units::Units,
     },
-    ports::{GrantRow, KeptPlan, LifecycleStore, PlanStore, PlanTerms, StoreError},
+    ports::{GrantRow, KeptPlan, LifecycleStore, PlanStore, PlanTerms, Span, StoreError},
     store::rollover::{self, Taken},
 };
 
@@ -27,7 +26,7 @@ impl State {
             let of_plan = self.book.buckets.iter().filter(|(key, _)| {
                 key.tenant == command.tenant
                     && key.meter == rule.meter
-                    && key.window == Window::Month
+                    && key.span == Span::MONTH
                     && key.start == month.start
             });
             let taken: Vec<Taken> = of_plan

@@ -1,0 +1,79 @@
+//! What the units of a bucket can be used over, and where they come from.
+
+use std::fmt;
+
+use crate::domain::period::Window;
+
+/// Over what, and from where, the units of a bucket are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Span {
+    /// What the plan includes in a window.
+    Window(Window),
+    /// What the plan lets through in a month beyond what it includes.
+    Overage,
+    /// A grant's units, once or in one month.
+    Grant,
+}
+
+impl Span {
+    /// What the plan includes in the billing month.
+    pub const MONTH: Self = Self::Window(Window::Month);
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::Window(Window::Hour),
+        Self::Window(Window::Day),
+        Self::Window(Window::Week),
+        Self::MONTH,
+        Self::Overage,
+        Self::Grant,
+    ];
+
+    /// The word used in the database.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Window(window) => window.as_str(),
+            Self::Overage => "overage",
+            Self::Grant => "grant",
+        }
+    }
+
+    /// The span of a word; `None`: there is no such word.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|span| span.as_str() == word)
+    }
+
+    /// Whether units are taken from it as from one of several sources. Of the others, which are limits beside these, a
+    /// charge needs each for itself.
+    #[must_use]
+    pub const fn is_source(self) -> bool {
+        matches!(self, Self::MONTH | Self::Overage | Self::Grant)
+    }
+}
+
+impl From<Window> for Span {
+    fn from(window: Window) -> Self {
+        Self::Window(window)
+    }
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_word_is_read_back() {
+        for span in Span::ALL {
+            assert_eq!(Span::parse(span.as_str()), Some(span));
+            assert_eq!(span.is_source(), !["hour", "day", "week"].contains(&span.as_str()));
+        }
+        assert_eq!(Span::parse("year"), None);
+    }
+}
