@@ -2,8 +2,10 @@
 //!
 //! A case names a tenant (its plan, the `state` of its subscription, `addons`, `grants`, what it has `used`, `overrides`,
 //! `timezone`, `anchor_day`, `suspended`; no plan is a tenant without subscription, no tenant an anonymous request), a
-//! `request`, the instant `at` which it comes, and what to `expect`. States, add-ons and grants last: none ends by itself. `used: { requests: 10 }` counts in the month alone; `used: { requests: { month: 10, day: 10 } }` names
-//! the windows. Rates are unused at the start of each case.
+//! `request`, the instant `at` which it comes, and what to `expect`: the charge and the tenant's `limits` (as they are
+//! handed to the application), or the refusal. States, add-ons and grants last: none ends by itself.
+//! `used: { requests: 10 }` counts in the month alone; `used: { requests: { month: 10, day: 10 } }` names the windows.
+//! Rates are unused at the start of each case.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -100,7 +102,7 @@ fn decide_case(catalog: &Arc<Catalog>, case: &Case) -> Outcome {
         Unmatched::Deny => None,
     });
     if operation.is_some_and(|operation| operation.public) {
-        return Outcome::Allowed(BTreeMap::new());
+        return Outcome::Allowed { charge: BTreeMap::new(), limits: BTreeMap::new() };
     }
     let Some(tenant) = &case.tenant else { return Outcome::Refused("credential-missing") };
     let rights = match Rights::compile(tenant, catalog, case.at) {
@@ -111,12 +113,15 @@ fn decide_case(catalog: &Arc<Catalog>, case: &Case) -> Outcome {
         let charges = operation.map_or(&[][..], |operation: &Operation| &operation.charge);
         rates(catalog, entitlement, charges)?;
         quotas(catalog, entitlement, charges, case)?;
-        Ok(charges)
+        Ok((charges, &entitlement.offer.limits))
     });
     match decided {
-        Ok(charges) => {
+        Ok((charges, limits)) => {
             let named = |c: &Charge| (meter_name(catalog, c.meter).to_owned(), c.units);
-            Outcome::Allowed(charges.iter().map(named).collect())
+            Outcome::Allowed {
+                charge: charges.iter().map(named).collect(),
+                limits: limits.iter().map(|(id, limit)| (id.to_string(), *limit)).collect(),
+            }
         }
         Err(denial) => Outcome::Denied(denial),
     }

@@ -134,6 +134,11 @@ pub(super) fn is_meter(name: &Name, catalog: Option<&Catalog>, findings: &mut Fi
     is_known("unknown-meter", "meter", &name.value, name.place, known, findings)
 }
 
+pub(super) fn is_limit(name: &Name, catalog: Option<&Catalog>, findings: &mut Findings<'_>) -> bool {
+    let known = catalog.map(|c| c.limits.iter().map(|l| l.id.as_str()).collect());
+    is_known("unknown-limit", "limit", &name.value, name.place, known, findings)
+}
+
 pub(super) fn is_feature(name: &Name, catalog: Option<&Catalog>, findings: &mut Findings<'_>) -> bool {
     let known = catalog.map(|c| c.features.iter().map(|f| f.id.as_str()).collect());
     is_known("unknown-feature", "feature", &name.value, name.place, known, findings)

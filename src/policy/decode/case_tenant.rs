@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{
     Fields,
-    case::{is_feature, is_known, is_meter},
+    case::{is_feature, is_known, is_limit, is_meter},
     named, quota, rate, scalar,
 };
 use crate::domain::{
@@ -197,8 +197,7 @@ fn overrides(node: &Node, catalog: Option<&Catalog>, findings: &mut Findings<'_>
         }
     }
     for (name, node) in limits {
-        let known = catalog.map(|c| c.limits.iter().map(|l| l.id.as_str()).collect());
-        if is_known("unknown-limit", "limit", &name.value, name.place, known, findings)
+        if is_limit(&name, catalog, findings)
             && let Some(limit) = scalar::allowance(node, "a limit", findings)
             && let Ok(id) = LimitId::parse(&name.value)
         {

@@ -99,6 +99,28 @@ fn add_ons_are_read_with_all_they_say() {
 }
 
 #[test]
+fn a_case_with_other_limits_fails_and_says_which_there_are() {
+    let folder = good();
+    write(folder.path(), "features.yaml", &format!("{FEATURES}limits: {{ seats: {{}}, rooms: {{}} }}\n"));
+    write(folder.path(), "plans/free.yaml", &format!("{FREE}limits: {{ seats: 3 }}\n"));
+    write(folder.path(), "addons/seats.yaml", "addon: seats\nlimits: { seats: 10 }\n");
+    let case = |name: &str, expect: &str| {
+        format!(
+            "  - name: {name}\n    tenant: {{ plan: free, addons: {{ seats: 2 }} }}\n    request: GET /chat\n    \
+             expect: {{ allow: true, limits: {{ {expect} }} }}\n"
+        )
+    };
+    let cases = [case("right", "seats: 23"), case("wrong", "seats: 13"), case("none", "rooms: 0")].concat();
+    write(folder.path(), "cases/x.yaml", &format!("cases:\n{cases}"));
+    let report = super::super::test(folder.path());
+    assert!(report.check().is_ok(), "{}", report.render(false));
+    assert_eq!(report.results().iter().map(|result| result.passed).collect::<Vec<_>>(), [true, false, false]);
+    let wrong = &report.results()[1];
+    assert_eq!(wrong.expected, "allow, limits { seats: 13 }");
+    assert_eq!(wrong.got, "allow, charge { requests: 1 }, limits { seats: 23 }");
+}
+
+#[test]
 fn the_digest_covers_add_ons_and_a_changed_one_is_a_change() {
     let folder = good();
     write(folder.path(), "addons/more.yaml", "addon: more\nquotas: { requests: 5 }\n");
