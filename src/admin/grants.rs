@@ -212,24 +212,20 @@ pub(super) async fn create_grant(
     }
 }
 
-/// A page of grants: at most `limit` rows, but never a part of those that have one number, as the next page begins after
-/// it. Rolled-over units of all meters have one.
+/// A page of grants, and where the next one begins. The store parts none that have one number, as what was rolled over at
+/// once: so a full page may be longer than it was asked for, and only asking again tells whether there are more.
 async fn page(
     shared: &Shared,
     id: &TenantId,
     before: Option<Version>,
     limit: u32,
 ) -> Result<(Vec<GrantRow>, Option<u64>), Problem> {
-    // One more than a page has, and with it all others of its number.
-    let mut rows = shared.lifecycle.grants(id, before, limit + 1).await?;
-    let mut kept = usize::try_from(limit).unwrap_or(usize::MAX).min(rows.len());
-    while kept < rows.len() && rows[kept].grant.number == rows[kept - 1].grant.number {
-        kept += 1;
-    }
-    let more = kept < rows.len();
-    rows.truncate(kept);
-    let next = rows.last().filter(|_| more).map(|row| row.grant.number.0);
-    Ok((rows, next))
+    let rows = shared.lifecycle.grants(id, before, limit).await?;
+    let full = rows.len() >= usize::try_from(limit).unwrap_or(usize::MAX);
+    let last = rows.last().map(|row| row.grant.number).filter(|_| full);
+    let Some(last) = last else { return Ok((rows, None)) };
+    let more = shared.lifecycle.grants(id, Some(last), 1).await?;
+    Ok((rows, (!more.is_empty()).then_some(last.0)))
 }
 
 /// List a tenant's grants, also those that have ended, the newest first.

@@ -1,4 +1,4 @@
-//! Where a month's units come from, and how much of each source is used: the one place that knows how the ledger tells it.
+//! Where a month's units come from, and how much of each source is used.
 
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -104,9 +104,9 @@ pub(super) fn counts(
     usage: Option<&MeterUsage>,
     now: UnixMillis,
 ) -> Vec<SourceCount> {
-    let of = |source: Source| usage.and_then(|usage| usage.sources.iter().find(|of| of.source == source));
     let count = |terms: SourceTerms| {
-        let (used, uncertain) = of(terms.source).map_or_else(Default::default, |of| (of.used, of.uncertain));
+        let known = usage.and_then(|usage| usage.sources.iter().find(|of| of.source == terms.source));
+        let (used, uncertain) = known.map_or((Units::ZERO, Units::ZERO), |of| (of.used, of.uncertain));
         SourceCount { terms, used, uncertain }
     };
     given.sources(meter, now).into_iter().map(count).collect()

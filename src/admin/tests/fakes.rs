@@ -1,7 +1,7 @@
 //! Ports in memory, as small as the tests allow.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -22,7 +22,7 @@ use crate::{
         identity::{ApiKey, KeyHash},
         period::{Period, Window},
         plan::PlanRef,
-        rights::{Rights, Source, SourceTerms},
+        rights::{Rights, Source},
         route::Charge,
         subscription::State,
         tenant::Tenant,
@@ -40,7 +40,10 @@ pub fn units(n: u64) -> Units {
     Units::new(n).unwrap()
 }
 
-/// Units used and uncertain, by meter and window.
+/// Units used and uncertain of what is beside the plan's, by meter and source.
+pub type UsedOfSources = BTreeMap<(&'static str, Source), (u64, u64)>;
+
+/// Units used and uncertain, by meter and window; the month's are the plan's own.
 pub type UsedUnits = BTreeMap<(&'static str, Window), (u64, u64)>;
 
 /// Everything a test may look at or break.
@@ -53,6 +56,7 @@ pub struct World {
     pub log: Mutex<Vec<(Command, Origin)>>,
     pub done: Mutex<BTreeMap<String, (String, Committed)>>,
     pub used: Mutex<UsedUnits>,
+    pub beside: Mutex<UsedOfSources>,
     pub rows: Mutex<Vec<UsageRow>>,
     pub asked_usage: Mutex<Vec<Period>>,
     pub nodes: Mutex<Vec<NodeRow>>,
@@ -75,6 +79,7 @@ impl World {
             log: Mutex::default(),
             done: Mutex::default(),
             used: Mutex::default(),
+            beside: Mutex::default(),
             rows: Mutex::default(),
             asked_usage: Mutex::default(),
             nodes: Mutex::default(),
@@ -380,24 +385,33 @@ impl Ledger for Fake {
         Box::pin(async move {
             world.check()?;
             let calendar = &rights.entitlement.as_ref().unwrap().calendar;
-            let mut meters: BTreeMap<&str, Vec<WindowUsage>> = BTreeMap::new();
-            for ((meter, window), (used, uncertain)) in world.used.lock().unwrap().iter() {
-                meters.entry(meter).or_default().push(WindowUsage {
+            let (used, beside) = (world.used.lock().unwrap(), world.beside.lock().unwrap());
+            let names: BTreeSet<&str> =
+                used.keys().map(|(meter, _)| *meter).chain(beside.keys().map(|(meter, _)| *meter)).collect();
+            let usage = |meter: &str| {
+                let windows = used.iter().filter(|((of, _), _)| *of == meter);
+                let windows = windows.map(|((_, window), (used, uncertain))| WindowUsage {
                     window: *window,
                     period: calendar.period(*window, now),
                     limit: None,
                     used: units(*used),
                     uncertain: units(*uncertain),
                 });
-            }
-            let meters = meters.into_iter();
-            Ok(meters
-                .map(|(meter, windows)| MeterUsage {
-                    meter: MeterId::parse(meter).unwrap(),
-                    sources: burnt(&rights, meter, windows.last(), now),
-                    windows,
-                })
-                .collect())
+                let month = used.iter().filter(|((of, window), _)| (*of, *window) == (meter, Window::Month));
+                let month = month.map(|(_, used)| (Source::Plan, *used));
+                let beside = beside.iter().filter(|((of, _), _)| *of == meter);
+                let sources = month.chain(beside.map(|((_, source), used)| (*source, *used)));
+                let sources = sources.map(|(source, (used, uncertain))| SourceUsage {
+                    source,
+                    period: calendar.month(now),
+                    limit: None,
+                    used: units(used),
+                    uncertain: units(uncertain),
+                });
+                let (windows, sources) = (windows.collect(), sources.collect());
+                MeterUsage { meter: MeterId::parse(meter).unwrap(), windows, sources }
+            };
+            Ok(names.into_iter().map(usage).collect())
         })
     }
 }

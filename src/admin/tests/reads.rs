@@ -5,7 +5,10 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{Api, fakes};
-use crate::{domain::period::Window, ports::UsageRow};
+use crate::{
+    domain::{period::Window, rights::Source},
+    ports::UsageRow,
+};
 
 #[tokio::test]
 async fn tenants_are_listed_in_pages() {
@@ -59,10 +62,11 @@ async fn rights_with_overage_without_limit_and_without_plan() {
     let api = Api::with_acme().await;
     api.ok("PUT", "/v1/tenants/acme/subscription", r#"{"plan":"pro"}"#).await;
     api.ok("PUT", "/v1/tenants/acme/overrides", r#"{"quotas":{"requests":{"limit":"unlimited"}}}"#).await;
-    api.world.used.lock().unwrap().insert(("ai_tokens", Window::Month), (12, 0));
+    api.world.used.lock().unwrap().insert(("ai_tokens", Window::Month), (10, 0));
+    api.world.beside.lock().unwrap().insert(("ai_tokens", Source::Overage), (2, 0));
     let quotas = api.ok("GET", "/v1/tenants/acme/rights", "").await["quotas"].clone();
     assert_eq!(quotas["ai_tokens"]["overage"], json!({"mode": "allow", "cap": 5, "used": 2}));
-    assert_eq!(quotas["ai_tokens"]["remaining"], 0);
+    assert_eq!((&quotas["ai_tokens"]["remaining"], &quotas["ai_tokens"]["used"]), (&json!(0), &json!(12)));
     // Never used: the ledger does not know of it.
     assert_eq!(
         quotas["requests"],

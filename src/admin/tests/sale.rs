@@ -9,6 +9,7 @@ use crate::{
     domain::{
         grant::{Grant, GrantSource},
         period::Window,
+        rights::Source,
         time::Version,
     },
     ports::GrantRow,
@@ -45,6 +46,9 @@ async fn a_grant_is_given_listed_and_voided() {
         (ids(&listed), &listed["items"][1], &listed["next"]),
         (vec!["g4", "g3"], &grant, &Value::Null)
     );
+    api.world.beside.lock().unwrap().insert(("requests", Source::Grant(Version(3))), (120, 5));
+    let used = &api.ok("GET", GRANTS, "").await["items"][1];
+    assert_eq!((&used["used"], &used["remaining"]), (&json!(120), &json!(375)));
     let first = api.ok("GET", &format!("{GRANTS}?limit=1"), "").await;
     assert_eq!((ids(&first), &first["next"]), (vec!["g4"], &json!(4)));
     assert_eq!(ids(&api.ok("GET", &format!("{GRANTS}?limit=1&cursor=4"), "").await), ["g3"]);
@@ -146,6 +150,12 @@ async fn rights_sum_up_the_sources_in_the_order_of_burning() {
         let unused = ("ai_tokens".parse().unwrap(), fakes::units(4));
         acme.roll_over(&[unused], fakes::now(&api.world), Version(9));
     }
+    api.world.used.lock().unwrap().insert(("ai_tokens", Window::Month), (2, 0));
+    for (source, used) in
+        [(Source::Grant(Version(5)), (20, 0)), (Source::Grant(Version(9)), (3, 1)), (Source::Overage, (1, 0))]
+    {
+        api.world.beside.lock().unwrap().insert(("ai_tokens", source), used);
+    }
     let rights = api.ok("GET", "/v1/tenants/acme/rights", "").await;
     assert_eq!(rights["until"], "2026-12-01T00:00:00Z");
     let tokens = &rights["quotas"]["ai_tokens"];
@@ -153,18 +163,18 @@ async fn rights_sum_up_the_sources_in_the_order_of_burning() {
     assert_eq!(
         tokens,
         &json!({
-            "limit": 64, "included": 10, "used": 0, "remaining": 64, "resets_at": end, "uncertain": 0,
-            "overage": {"mode": "allow", "cap": 5, "used": 0},
+            "limit": 64, "included": 10, "used": 26, "remaining": 38, "resets_at": end, "uncertain": 1,
+            "overage": {"mode": "allow", "cap": 5, "used": 1},
             "sources": [
-                {"source": "grant", "id": "g5", "limit": 20, "used": 0, "remaining": 20, "priority": 1,
+                {"source": "grant", "id": "g5", "limit": 20, "used": 20, "remaining": 0, "priority": 1,
                  "expires_at": null, "uncertain": 0},
-                {"source": "rollover", "id": "r9.0", "limit": 4, "used": 0, "remaining": 4, "priority": 99,
-                 "expires_at": end, "uncertain": 0},
-                {"source": "plan", "id": null, "limit": 10, "used": 0, "remaining": 10, "priority": 100,
+                {"source": "rollover", "id": "r9.0", "limit": 4, "used": 3, "remaining": 0, "priority": 99,
+                 "expires_at": end, "uncertain": 1},
+                {"source": "plan", "id": null, "limit": 10, "used": 2, "remaining": 8, "priority": 100,
                  "expires_at": end, "uncertain": 0},
                 {"source": "grant", "id": "g4", "limit": 30, "used": 0, "remaining": 30, "priority": 200,
                  "expires_at": "2026-12-01T00:00:00Z", "uncertain": 0},
-                {"source": "overage", "id": null, "limit": 5, "used": 0, "remaining": 5, "priority": null,
+                {"source": "overage", "id": null, "limit": 5, "used": 1, "remaining": 4, "priority": null,
                  "expires_at": end, "uncertain": 0},
             ],
             "windows": [],
@@ -191,6 +201,8 @@ async fn a_check_counts_what_plan_grants_and_overage_have_together() {
     // The plan's is overrun: that takes nothing from the grant.
     api.world.used.lock().unwrap().insert(("requests", Window::Month), (150, 0));
     assert_eq!(api.ok("POST", "/v1/check", check).await["allow"], true);
+    api.world.beside.lock().unwrap().insert(("requests", Source::Grant(Version(3))), (1, 1));
+    assert_eq!(api.ok("POST", "/v1/check", check).await["code"], "quota-exhausted");
     api.ok("PUT", "/v1/tenants/acme/addons/boost", "").await;
     let export = r#"{"tenant":"acme","method":"GET","path":"/v1/export"}"#;
     let refused = api.ok("POST", "/v1/check", export).await;
