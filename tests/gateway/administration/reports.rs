@@ -162,7 +162,9 @@ async fn feeds(place: Place) {
         }
         assert_eq!((&item["actor"], &item["source"]), (&json!("admin"), &json!("127.0.0.1")));
     }
-    assert_eq!(items[1]["detail"], json!({ "plan": "small", "anchor_day": null, "usage": "keep" }));
+    let asked =
+        json!({ "plan": "small", "plan_version": 1, "at": "now", "anchor_day": null, "usage": "keep" });
+    assert_eq!(items[1]["detail"], asked);
     assert_eq!(items[3]["detail"]["quotas"], json!({ "requests": { "limit": 9 } }));
     assert!(!audit.to_string().contains(&key), "no secrets");
     let (mut cursors, mut at) = (Vec::new(), 0);
