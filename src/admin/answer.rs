@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 use super::{
     Shared,
     problem::Problem,
+    refused,
     tenants::TenantView,
     write::{Ticket, Wait},
 };
@@ -67,7 +68,8 @@ impl Ticket {
         change: Change,
     ) -> Result<Done, Problem> {
         let command = Command { tenant: tenant.clone(), change };
-        let committed = shared.tenants.execute(&command, &self.origin).await?;
+        let committed = shared.tenants.execute(&command, &self.origin).await;
+        let committed = committed.map_err(|error| refused::explain(error, &command.change))?;
         Ok(Done { committed, wait: self.wait })
     }
 }
@@ -82,7 +84,7 @@ impl Done {
     ) -> Result<Response, Problem> {
         let version = self.committed.version;
         match shared.find(id).await {
-            Ok(tenant) => Ok(self.answer(shared, status, TenantView::from(&tenant)).await),
+            Ok(present) => Ok(self.answer(shared, status, TenantView::from(&present)).await),
             Err(problem) => Err(problem.after_commit(version)),
         }
     }

@@ -101,7 +101,7 @@ fn missing(text: &str) -> Option<&str> {
 fn plain(text: String) -> String {
     let Some((found, expected)) = text.rsplit_once(", expected ") else { return text };
     let expected = match expected {
-        "i64" | "u64" | "i32" | "u32" | "u16" | "u8" => "a whole number",
+        "i128" | "i64" | "u64" | "i32" | "u32" | "u16" | "u8" => "a whole number",
         other => other,
     };
     format!("{found}, expected {expected}")

@@ -8,9 +8,10 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::{
-    Shared, body, compile,
+    Shared, body,
     openapi::ReadErrors,
     params::NoParams,
+    present::Present,
     problem::{Code, Problem},
     rights::Counts,
     steps::DecisionView,
@@ -96,10 +97,10 @@ pub(super) async fn check(
         view.refuse("tenant", "tenant-unknown", 403, format!("there is no tenant `{tenant}`"));
         return Ok(Json(view));
     };
-    let now = shared.clock.now();
-    let rights = compile(&facts, &catalog, shared.clock.now())?;
+    let present = Present::of(&facts, &catalog, shared.clock.now());
+    let rights = present.rights()?;
     view.plan = rights.entitlement.as_ref().map(|given| given.plan.to_string());
-    let counts = Counts::of(&shared, &rights, now).await?;
-    view.decide(&rights, operation, &counts, now);
+    let counts = Counts::of(&shared, &rights, present.now).await?;
+    view.decide(&rights, operation, &counts, present.now);
     Ok(Json(view))
 }

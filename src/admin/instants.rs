@@ -2,7 +2,7 @@
 
 use jiff::{civil::Date, tz::TimeZone};
 
-use crate::domain::{period::Zone, time::UnixMillis};
+use crate::domain::{command::When, period::Zone, time::UnixMillis};
 
 /// Years that any billing needs; far outside them calendars and databases have no answers.
 const EARLIEST: i64 = 946_684_800_000; // 2000-01-01
@@ -24,6 +24,17 @@ pub(super) fn instant(text: &str) -> Result<UnixMillis, String> {
         .ok()
         .and_then(|timestamp| bounded(timestamp.into()))
         .ok_or_else(|| format!("`{}`: {SHAPE}", shown(text)))
+}
+
+/// Reads when something is to come into force.
+pub(super) fn when(text: &str) -> Result<When, String> {
+    match text {
+        "now" => Ok(When::Now),
+        "period_end" => Ok(When::PeriodEnd),
+        other => instant(other)
+            .map(When::At)
+            .map_err(|_| format!("`{}`: expected now, period_end or an RFC 3339 instant", shown(other))),
+    }
 }
 
 /// Reads an RFC 3339 instant, or a date: the start of that day in `zone`.
@@ -53,5 +64,8 @@ mod tests {
             assert!(instant_or_day(text, &zone).is_err(), "{text}");
         }
         assert!(instant("2026-07-01").is_err());
+        assert_eq!(when("period_end"), Ok(When::PeriodEnd));
+        assert_eq!(when("2026-12-01T00:00:00Z"), Ok(When::At(instant("2026-12-01T00:00:00Z").unwrap())));
+        assert!(when("tomorrow").unwrap_err().contains("period_end"));
     }
 }

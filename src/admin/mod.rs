@@ -4,28 +4,36 @@
 //! needs the token; every error is a problem document; every write is one [`crate::domain::command::Command`].
 
 mod access;
+mod addons;
 mod answer;
 mod body;
 mod check;
 mod feeds;
+mod grants;
 mod guard;
 mod instants;
 mod keys;
 mod nodes;
+mod offers;
 mod openapi;
 mod operations;
 mod overrides;
 mod params;
+mod present;
 mod problem;
+mod refused;
 mod rights;
 mod serve;
+mod sources;
+mod standing;
 mod steps;
 mod strict;
 mod subscription;
+mod subscription_view;
 mod tenants;
 #[cfg(test)]
 mod tests;
-mod unavailable;
+mod upcoming;
 mod usage;
 mod views;
 mod write;
@@ -40,15 +48,18 @@ pub use self::{
 };
 use crate::{
     clock::Clock,
-    domain::{catalog::Catalog, id::TenantId, rights::Rights, tenant::Tenant, time::UnixMillis},
-    ports::{Barrier, KeyIssuer, Ledger, NodeStore, Policies, Readiness, TenantStore},
+    domain::id::TenantId,
+    ports::{Barrier, KeyIssuer, Ledger, LifecycleStore, NodeStore, Policies, Readiness, TenantStore},
 };
+use present::Present;
 use problem::{Code, Problem};
 
 /// What the admin API works on.
 pub struct AdminState {
     /// Tenants, keys, changes, the audit log and recorded usage.
     pub tenants: Arc<dyn TenantStore>,
+    /// What tenants had, and what is to become of them.
+    pub lifecycle: Arc<dyn LifecycleStore>,
     /// The registry of nodes.
     pub nodes: Arc<dyn NodeStore>,
     /// The catalog in force.
@@ -90,18 +101,13 @@ impl std::ops::Deref for Shared {
 }
 
 impl Shared {
-    /// The tenant, or a 404.
-    async fn find(&self, id: &TenantId) -> Result<Tenant, Problem> {
+    /// The tenant as it is now, or a 404.
+    async fn find(&self, id: &TenantId) -> Result<Present, Problem> {
         let found = self.tenants.tenant(id).await?.value;
-        found.ok_or_else(|| Problem::new(Code::TenantNotFound, format!("there is no tenant `{id}`")))
+        let found =
+            found.ok_or_else(|| Problem::new(Code::TenantNotFound, format!("there is no tenant `{id}`")))?;
+        Ok(Present::of(&found, &self.policies.catalog(), self.clock.now()))
     }
-}
-
-/// The tenant's rights under a catalog.
-fn compile(tenant: &Tenant, catalog: &Arc<Catalog>, now: UnixMillis) -> Result<Arc<Rights>, Problem> {
-    Rights::compile(tenant, catalog, now)
-        .map(Arc::new)
-        .map_err(|error| Problem::new(Code::PlanMissing, error.to_string()))
 }
 
 /// The admin API as an axum router, ready for [`serve`].
@@ -113,7 +119,7 @@ fn build(ports: AdminState, body_time: Duration) -> Router {
     let access = access::Access::new(ports.token.as_deref());
     let shared = Shared(Arc::new(Inner { ports, body_time }));
     let (routes, _) = openapi::routes().split_for_parts();
-    unavailable::add(routes)
+    routes
         .fallback(operations::no_such_path)
         .method_not_allowed_fallback(operations::wrong_method)
         .layer(middleware::from_fn_with_state(access, access::require_token))

@@ -14,8 +14,8 @@ use utoipa::{
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    Shared, check, feeds, keys, nodes, operations, overrides, problem::ProblemView, rights, subscription,
-    tenants, usage,
+    Shared, addons, check, feeds, grants, keys, nodes, offers, operations, overrides, problem::ProblemView,
+    rights, standing, subscription, subscription_view, tenants, upcoming, usage,
 };
 
 #[derive(OpenApi)]
@@ -37,7 +37,23 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(tenants::get_tenant, tenants::put_tenant, tenants::delete_tenant))
         .routes(routes!(tenants::suspend_tenant))
         .routes(routes!(tenants::resume_tenant))
-        .routes(routes!(subscription::put_subscription))
+        .routes(routes!(
+            subscription_view::get_subscription,
+            subscription::put_subscription,
+            standing::cancel
+        ))
+        .routes(routes!(standing::undo))
+        .routes(routes!(standing::pause))
+        .routes(routes!(standing::resume))
+        .routes(routes!(standing::past_due))
+        .routes(routes!(standing::paid))
+        .routes(routes!(upcoming::list_upcoming))
+        .routes(routes!(grants::create_grant, grants::list_grants))
+        .routes(routes!(grants::void_grant))
+        .routes(routes!(addons::list_addons))
+        .routes(routes!(addons::put_addon, addons::delete_addon))
+        .routes(routes!(offers::list_plans))
+        .routes(routes!(offers::list_offered_addons))
         .routes(routes!(overrides::put_overrides))
         .routes(routes!(keys::create_key, keys::list_keys))
         .routes(routes!(keys::revoke_key))
@@ -136,7 +152,10 @@ pub(super) struct ReadErrors;
 impl IntoResponses for ReadErrors {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
         let mut responses = common();
-        responses.insert("404".to_owned(), RefOr::T(problem("There is no such tenant")));
+        responses.insert(
+            "404".to_owned(),
+            RefOr::T(problem("There is no such tenant, or what was asked for is not there")),
+        );
         responses
     }
 }
@@ -147,12 +166,15 @@ pub(super) struct WriteErrors;
 impl IntoResponses for WriteErrors {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
         let more = [
-            ("404", "There is no such tenant, key or node"),
+            ("404", "There is no such tenant, key, grant, add-on or node"),
             ("408", "The body did not arrive in time"),
             ("409", "The Idempotency-Key was used for another request, or a state forbids it"),
             ("413", "The body is over 256 KiB"),
             ("415", "The body is not JSON by its own account"),
-            ("422", "Well-formed, and impossible: a name that the policies lack, or a call that is to come"),
+            (
+                "422",
+                "Well-formed, and impossible: a name that the policies lack, a number out of range, or an instant that has passed",
+            ),
         ];
         let mut responses = common();
         responses.extend(more.map(|(status, text)| (status.to_owned(), RefOr::T(problem(text)))));

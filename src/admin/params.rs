@@ -7,13 +7,22 @@ use super::{
     Shared,
     problem::{Code, Problem},
 };
-use crate::domain::id::{KeyId, TenantId};
+use crate::domain::{
+    id::{AddonId, GrantId, InvalidId, KeyId, TenantId},
+    time::Version,
+};
 
 /// The tenant that the path names.
 pub(super) struct TenantPath(pub(super) TenantId);
 
 /// The tenant and the key that the path names.
 pub(super) struct KeyPath(pub(super) TenantId, pub(super) KeyId);
+
+/// The tenant and the grant that the path names.
+pub(super) struct GrantPath(pub(super) TenantId, pub(super) GrantId);
+
+/// The tenant and the add-on that the path names.
+pub(super) struct AddonPath(pub(super) TenantId, pub(super) AddonId);
 
 /// A node's name from the path.
 pub(super) struct NodePath(pub(super) String);
@@ -38,16 +47,20 @@ async fn segments(parts: &mut Parts, shared: &Shared) -> Result<RawPathParams, P
         .map_err(|_| Problem::new(Code::PathInvalid, "the path is not percent-encoded UTF-8"))
 }
 
-fn tenant(params: &RawPathParams) -> Result<TenantId, Problem> {
-    let text = params.iter().find(|(name, _)| *name == "tenant").map_or("", |(_, value)| value);
-    TenantId::parse(text).map_err(|error| Problem::new(Code::PathInvalid, error.to_string()))
+fn part<T>(
+    params: &RawPathParams,
+    name: &str,
+    parse: fn(&str) -> Result<T, InvalidId>,
+) -> Result<T, Problem> {
+    let text = params.iter().find(|(given, _)| *given == name).map_or("", |(_, value)| value);
+    parse(text).map_err(|error| Problem::new(Code::PathInvalid, error.to_string()))
 }
 
 impl FromRequestParts<Shared> for TenantPath {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Result<Self, Problem> {
-        tenant(&segments(parts, shared).await?).map(Self)
+        part(&segments(parts, shared).await?, "tenant", TenantId::parse).map(Self)
     }
 }
 
@@ -56,9 +69,25 @@ impl FromRequestParts<Shared> for KeyPath {
 
     async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Result<Self, Problem> {
         let params = segments(parts, shared).await?;
-        let text = params.iter().find(|(name, _)| *name == "key").map_or("", |(_, value)| value);
-        let key = KeyId::parse(text).map_err(|error| Problem::new(Code::PathInvalid, error.to_string()))?;
-        Ok(Self(tenant(&params)?, key))
+        Ok(Self(part(&params, "tenant", TenantId::parse)?, part(&params, "key", KeyId::parse)?))
+    }
+}
+
+impl FromRequestParts<Shared> for GrantPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Result<Self, Problem> {
+        let params = segments(parts, shared).await?;
+        Ok(Self(part(&params, "tenant", TenantId::parse)?, part(&params, "grant", GrantId::parse)?))
+    }
+}
+
+impl FromRequestParts<Shared> for AddonPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Result<Self, Problem> {
+        let params = segments(parts, shared).await?;
+        Ok(Self(part(&params, "tenant", TenantId::parse)?, part(&params, "addon", AddonId::parse)?))
     }
 }
 
@@ -99,6 +128,12 @@ impl Params {
             .ok()
             .filter(|place| i64::try_from(*place).is_ok())
             .ok_or_else(|| Problem::parameter(name, format!("`{text}`: expected a whole number from 0")))
+    }
+
+    /// A place in a list that is read from its newest end; `None`: that end.
+    pub(super) fn place_from_the_end(&mut self, name: &str) -> Result<Option<Version>, Problem> {
+        let place = self.place(name)?;
+        Ok((place > 0).then_some(Version(place)))
     }
 
     /// Refuses what nobody took.

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 
 use crate::{
     domain::time::Version,
-    ports::{ExecuteError, LostError, StoreError},
+    ports::{LostError, StoreError},
     wire::FieldError,
 };
 
@@ -27,6 +27,9 @@ pub(super) enum Code {
     TokenUnset,
     PathNotFound,
     TenantNotFound,
+    SubscriptionNotFound,
+    GrantNotFound,
+    AddonNotFound,
     KeyNotFound,
     NodeNotFound,
     MethodNotAllowed,
@@ -35,11 +38,13 @@ pub(super) enum Code {
     KeyTaken,
     PlanMissing,
     StateForbids,
+    NothingToUndo,
+    TrialUsed,
+    GrantsFull,
     BodyTooLarge,
     BodyUnsupported,
     NameUnknown,
     ValueImpossible,
-    NotAvailable,
     Internal,
     StoreUnavailable,
     StoreFull,
@@ -60,6 +65,11 @@ impl Code {
             Self::TokenUnset => (S::UNAUTHORIZED, "admin-token-unset", "The admin API has no token"),
             Self::PathNotFound => (S::NOT_FOUND, "path-not-found", "There is nothing at this path"),
             Self::TenantNotFound => (S::NOT_FOUND, "tenant-not-found", "There is no such tenant"),
+            Self::SubscriptionNotFound => {
+                (S::NOT_FOUND, "subscription-not-found", "The tenant has no subscription")
+            }
+            Self::GrantNotFound => (S::NOT_FOUND, "grant-not-found", "There is no such grant"),
+            Self::AddonNotFound => (S::NOT_FOUND, "addon-not-found", "The tenant has no such add-on"),
             Self::KeyNotFound => (S::NOT_FOUND, "key-not-found", "There is no such key"),
             Self::NodeNotFound => (S::NOT_FOUND, "node-not-found", "There is no such node"),
             Self::MethodNotAllowed => {
@@ -72,6 +82,9 @@ impl Code {
             Self::KeyTaken => (S::CONFLICT, "key-taken", "The key is already in use"),
             Self::PlanMissing => (S::CONFLICT, "plan-missing", "The policies lack the tenant's plan"),
             Self::StateForbids => (S::CONFLICT, "state-forbids", "The tenant's state forbids it"),
+            Self::NothingToUndo => (S::CONFLICT, "nothing-to-undo", "There is nothing to undo"),
+            Self::TrialUsed => (S::CONFLICT, "trial-used", "The plan was tried before"),
+            Self::GrantsFull => (S::CONFLICT, "grants-full", "The tenant has too many grants"),
             Self::BodyTooLarge => (S::PAYLOAD_TOO_LARGE, "body-too-large", "The body is too large"),
             Self::BodyUnsupported => {
                 (S::UNSUPPORTED_MEDIA_TYPE, "body-unsupported", "The body is of a type that is not taken")
@@ -79,12 +92,11 @@ impl Code {
             Self::NameUnknown => {
                 (S::UNPROCESSABLE_ENTITY, "name-unknown", "The policies do not have this name")
             }
-            Self::ValueImpossible => {
-                (S::UNPROCESSABLE_ENTITY, "value-impossible", "A value makes no sense now")
-            }
-            Self::NotAvailable => {
-                (S::UNPROCESSABLE_ENTITY, "not-available", "This version does not offer it yet")
-            }
+            Self::ValueImpossible => (
+                S::UNPROCESSABLE_ENTITY,
+                "value-impossible",
+                "A value is out of range, or makes no sense now",
+            ),
             Self::Internal => (S::INTERNAL_SERVER_ERROR, "internal", "Something went wrong here"),
             Self::StoreUnavailable => {
                 (S::SERVICE_UNAVAILABLE, "store-unavailable", "The database is not available")
@@ -186,10 +198,15 @@ impl Problem {
         problem
     }
 
-    /// A problem of one parameter of the query.
+    /// A parameter of the query that is not valid.
     pub(super) fn parameter(name: &str, detail: impl Into<String>) -> Self {
+        Self::of_parameter(Code::ParameterInvalid, name, detail)
+    }
+
+    /// A problem of one parameter of the query.
+    pub(super) fn of_parameter(code: Code, name: &str, detail: impl Into<String>) -> Self {
         let detail = detail.into();
-        let mut problem = Self::new(Code::ParameterInvalid, format!("`{}`: {detail}", cut(name.to_owned())));
+        let mut problem = Self::new(code, format!("`{}`: {detail}", cut(name.to_owned())));
         problem.fields =
             vec![Fault { pointer: None, parameter: Some(cut(name.to_owned())), detail: cut(detail) }];
         problem
@@ -270,7 +287,7 @@ impl From<StoreError> for Problem {
     }
 }
 
-const OTHER_REQUEST: &str =
+pub(super) const OTHER_REQUEST: &str =
     "this Idempotency-Key was used for another request: use a new key for each new request";
 
 impl From<LostError> for Problem {
@@ -281,22 +298,6 @@ impl From<LostError> for Problem {
             }
             LostError::IdempotencyConflict => Self::new(Code::IdempotencyConflict, OTHER_REQUEST),
             LostError::Store(error) => error.into(),
-        }
-    }
-}
-
-impl From<ExecuteError> for Problem {
-    fn from(error: ExecuteError) -> Self {
-        let text = error.to_string();
-        match error {
-            ExecuteError::NoTenant(id) => {
-                Self::new(Code::TenantNotFound, format!("there is no tenant `{id}`"))
-            }
-            ExecuteError::NoKey(..) => Self::new(Code::KeyNotFound, text),
-            ExecuteError::KeyTaken => Self::field(Code::KeyTaken, "/import", text),
-            ExecuteError::IdempotencyConflict => Self::new(Code::IdempotencyConflict, OTHER_REQUEST),
-            ExecuteError::Refused(refused) => Self::new(Code::StateForbids, refused.to_string()),
-            ExecuteError::Store(error) => error.into(),
         }
     }
 }

@@ -7,14 +7,17 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{
-    Shared, compile,
+    Shared,
     openapi::ReadErrors,
     params::{NoParams, TenantPath},
+    present::Present,
     problem::Problem,
-    views::AllowanceView,
+    sources::{self, SourceCount, SourceView, sum},
+    views::{AllowanceView, PeriodView},
 };
 use crate::{
     domain::{
+        catalog::Catalog,
         id::MeterId,
         period::{Period, Window},
         plan::{Overage, Quota},
@@ -34,12 +37,19 @@ pub(super) struct RightsView {
     tenant: String,
     /// Its plan; `null` without a subscription.
     plan: Option<String>,
-    /// `active`, `suspended`, or `none` without a subscription.
+    /// The plan's version.
+    plan_version: Option<u32>,
+    /// The subscription's state: `trialing`, `active` or `past_due`, which entitle, or `unpaid`, `paused`, `expired`,
+    /// `canceled`, or `none`; `suspended` whatever it is.
     state: &'static str,
     /// The version of the facts that this was compiled from.
     version: u64,
     /// The current billing month.
     period: Option<PeriodView>,
+    /// The next instant at which these rights change by themselves; `null`: there is none.
+    until: Option<String>,
+    /// Add-ons that are in force.
+    addons: Vec<AddonInForce>,
     /// Features that are on, sorted.
     features: Vec<String>,
     /// Limits.
@@ -51,31 +61,28 @@ pub(super) struct RightsView {
     rates: BTreeMap<String, serde_json::Value>,
 }
 
-/// A span of time: its start is in it, its end is not.
+/// An add-on that adds to a tenant's rights.
 #[derive(Serialize, ToSchema)]
-#[schema(as = Period)]
-pub(super) struct PeriodView {
-    /// RFC 3339, UTC.
-    start: String,
-    /// RFC 3339, UTC.
-    end: String,
-}
-
-impl From<Period> for PeriodView {
-    fn from(period: Period) -> Self {
-        Self { start: period.start.to_string(), end: period.end.to_string() }
-    }
+pub(super) struct AddonInForce {
+    /// Its id.
+    addon: String,
+    /// How many of it.
+    quantity: u32,
+    /// From then on no more; `null`: until it is detached.
+    ends_at: Option<String>,
 }
 
 /// How a meter stands in the billing month.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Quota)]
 pub(super) struct QuotaView {
-    /// Units included in the month.
+    /// Units included in the month, and those of the grants in force.
     limit: AllowanceView,
-    /// Units used.
+    /// Units that the plan includes in the month, with the tenant's add-ons and overrides.
+    included: AllowanceView,
+    /// Units used, over all sources.
     used: u64,
-    /// Units left of the limit; uncertain ones count as used.
+    /// Units left of what is included and of the grants together; uncertain ones count as used.
     remaining: AllowanceView,
     /// When the month ends.
     resets_at: String,
@@ -84,6 +91,8 @@ pub(super) struct QuotaView {
     /// What happens past the limit, where it is not a refusal.
     #[serde(skip_serializing_if = "Option::is_none")]
     overage: Option<OverageView>,
+    /// Where the units come from, in the order in which they are burnt.
+    sources: Vec<SourceView>,
     /// Further limits, the shortest first. All must hold.
     windows: Vec<WindowView>,
 }
@@ -148,8 +157,19 @@ impl Counts {
         shared.ledger.usage(rights, now).await.map(Self)
     }
 
-    pub(super) fn get(&self, given: &Entitlement, meter: &MeterId, window: Window, now: UnixMillis) -> Count {
-        let known = self.0.iter().find(|usage| usage.meter == *meter);
+    fn of_meter(&self, meter: &MeterId) -> Option<&MeterUsage> {
+        self.0.iter().find(|usage| usage.meter == *meter)
+    }
+
+    /// A window that is shorter than the month.
+    pub(super) fn window(
+        &self,
+        given: &Entitlement,
+        meter: &MeterId,
+        window: Window,
+        now: UnixMillis,
+    ) -> Count {
+        let known = self.of_meter(meter);
         let known = known.and_then(|usage| usage.windows.iter().find(|entry| entry.window == window));
         match known {
             Some(entry) => Count { period: entry.period, used: entry.used, uncertain: entry.uncertain },
@@ -160,14 +180,25 @@ impl Counts {
             },
         }
     }
+
+    /// The month's sources, in the order in which they are burnt.
+    pub(super) fn sources(
+        &self,
+        given: &Entitlement,
+        catalog: &Catalog,
+        meter: &MeterId,
+        now: UnixMillis,
+    ) -> Vec<SourceCount> {
+        let ix = catalog.meter_ix(meter.as_str());
+        ix.map_or_else(Vec::new, |ix| sources::counts(given, ix, self.of_meter(meter), now))
+    }
 }
 
 fn remaining(limit: Allowance, count: Count) -> AllowanceView {
     limit.limit().map(|limit| limit.saturating_sub(count.counted())).into()
 }
 
-fn quota_view(quota: &Quota, count: impl Fn(Window) -> Count) -> QuotaView {
-    let month = count(Window::Month);
+fn window_views(quota: &Quota, count: impl Fn(Window) -> Count) -> Vec<WindowView> {
     let windows = [(Window::Hour, quota.hour), (Window::Day, quota.day), (Window::Week, quota.week)];
     let windows = windows.into_iter().filter_map(|(window, limit)| {
         let (limit, count) = (limit?, count(window));
@@ -180,7 +211,21 @@ fn quota_view(quota: &Quota, count: impl Fn(Window) -> Count) -> QuotaView {
             uncertain: count.uncertain.get(),
         })
     });
-    let beyond = quota.month.limit().map_or(Units::ZERO, |limit| month.used.saturating_sub(limit));
+    windows.collect()
+}
+
+fn quota_view(
+    quota: &Quota,
+    month: Period,
+    (sources, views): (&[SourceCount], Vec<SourceView>),
+    windows: Vec<WindowView>,
+) -> QuotaView {
+    let within = || sources.iter().filter(|source| !source.is_overage());
+    let beyond = sources.iter().filter(|source| source.is_overage());
+    let total = |units: fn(&SourceCount) -> Units| {
+        sources.iter().map(units).fold(Units::ZERO, Units::saturating_add).get()
+    };
+    let beyond = beyond.map(|source| source.used).fold(Units::ZERO, Units::saturating_add);
     let overage = match quota.overage {
         Overage::Block => None,
         Overage::Allow { cap } | Overage::Bill { cap, .. } => {
@@ -188,43 +233,63 @@ fn quota_view(quota: &Quota, count: impl Fn(Window) -> Count) -> QuotaView {
         }
     };
     QuotaView {
-        limit: quota.month.into(),
-        used: month.used.get(),
-        remaining: remaining(quota.month, month),
-        resets_at: month.period.end.to_string(),
-        uncertain: month.uncertain.get(),
+        limit: sum(within().map(|source| source.terms.limit)).into(),
+        included: quota.month.into(),
+        used: total(|source| source.used),
+        remaining: sum(within().map(SourceCount::left)).into(),
+        resets_at: month.end.to_string(),
+        uncertain: total(|source| source.uncertain),
         overage,
-        windows: windows.collect(),
+        sources: views,
+        windows,
     }
 }
 
-fn view(rights: &Rights, counts: &Counts, now: UnixMillis) -> RightsView {
-    let mut view = RightsView {
-        tenant: rights.tenant.to_string(),
-        plan: None,
-        state: if rights.suspended { "suspended" } else { "none" },
+/// What is left without a plan that entitles.
+fn bare(present: &Present, rights: &Rights) -> RightsView {
+    let tenant = &present.tenant;
+    let subscription = present.subscription();
+    let month = |calendar: crate::domain::period::BillingCalendar| calendar.month(present.now);
+    RightsView {
+        tenant: tenant.id.to_string(),
+        plan: subscription.map(|subscription| subscription.plan.id.to_string()),
+        plan_version: subscription.map(|subscription| subscription.plan.version.0),
+        state: if rights.suspended { "suspended" } else { tenant.state().as_str() },
         version: rights.version.0,
-        period: None,
+        period: subscription.map(|subscription| month(subscription.calendar(&tenant.zone)).into()),
+        until: (rights.until < UnixMillis::NEVER).then(|| rights.until.to_string()),
+        addons: Vec::new(),
         features: Vec::new(),
         limits: BTreeMap::new(),
         quotas: BTreeMap::new(),
         rates: BTreeMap::new(),
-    };
-    let Some(given) = &rights.entitlement else { return view };
-    view.plan = Some(given.plan.to_string());
-    if !rights.suspended {
-        view.state = given.state.as_str();
     }
-    view.period = Some(given.calendar.period(Window::Month, now).into());
+}
+
+fn view(present: &Present, rights: &Rights, counts: &Counts) -> RightsView {
+    let mut view = bare(present, rights);
+    let Some(given) = &rights.entitlement else { return view };
+    let (tenant, catalog, now) = (&present.tenant, &present.catalog, present.now);
+    let addons = tenant.addons.iter().filter(|attached| present.is_in_force(attached));
+    view.addons = addons
+        .map(|attached| AddonInForce {
+            addon: attached.addon.to_string(),
+            quantity: attached.quantity,
+            ends_at: attached.ends_at.map(|at| at.to_string()),
+        })
+        .collect();
     let plan = &given.offer;
-    let features = plan.features.iter().filter_map(|ix| rights.catalog.feature(ix));
+    let features = plan.features.iter().filter_map(|ix| catalog.feature(ix));
     view.features = features.map(|feature| feature.id.to_string()).collect();
     view.features.sort();
     view.limits = plan.limits.iter().map(|(id, limit)| (id.to_string(), (*limit).into())).collect();
-    for (meter, terms) in rights.catalog.meters.iter().zip(&plan.meters) {
+    for (meter, terms) in catalog.meters.iter().zip(&plan.meters) {
         if let Some(quota) = &terms.quota {
-            let count = |window| counts.get(given, &meter.id, window, now);
-            view.quotas.insert(meter.id.to_string(), quota_view(quota, count));
+            let sources = counts.sources(given, catalog, &meter.id, now);
+            let views = sources.iter().map(|count| SourceView::of(count, &meter.id, tenant)).collect();
+            let windows = window_views(quota, |window| counts.window(given, &meter.id, window, now));
+            let quota = quota_view(quota, given.calendar.month(now), (&sources, views), windows);
+            view.quotas.insert(meter.id.to_string(), quota);
         }
         if let Some(rate) = &terms.rate {
             view.rates.insert(meter.id.to_string(), overrides::rate(Some(rate)));
@@ -242,8 +307,8 @@ pub(super) async fn get_rights(
     TenantPath(id): TenantPath,
     _: NoParams,
 ) -> Result<Json<RightsView>, Problem> {
-    let now = shared.clock.now();
-    let rights = compile(&shared.find(&id).await?, &shared.policies.catalog(), shared.clock.now())?;
-    let counts = Counts::of(&shared, &rights, now).await?;
-    Ok(Json(view(&rights, &counts, now)))
+    let present = shared.find(&id).await?;
+    let rights = present.rights()?;
+    let counts = Counts::of(&shared, &rights, present.now).await?;
+    Ok(Json(view(&present, &rights, &counts)))
 }

@@ -5,15 +5,20 @@ use std::{collections::BTreeMap, time::Duration};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{rights::Counts, views::AllowanceView};
+use super::{
+    rights::{Count, Counts},
+    sources::{SourceCount, sum},
+    views::AllowanceView,
+};
 use crate::domain::{
     decision::decide,
     denial::Denial,
-    period::Window,
+    period::{Period, Window},
     rate::RateStep,
     rights::{Entitlement, Rights},
     route::Operation,
     time::{Monotonic, UnixMillis},
+    units::Units,
 };
 
 /// What would become of a request.
@@ -71,7 +76,7 @@ pub(super) struct QuotaCheck {
     window: &'static str,
     /// Units that the request needs.
     needs: u64,
-    /// Units after which it is refused (a month's with its overage cap).
+    /// Units after which it is refused (a month's with grants and the overage cap).
     limit: AllowanceView,
     /// Units that count as used.
     used: u64,
@@ -138,10 +143,12 @@ impl DecisionView {
             Err(Denial::RouteNotCovered) => 2,
             Err(_) => 3,
         };
-        let plan = rights.entitlement.as_ref().map_or_else(String::new, |given| given.plan.to_string());
+        let given = rights.entitlement.as_ref();
+        let plan = given.map_or_else(String::new, |given| given.plan.to_string());
+        let state = given.map_or("none", |given| given.state.as_str());
         let passed = [
             ("tenant", "known and not suspended".to_owned()),
-            ("subscription", format!("active, plan `{plan}`")),
+            ("subscription", format!("{state}, plan `{plan}`")),
             ("route", operation.map_or_else(String::new, |operation| operation.name.clone())),
             ("features", "the plan has all that the route requires".to_owned()),
         ];
@@ -196,29 +203,62 @@ impl DecisionView {
                 continue;
             };
             for window in Window::ALL.into_iter().filter(|window| quota.counts(*window)) {
-                let count = counts.get(given, &meter.id, window, now);
-                let limit = quota.hard_limit(window);
+                let standing = if window == Window::Month {
+                    let sources = counts.sources(given, &rights.catalog, &meter.id, now);
+                    Standing::of_month(&sources, given.calendar.month(now))
+                } else {
+                    let limit = quota.hard_limit(window);
+                    Standing::of_window(limit, counts.window(given, &meter.id, window, now))
+                };
                 self.quotas.push(QuotaCheck {
                     meter: meter.id.to_string(),
                     window: window.as_str(),
                     needs: charge.units.get(),
-                    limit: limit.into(),
-                    used: count.counted().get(),
-                    resets_at: count.period.end.to_string(),
+                    limit: standing.limit.into(),
+                    used: standing.used.get(),
+                    resets_at: standing.period.end.to_string(),
                 });
-                let Some(limit) = limit else { continue };
-                if refusal.is_none() && count.counted().saturating_add(charge.units) > limit {
+                if refusal.is_none() && standing.left.is_some_and(|left| charge.units > left) {
                     refusal = Some(Denial::QuotaExhausted {
                         meter: meter.id.clone(),
                         window,
-                        limit,
-                        used: count.counted(),
-                        period: count.period,
+                        limit: standing.limit.unwrap_or_default(),
+                        used: standing.used,
+                        period: standing.period,
                     });
                 }
             }
         }
         refusal
+    }
+}
+
+/// How a window stands against its limit.
+struct Standing {
+    /// `None`: there is none.
+    limit: Option<Units>,
+    /// Units that count as used.
+    used: Units,
+    /// `None`: any number.
+    left: Option<Units>,
+    period: Period,
+}
+
+impl Standing {
+    fn of_window(limit: Option<Units>, count: Count) -> Self {
+        let used = count.counted();
+        Self { limit, used, left: limit.map(|limit| limit.saturating_sub(used)), period: count.period }
+    }
+
+    /// What the plan includes, grants and overage together. What is used of one source beyond its limit takes nothing from
+    /// another.
+    fn of_month(sources: &[SourceCount], period: Period) -> Self {
+        Self {
+            limit: sum(sources.iter().map(|source| source.terms.limit)),
+            used: sources.iter().map(SourceCount::counted).fold(Units::ZERO, Units::saturating_add),
+            left: sum(sources.iter().map(SourceCount::left)),
+            period,
+        }
     }
 }
 

@@ -10,12 +10,14 @@ use super::{
     answer::Written,
     openapi::{ReadErrors, WriteErrors},
     params::{NoParams, Params, TenantPath},
+    present::Present,
     problem::{Code, Problem},
+    subscription_view::SubscriptionView,
     views::{Nothing, Page},
     write::Write,
 };
 use crate::{
-    domain::{command::Change, id::TenantId, period::Zone, subscription::Subscription, tenant::Tenant},
+    domain::{command::Change, id::TenantId, period::Zone, tenant::Tenant},
     ports::Effect,
     wire::overrides,
 };
@@ -51,20 +53,6 @@ pub(super) struct TenantView {
     created_at: String,
 }
 
-/// A tenant's plan.
-#[derive(Serialize, ToSchema)]
-#[schema(as = Subscription)]
-pub(super) struct SubscriptionView {
-    /// The plan.
-    plan: String,
-    /// `active`.
-    state: &'static str,
-    /// The day on which its months begin.
-    anchor_day: i64,
-    /// When the tenant came to this plan.
-    since: String,
-}
-
 /// A tenant with the version of the last change to it.
 #[derive(Serialize, ToSchema)]
 #[schema(as = TenantAtVersion)]
@@ -84,34 +72,24 @@ pub(super) struct DeletedTenant {
     state: &'static str,
 }
 
-impl From<&Subscription> for SubscriptionView {
-    fn from(subscription: &Subscription) -> Self {
-        Self {
-            plan: subscription.plan.id.to_string(),
-            state: subscription.state.state().as_str(),
-            anchor_day: subscription.anchor.get(),
-            since: subscription.since.to_string(),
-        }
-    }
-}
-
-impl From<&Tenant> for TenantView {
-    fn from(tenant: &Tenant) -> Self {
+impl From<&Present> for TenantView {
+    fn from(present: &Present) -> Self {
+        let tenant = &present.tenant;
         Self {
             tenant: tenant.id.to_string(),
             name: tenant.name.clone(),
             timezone: tenant.zone.name().to_owned(),
             state: if tenant.suspended { "suspended" } else { "active" },
-            subscription: tenant.subscription.as_ref().map(Into::into),
+            subscription: SubscriptionView::of(present),
             overrides: overrides::encode(&tenant.overrides),
             created_at: tenant.created_at.to_string(),
         }
     }
 }
 
-impl From<Tenant> for Versioned {
-    fn from(tenant: Tenant) -> Self {
-        Self { version: tenant.version.0, tenant: (&tenant).into() }
+impl From<Present> for Versioned {
+    fn from(present: Present) -> Self {
+        Self { version: present.tenant.version.0, tenant: (&present).into() }
     }
 }
 
@@ -185,7 +163,9 @@ pub(super) async fn list_tenants(
     };
     params.finish()?;
     let rows = shared.tenants.tenants(after.as_ref(), limit + 1).await?;
-    Ok(Json(Page::cut(rows, limit, |tenant| tenant.id.to_string(), Into::into)))
+    let (catalog, now) = (shared.policies.catalog(), shared.clock.now());
+    let place = |tenant: &Tenant| tenant.id.to_string();
+    Ok(Json(Page::cut(rows, limit, place, |tenant| Present::of(&tenant, &catalog, now).into())))
 }
 
 /// Remove a tenant with its subscription and keys. Its recorded usage stays.

@@ -12,16 +12,19 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{
-    Shared, compile, instants,
+    Shared, instants,
     openapi::ReadErrors,
     params::{Params, TenantPath},
-    problem::{Code, Problem},
+    present::Present,
+    problem::Problem,
+    rights::Counts,
 };
 use crate::{
     domain::{
         period::{AnchorDay, BillingCalendar, Period, Window},
         tenant::Tenant,
         time::UnixMillis,
+        units::Units,
     },
     ports::UsageRow,
 };
@@ -64,12 +67,11 @@ pub(super) struct UsageRowView {
 }
 
 /// Months are the tenant's billing months; without a subscription those of the calendar.
-fn calendar(tenant: &Tenant) -> Option<BillingCalendar> {
-    let anchor = match &tenant.subscription {
-        Some(subscription) => subscription.anchor,
-        None => AnchorDay::new(1).ok()?,
-    };
-    Some(BillingCalendar::new(tenant.zone.clone(), anchor))
+fn calendar(tenant: &Tenant) -> BillingCalendar {
+    match &tenant.subscription {
+        Some(subscription) => subscription.calendar(&tenant.zone),
+        None => BillingCalendar::new(tenant.zone.clone(), AnchorDay::FIRST),
+    }
 }
 
 fn span(params: &mut Params, calendar: &BillingCalendar, now: UnixMillis) -> Result<Period, Problem> {
@@ -154,23 +156,16 @@ fn net(sums: &mut Sums) {
     }
 }
 
-/// Units of the current month that were granted and neither recorded nor returned.
-async fn uncertain(
-    shared: &Shared,
-    tenant: &Tenant,
-    now: UnixMillis,
-) -> Result<BTreeMap<String, u64>, Problem> {
+/// Units that were granted for use in the current month, and neither recorded nor returned.
+async fn uncertain(shared: &Shared, present: &Present) -> Result<BTreeMap<String, u64>, Problem> {
     // Usage can be read also of a tenant whose plan the policies lack.
-    let Ok(rights) = compile(tenant, &shared.policies.catalog(), shared.clock.now()) else {
-        return Ok(BTreeMap::new());
-    };
-    if rights.entitlement.is_none() {
-        return Ok(BTreeMap::new());
-    }
-    let meters = shared.ledger.usage(&rights, now).await?;
-    let of_month = meters.into_iter().filter_map(|entry| {
-        let month = entry.windows.iter().find(|entry| entry.window == Window::Month)?;
-        Some((entry.meter.to_string(), month.uncertain.get())).filter(|(_, units)| *units > 0)
+    let Ok(rights) = present.rights() else { return Ok(BTreeMap::new()) };
+    let Some(given) = &rights.entitlement else { return Ok(BTreeMap::new()) };
+    let counts = Counts::of(shared, &rights, present.now).await?;
+    let of_month = present.catalog.meters.iter().filter_map(|meter| {
+        let sources = counts.sources(given, &present.catalog, &meter.id, present.now);
+        let units = sources.iter().map(|source| source.uncertain).fold(Units::ZERO, Units::saturating_add);
+        Some((meter.id.to_string(), units.get())).filter(|(_, units)| *units > 0)
     });
     Ok(of_month.collect())
 }
@@ -223,10 +218,8 @@ pub(super) async fn get_usage(
         Some("month") => Window::Month,
         Some(_) => return Err(Problem::parameter("bucket", "expected hour, day or month")),
     };
-    let tenant = shared.find(&id).await?;
-    let calendar = calendar(&tenant)
-        .ok_or_else(|| Problem::new(Code::Internal, "the tenant's months cannot be computed"))?;
-    let now = shared.clock.now();
+    let present = shared.find(&id).await?;
+    let (calendar, now) = (calendar(&present.tenant), present.now);
     let span = span(&mut params, &calendar, now)?;
     params.finish()?;
     // Whole hours: what was used in the hours that the span cuts is not known any finer.
@@ -239,8 +232,7 @@ pub(super) async fn get_usage(
     if wants_csv(&headers) {
         return Ok(csv(&rows));
     }
-    let uncertain =
-        if span.contains(now) { uncertain(&shared, &tenant, now).await? } else { BTreeMap::new() };
+    let uncertain = if span.contains(now) { uncertain(&shared, &present).await? } else { BTreeMap::new() };
     Ok(Json(UsageView {
         tenant: id.to_string(),
         from: span.start.to_string(),

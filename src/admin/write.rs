@@ -8,11 +8,15 @@ use http::{HeaderMap, request::Parts};
 use serde::de::DeserializeOwned;
 
 use super::{
-    Shared, body,
+    Shared, body, instants,
     params::Params,
     problem::{Code, Problem},
+    views::Nothing,
 };
-use crate::ports::{Idempotency, Origin};
+use crate::{
+    domain::command::When,
+    ports::{Idempotency, Origin},
+};
 
 /// A write: what it asks, and what the answer depends on.
 pub(super) struct Write<T> {
@@ -37,10 +41,42 @@ pub(super) enum Wait {
     None,
 }
 
+/// A write without a body, for which the query may say when.
+pub(super) struct WriteAt {
+    /// The parameter `at`.
+    pub(super) at: Option<When>,
+    /// The rest.
+    pub(super) ticket: Ticket,
+}
+
 impl<T: DeserializeOwned> FromRequest<Shared> for Write<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, shared: &Shared) -> Result<Self, Problem> {
+        Ok(Self::read(request, shared, |_| Ok(())).await?.0)
+    }
+}
+
+impl FromRequest<Shared> for WriteAt {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, shared: &Shared) -> Result<Self, Problem> {
+        let when = |params: &mut Params| {
+            let Some(text) = params.take("at") else { return Ok(None) };
+            instants::when(&text).map(Some).map_err(|detail| Problem::parameter("at", detail))
+        };
+        let (write, at) = Write::<Nothing>::read(request, shared, when).await?;
+        Ok(Self { at, ticket: write.ticket })
+    }
+}
+
+impl<T: DeserializeOwned> Write<T> {
+    /// Reads a write, and from its query what only some calls take.
+    async fn read<P>(
+        request: Request,
+        shared: &Shared,
+        take: impl FnOnce(&mut Params) -> Result<P, Problem>,
+    ) -> Result<(Self, P), Problem> {
         let (parts, stream) = request.into_parts();
         let mut params = Params::of(&parts.uri)?;
         let wait = match params.take("wait").as_deref() {
@@ -48,6 +84,7 @@ impl<T: DeserializeOwned> FromRequest<Shared> for Write<T> {
             Some("none") => Wait::None,
             Some(_) => return Err(Problem::parameter("wait", "expected applied or none")),
         };
+        let taken = take(&mut params)?;
         params.finish()?;
         let key = idempotency_key(&parts.headers)?;
         let bytes = body::read(&parts.headers, stream, shared.0.body_time).await?;
@@ -58,7 +95,7 @@ impl<T: DeserializeOwned> FromRequest<Shared> for Write<T> {
             None => "local".to_owned(),
         };
         let origin = Origin { at: shared.clock.now(), actor: "admin".to_owned(), source, idempotency };
-        Ok(Self { asked, ticket: Ticket { origin, wait } })
+        Ok((Self { asked, ticket: Ticket { origin, wait } }, taken))
     }
 }
 

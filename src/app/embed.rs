@@ -8,7 +8,9 @@ use super::{
     background::Background,
     config::RetentionConfig,
     engine::{Engine, EngineParts, NodeGateway},
+    in_force::InForce,
     issuer::Issuer,
+    plan_versions::PlanVersions,
     settings,
     start::StartError,
 };
@@ -68,6 +70,8 @@ impl Embedded {
         };
         let registered = store.register(&registration).await?;
         freshness.set_applied(registered.version);
+        let versions = PlanVersions::new(Arc::clone(&store) as _, Arc::clone(&clock) as _);
+        let policies = InForce::with(versions.complete(&watched.catalog()).await?);
         let engine = Engine::new(EngineParts {
             store: Arc::clone(&store),
             freshness: Arc::clone(&freshness),
@@ -84,7 +88,8 @@ impl Embedded {
                 serve_stale: Duration::from_secs(600),
                 unknown: UnknownTenants::Deny,
             },
-            catalog: watched.catalog(),
+            policies,
+            versions,
             retention: settings::retention(&RetentionConfig::default()),
         });
         engine.feed.catch_up().await;

@@ -9,19 +9,20 @@ use super::{
     in_force::{InForce, InForceFront},
     lifecycle::{Lifecycle, LifecycleParts},
     obedience::LedgerObeys,
+    plan_versions::PlanVersions,
     tidying,
 };
 use crate::{
     clock::SystemClock,
     credentials::{Credentials, CredentialsFront, Prepared},
     directory::{self, DirectoryFront, TenantDirectory},
-    domain::{catalog::Catalog, time::Epoch},
+    domain::time::Epoch,
     freshness::Freshness,
     ledger::{EscrowLedger, LedgerParts, file::LedgerFile},
     metrics::Metrics,
     pipeline::{Gateway, cors::Cors, observe::Mode},
     policy::Watched,
-    ports::{Incarnation, NodeStore, Registration},
+    ports::{Incarnation, NodeStore, Policies, Registration},
     store::{Retention, Store},
     sync::{Feed, FeedParts},
 };
@@ -46,8 +47,10 @@ pub(super) struct EngineParts {
     pub(super) epoch: Epoch,
     /// The node's ledger file, with nothing left in it from before.
     pub(super) file: LedgerFile,
-    /// The catalog to begin with.
-    pub(super) catalog: Arc<Catalog>,
+    /// The catalog to begin with, whole.
+    pub(super) policies: InForce,
+    /// Makes those after it whole.
+    pub(super) versions: PlanVersions,
     pub(super) key_secret: [u8; 32],
     pub(super) identity: Prepared,
     pub(super) directory: directory::Settings,
@@ -57,6 +60,7 @@ pub(super) struct EngineParts {
 /// The adapters behind the stages.
 pub(super) struct Engine {
     pub(super) policies: Arc<InForce>,
+    versions: Arc<PlanVersions>,
     pub(super) credentials: Arc<Credentials>,
     pub(super) directory: TenantDirectory,
     pub(super) ledger: EscrowLedger,
@@ -76,7 +80,7 @@ impl Engine {
         let EngineParts { store, freshness, clock, metrics, background, registration, .. } = parts;
         let credentials =
             parts.identity.over(Arc::clone(&store) as _, Arc::clone(&freshness), parts.key_secret);
-        let policies = Arc::new(InForce::new(parts.catalog));
+        let policies = Arc::new(parts.policies);
         let ledger = EscrowLedger::new(LedgerParts {
             store: Arc::clone(&store) as _,
             clock: Arc::clone(&clock) as _,
@@ -108,6 +112,7 @@ impl Engine {
         let (credentials, feed) = (Arc::new(credentials), Arc::new(feed));
         Self {
             policies,
+            versions: Arc::new(parts.versions),
             credentials,
             directory,
             ledger,
@@ -128,7 +133,10 @@ impl Engine {
         let end = || background.end.clone();
         background.spawn("change feed", Arc::clone(&self.feed).run(end()));
         background.spawn("policy watch", Arc::clone(watched).watch(end()));
-        let following = Arc::clone(&self.policies).follow(watched.subscribe(), self.ledger.clone(), end());
+        self.ledger.apply_all(self.policies.catalog());
+        let (versions, ledger) = (Arc::clone(&self.versions), self.ledger.clone());
+        let tell = move |catalog| ledger.apply_all(catalog);
+        let following = Arc::clone(&self.policies).follow(watched.subscribe(), versions, tell, end());
         background.spawn("policies", following);
         background.spawn("token keys", Arc::clone(&self.credentials).run(end()));
         let (ledger, stop) = (self.ledger.clone(), end());

@@ -1,28 +1,56 @@
-//! The catalog that requests are decided by: the watched folder's, once the ledger knows of it.
+//! The catalog that requests are decided by: the watched folder's, made whole, once the ledger knows of it.
 
-use std::sync::{
-    Arc, Mutex,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::{domain::catalog::Catalog, ledger::EscrowLedger, ports::Policies};
+use super::plan_versions::{PlanVersions, Whole};
+use crate::{domain::catalog::Catalog, ports::Policies};
+
+/// Between two tries to make changed policies whole while the database is away.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// The catalog in force on this node.
 pub struct InForce {
     catalog: ArcSwap<Catalog>,
     /// The catalog's stamp, for those that have a copy: to read it writes nothing.
     stamp: AtomicU64,
+    remarks: Mutex<Remarks>,
+}
+
+/// What an operator should know of the catalog.
+#[derive(Default)]
+struct Remarks {
+    /// Why the changed policies are not in force yet.
+    waiting: Option<String>,
+    /// Versions of plans that cannot be read.
+    damaged: Vec<String>,
 }
 
 impl InForce {
     /// Starts with a catalog.
     #[must_use]
     pub fn new(catalog: Arc<Catalog>) -> Self {
-        Self { stamp: AtomicU64::new(catalog.stamp.get()), catalog: ArcSwap::from(catalog) }
+        Self {
+            stamp: AtomicU64::new(catalog.stamp.get()),
+            catalog: ArcSwap::from(catalog),
+            remarks: Mutex::default(),
+        }
+    }
+
+    /// Starts with a catalog that was made whole.
+    pub(super) fn with(whole: Whole) -> Self {
+        let in_force = Self::new(Arc::clone(&whole.catalog));
+        in_force.remark(|remarks| remarks.damaged = whole.damaged_in_words());
+        in_force
     }
 
     fn put(&self, catalog: Arc<Catalog>) {
@@ -39,22 +67,75 @@ impl InForce {
         InForceFront { shared: Arc::clone(self), own: Mutex::new(own) }
     }
 
-    /// Follows the policies: the ledger learns of each catalog before a request is decided by it.
-    pub async fn follow(
+    /// What an operator should know: that changed policies wait for the database, or that a kept version is damaged.
+    #[must_use]
+    pub fn remarks(&self) -> Vec<String> {
+        let remarks = self.remarks.lock().unwrap_or_else(PoisonError::into_inner);
+        remarks.waiting.iter().chain(&remarks.damaged).cloned().collect()
+    }
+
+    fn remark(&self, change: impl FnOnce(&mut Remarks)) {
+        change(&mut self.remarks.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Follows the policies: each catalog is made whole, then `tell` hears of it (the ledger must, before a request is
+    /// decided by it), then it is in force. While the database is away the one before stays.
+    pub(super) async fn follow(
         self: Arc<Self>,
         mut catalogs: watch::Receiver<Arc<Catalog>>,
-        ledger: EscrowLedger,
+        versions: Arc<PlanVersions>,
+        tell: impl Fn(Arc<Catalog>),
         stop: CancellationToken,
     ) {
         loop {
             let catalog = Arc::clone(&catalogs.borrow_and_update());
-            ledger.apply_all(Arc::clone(&catalog));
-            self.put(catalog);
+            let done = if catalog.digest == self.catalog.load().digest {
+                // The one to begin with; or the files are again as they were while a change of them still waited.
+                self.remark(|remarks| remarks.waiting = None);
+                true
+            } else {
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    done = self.take_over(&catalog, &versions, &tell) => done,
+                }
+            };
             tokio::select! {
                 () = stop.cancelled() => return,
                 changed = catalogs.changed() => if changed.is_err() {
                     return;
                 },
+                () = tokio::time::sleep(AGAIN), if !done => {}
+            }
+        }
+    }
+
+    /// Puts a catalog in force, if the database knows of the versions of its plans.
+    async fn take_over(
+        &self,
+        catalog: &Catalog,
+        versions: &PlanVersions,
+        tell: &impl Fn(Arc<Catalog>),
+    ) -> bool {
+        match versions.complete(catalog).await {
+            Ok(whole) => {
+                tell(Arc::clone(&whole.catalog));
+                self.put(Arc::clone(&whole.catalog));
+                tracing::info!(digest = %catalog.digest.0, "policies in force");
+                self.remark(|remarks| {
+                    *remarks = Remarks { waiting: None, damaged: whole.damaged_in_words() };
+                });
+                true
+            }
+            Err(error) => {
+                let waiting = format!("the changed policies are not in force yet: {error}");
+                self.remark(|remarks| {
+                    // Said once, not each second.
+                    if remarks.waiting.as_ref() != Some(&waiting) {
+                        tracing::warn!("{waiting}; the ones before stay, and this is tried again");
+                    }
+                    remarks.waiting = Some(waiting);
+                });
+                false
             }
         }
     }

@@ -14,6 +14,7 @@ mod mistake;
 mod obedience;
 mod patience;
 pub mod places;
+mod plan_versions;
 mod readiness;
 pub mod serve;
 mod settings;

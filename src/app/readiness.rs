@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use super::in_force::InForce;
 use crate::{
     clock::Clock,
     freshness::{Freshness, Knowledge},
@@ -17,7 +18,7 @@ use crate::{
 #[derive(Clone)]
 enum Phase {
     Starting(String),
-    Serving(Arc<Feed>),
+    Serving(Arc<Feed>, Arc<InForce>),
     Stopping,
 }
 
@@ -49,8 +50,8 @@ impl ReadinessBoard {
         self.set(Phase::Starting(what.into()));
     }
 
-    pub(super) fn serving(&self, feed: Arc<Feed>) {
-        self.set(Phase::Serving(feed));
+    pub(super) fn serving(&self, feed: Arc<Feed>, policies: Arc<InForce>) {
+        self.set(Phase::Serving(feed, policies));
     }
 
     pub(super) fn stopping(&self) {
@@ -61,10 +62,10 @@ impl ReadinessBoard {
     #[must_use]
     pub fn read(&self) -> Readiness {
         let phase = self.phase.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let feed = match phase {
+        let (feed, in_force) = match phase {
             Phase::Starting(reason) => return Readiness::no(reason),
             Phase::Stopping => return Readiness::no("this node is stopping"),
-            Phase::Serving(feed) => feed,
+            Phase::Serving(feed, in_force) => (feed, in_force),
         };
         let mut reasons = Vec::new();
         let ready = match self.freshness.knowledge(self.clock.monotonic()) {
@@ -92,6 +93,7 @@ impl ReadinessBoard {
         if self.policies.status().last_error.is_some() {
             reasons.push("the policy folder has errors; the last good policies are in force".to_owned());
         }
+        reasons.extend(in_force.remarks());
         Readiness { ready, reasons }
     }
 }

@@ -12,6 +12,7 @@ use super::{
     figures::{FigureSources, Figures},
     in_force::InForce,
     issuer::Issuer,
+    plan_versions::PlanVersions,
     readiness::ReadinessBoard,
     settings,
     switch::Switch,
@@ -176,7 +177,7 @@ impl Ground {
         let workers = Workers::start(&self.config, plane, &gateways, &self.background)?;
         switch.ready(self.admin(&store, &engine));
         let Engine { policies, directory, ledger, feed, .. } = engine;
-        self.board.serving(feed);
+        self.board.serving(feed, Arc::clone(&policies));
         Ok(Node {
             data_address: workers.address,
             admin_address,
@@ -203,6 +204,9 @@ impl Ground {
         directory: directory::Settings,
     ) -> Result<Engine, StartError> {
         let key_secret = self.patiently(|| async { store.key_secret().await.map(Ok) }).await?;
+        let versions = PlanVersions::new(Arc::clone(store) as _, Arc::clone(&self.clock) as _);
+        let complete = || async { versions.complete(&self.watched.catalog()).await.map(Ok) };
+        let policies = InForce::with(self.patiently(complete).await?);
         Ok(Engine::new(EngineParts {
             store: Arc::clone(store),
             freshness: Arc::clone(&self.freshness),
@@ -215,7 +219,8 @@ impl Ground {
             key_secret,
             identity,
             directory,
-            catalog: self.watched.catalog(),
+            policies,
+            versions,
             retention: settings::retention(&self.config.retention),
         }))
     }
@@ -231,6 +236,7 @@ impl Ground {
         let (figures, board) = (self.figures.clone(), Arc::clone(&self.board));
         admin::router(AdminState {
             tenants: Arc::clone(store) as _,
+            lifecycle: Arc::clone(store) as _,
             nodes: Arc::clone(store) as _,
             policies: Arc::clone(&engine.policies) as _,
             ledger: Arc::new(engine.ledger.clone()),

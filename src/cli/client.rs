@@ -228,6 +228,13 @@ fn explain(status: StatusCode, problem: &Value) -> String {
     let next = match text("code") {
         "credential-invalid" => "PLANGATE_ADMIN_TOKEN must be the token that the server was started with",
         "tenant-not-found" => "`plangate tenant list` shows the tenants, `plangate tenant put` makes one",
+        "subscription-not-found" => "`plangate subscription put` puts a tenant on a plan",
+        "state-forbids" | "nothing-to-undo" => {
+            "`plangate subscription show` says where it is in its life, and what is scheduled"
+        }
+        "trial-used" => "`--trial-again` lets the tenant try it once more",
+        "grant-not-found" => "`plangate grant list` shows a tenant's grants",
+        "addon-not-found" => "`plangate addon list TENANT` shows a tenant's add-ons",
         "key-not-found" => "`plangate key list` shows a tenant's keys",
         "internal" => "the server's log has more, under this request id:",
         _ => "",

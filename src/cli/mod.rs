@@ -2,18 +2,22 @@
 //!
 //! Exit codes: 0 done, 1 refused or failed, 2 bad usage or configuration, 3 the server could not be reached.
 
+mod addon;
 mod client;
 mod demo;
+mod grant;
 mod key;
 mod node;
 mod output;
 mod overrides;
+mod plan;
 mod policy;
 mod serve;
 mod subscription;
 mod tenant;
 #[cfg(test)]
 mod tests;
+mod upcoming;
 mod usage;
 
 use std::{ffi::OsString, process::ExitCode};
@@ -46,8 +50,14 @@ pub enum Command {
     Policy(policy::Policy),
     /// Make, change, read and remove tenants
     Tenant(tenant::Tenant),
-    /// Put a tenant on a plan
+    /// Put a tenant on a plan: try, change, cancel, pause, and what will happen by itself
     Subscription(subscription::Subscription),
+    /// Give units beside a plan's, list and void them
+    Grant(grant::Grant),
+    /// Attach and detach what is sold beside plans
+    Addon(addon::Addon),
+    /// List the plans, their versions and how many tenants are on each
+    Plan(plan::Plan),
     /// Make, list and revoke API keys
     Key(key::Key),
     /// Show what a tenant has used
@@ -116,6 +126,9 @@ pub fn execute(command: Command) -> Result<(), Failure> {
         Command::Policy(command) => command.run(),
         Command::Tenant(command) => calling(command.run()),
         Command::Subscription(command) => calling(command.run()),
+        Command::Grant(command) => calling(command.run()),
+        Command::Addon(command) => calling(command.run()),
+        Command::Plan(command) => calling(command.run()),
         Command::Key(command) => calling(command.run()),
         Command::Usage(command) => calling(command.run()),
         Command::Node(command) => calling(command.run()),

@@ -158,8 +158,12 @@ pub(super) fn rights(answer: &Value) -> Rows {
         rows.add([kind.to_owned(), name.to_owned()].into_iter().chain(cells).collect());
     };
     let none = || "-".to_owned();
-    add("state", &field(answer, "/state"), [none(), none(), none(), none()]);
+    add("state", &field(answer, "/state"), [none(), none(), none(), field(answer, "/until")]);
     add("plan", &field(answer, "/plan"), [none(), none(), none(), field(answer, "/period/end")]);
+    for addon in answer.get("addons").and_then(Value::as_array).into_iter().flatten() {
+        let (quantity, ends) = (field(addon, "/quantity"), field(addon, "/ends_at"));
+        add("addon", &field(addon, "/addon"), [quantity, none(), none(), ends]);
+    }
     for feature in answer.get("features").and_then(Value::as_array).into_iter().flatten() {
         add("feature", feature.as_str().unwrap_or_default(), [none(), none(), none(), none()]);
     }
@@ -173,6 +177,13 @@ pub(super) fn rights(answer: &Value) -> Rows {
             add(&format!("quota/{}", field(window, "/per")), name, count(window));
         }
         add("quota/month", name, count(quota));
+        // Where the month's units come from, if not from the plan alone.
+        let sources = quota.get("sources").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+        for source in sources.iter().filter(|_| sources.len() > 1) {
+            let kind = ["/source", "/id"].iter().filter_map(|path| source.pointer(path)?.as_str());
+            let cells = ["/limit", "/used", "/remaining", "/expires_at"].map(|path| field(source, path));
+            add(&format!("source/{}", kind.collect::<Vec<_>>().join("/")), name, cells);
+        }
     }
     for (name, rate) in object(answer, "rates") {
         let limit = format!("{} per {}", field(rate, "/limit"), field(rate, "/per"));

@@ -10,9 +10,9 @@ use tokio::{
 use tokio_util::task::TaskTracker;
 
 use super::{
-    Cli, Command, Failure,
+    Cli, Command, Failure, addon,
     client::{Call, Connection, WriteOptions},
-    key, output, tenant,
+    grant, key, output, plan, subscription, tenant,
 };
 
 #[derive(Debug, Parser)]
@@ -72,6 +72,26 @@ fn the_command_line_is_sound() {
         "tenant overrides acme --file - --no-wait --output json",
         "subscription put acme pro --anchor-day 31 --usage reset",
         "subscription get acme",
+        "subscription show acme --output json",
+        "subscription put acme pro --at period-end --usage prorate",
+        "subscription put acme pro --trial-days 14 --then free --trial-again",
+        "subscription cancel acme",
+        "subscription cancel acme --at 2026-12-01T00:00:00Z --no-wait",
+        "subscription undo acme",
+        "subscription pause acme --idempotency-key x",
+        "subscription resume acme",
+        "subscription past-due acme --grace-days 3",
+        "subscription paid acme",
+        "subscription upcoming acme",
+        "subscription upcoming --limit 5 --cursor 1.acme",
+        "grant create acme requests 500 --expires-at 2026-12-01T00:00:00Z --priority 0 --recurring --reason sorry",
+        "grant list acme --cursor 5",
+        "grant void acme g5",
+        "addon attach acme boost --quantity 3",
+        "addon detach acme boost --at period-end",
+        "addon list",
+        "addon list acme",
+        "plan list",
         "key create acme --import -",
         "key revoke acme k1 --idempotency-key x",
         "usage acme --from 2026-01-01 --bucket month",
@@ -84,6 +104,14 @@ fn the_command_line_is_sound() {
         "tenant list --limit 501",
         "subscription put acme pro --anchor-day 32",
         "subscription put acme pro --anchor-day 1 --anchor-at 2026-01-01T00:00:00Z",
+        "subscription put acme pro --trial-days 3651",
+        "subscription put acme pro --usage double",
+        "subscription past-due acme --grace-days 366",
+        "subscription upcoming acme --cursor 1.acme",
+        "grant create acme requests 0",
+        "grant create acme requests 9007199254740992",
+        "grant create acme requests 1 --priority 1001",
+        "addon attach acme boost --quantity 10001",
         "usage acme --bucket week",
         "completions dos",
     ] {
@@ -175,6 +203,25 @@ fn rows_for_people_and_for_programs() {
     let plain = rows.table(false);
     assert!(plain.contains("acme") && !plain.contains('\u{1b}'), "{plain}");
     assert!(rows.table(true).contains('\u{1b}'));
+    let subscription = json!({"plan": "pro", "plan_version": 2, "state": "active", "anchor_day": 3, "since": "S",
+        "period": {"end": "E"}, "trial": null, "scheduled": {"at": "A", "change": "cancel", "plan": null}});
+    let row = subscription::subscriptions("acme", &subscription).plain();
+    assert_eq!(row.lines().nth(1), Some("acme\tpro\tactive\t3\tS\t2\tE\t-\tcancel at A"));
+    let grant = json!({"id": "g5", "meter": "requests", "units": 5, "used": 1, "remaining": 4, "priority": 100,
+        "recurring": false, "source": "grant", "expires_at": null, "ended_at": null, "reason": "x"});
+    let row = grant::grants(&[grant]).plain();
+    assert_eq!(row.lines().nth(1), Some("g5\trequests\t5\t1\t4\t100\tfalse\tgrant\t-\t-\tx"));
+    let addon = json!({"addon": "boost", "title": "B", "quantity": 2, "in_force": true, "since": "S"});
+    let row = addon::attached(&[addon]).plain();
+    assert_eq!(row.lines().nth(1), Some("boost\tB\t2\ttrue\tS\t-"));
+    let plan = json!({"plan": "pro", "version": 1, "current": true, "tenants": 7, "title": null,
+        "price": {"amount": "19.00", "currency": "USD"}, "trial": {"days": 14, "then": "free"},
+        "changes": {"upgrade": "now", "downgrade": "period_end"}, "existing": "stay"});
+    let row = plan::plans(&[plan]).plain();
+    assert_eq!(
+        row.lines().nth(1),
+        Some("pro\t1\ttrue\t7\t-\t19.00 USD\t14 days, then free\tnow\tperiod_end\tstay")
+    );
     let keys = key::keys(&[json!({"id": "k1", "imported": false})]);
     assert_eq!(keys.plain().lines().nth(1), Some("k1\t-\tfalse\t-\t-"));
     assert_eq!(output::field(&json!({"a": Value::Null}), "/a"), "-");
@@ -183,20 +230,27 @@ fn rows_for_people_and_for_programs() {
 #[test]
 fn rights_as_rows() {
     let rights = json!({"state": "active", "plan": "pro", "period": {"end": "E"}, "features": ["chat"],
+        "until": "U", "addons": [{"addon": "boost", "quantity": 2, "ends_at": null}],
         "limits": {"seats": "unlimited"}, "rates": {"requests": {"limit": 5, "per": "1s"}},
         "quotas": {"requests": {"limit": 9, "used": 1, "remaining": 8, "resets_at": "M",
+                   "sources": [
+                       {"source": "grant", "id": "g5", "limit": 4, "used": 1, "remaining": 3, "expires_at": null},
+                       {"source": "plan", "id": null, "limit": 5, "used": 0, "remaining": 5, "expires_at": "M"}],
                    "windows": [{"per": "day", "limit": 3, "used": 1, "remaining": 2, "resets_at": "D"}]}}});
     let text = tenant::rights(&rights).plain();
     let lines: Vec<&str> = text.lines().skip(1).collect();
     assert_eq!(
         lines,
         [
-            "state\tactive\t-\t-\t-\t-",
+            "state\tactive\t-\t-\t-\tU",
             "plan\tpro\t-\t-\t-\tE",
+            "addon\tboost\t2\t-\t-\t-",
             "feature\tchat\t-\t-\t-\t-",
             "limit\tseats\tunlimited\t-\t-\t-",
             "quota/day\trequests\t3\t1\t2\tD",
             "quota/month\trequests\t9\t1\t8\tM",
+            "source/grant/g5\trequests\t4\t1\t3\t-",
+            "source/plan\trequests\t5\t0\t5\tM",
             "rate\trequests\t5 per 1s\t-\t-\t-",
         ]
     );

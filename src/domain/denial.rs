@@ -68,10 +68,14 @@ pub enum Denial {
 const fn inactive(state: State) -> &'static str {
     match state {
         State::Paused => "the subscription is paused, until it is resumed",
-        State::Unpaid => "the subscription is not paid, and its days of grace are over",
+        State::Unpaid => {
+            "the subscription is not paid, and its days of grace are over: it goes on once it is paid"
+        }
         State::Expired => "the trial has ended: a plan is to be chosen",
         State::Canceled => "the subscription was canceled: a plan is to be chosen",
-        State::None | State::Trialing | State::Active | State::PastDue => "there is no active subscription",
+        State::None | State::Trialing | State::Active | State::PastDue => {
+            "there is no subscription: a plan is to be chosen"
+        }
     }
 }
 
@@ -123,9 +127,9 @@ impl Denial {
         };
         match self {
             Self::TenantSuspended | Self::RouteNotCovered => false,
-            Self::SubscriptionInactive(_) | Self::FeatureNotInPlan { .. } | Self::MeterNotInPlan { .. } => {
-                true
-            }
+            // Who has paused, or is behind with paying, stays so on any plan.
+            Self::SubscriptionInactive(state) => !matches!(state, State::Paused | State::Unpaid),
+            Self::FeatureNotInPlan { .. } | Self::MeterNotInPlan { .. } => true,
             Self::RateLimited { meter, rate, .. } => needs(meter).is_some_and(|(terms, units)| {
                 terms.rate.is_none_or(|other| {
                     other.burst >= units

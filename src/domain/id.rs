@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 /// Why a text is not an id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{input}` is not a {kind} id: expected {expected}")]
+#[error("`{input}` is not {} {kind} id: expected {expected}", if kind.starts_with('a') { "an" } else { "a" })]
 pub struct InvalidId {
     /// What the id was to name: `tenant`, `plan`, ...
     pub kind: &'static str,

@@ -147,6 +147,23 @@ pub enum ChangeAt {
     PeriodEnd,
 }
 
+impl ChangeAt {
+    /// The word used in policy files and answers.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Now => "now",
+            Self::PeriodEnd => "period_end",
+        }
+    }
+
+    /// The one of that word.
+    #[must_use]
+    pub fn named(word: &str) -> Option<Self> {
+        [Self::Now, Self::PeriodEnd].into_iter().find(|when| when.as_str() == word)
+    }
+}
+
 /// A trial: for so many days, then another plan or nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trial {

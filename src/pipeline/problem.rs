@@ -147,7 +147,8 @@ fn describe_denial(body: &mut Body, denial: &Denial) {
             body.number("used", used.get());
             body.shown("resets_at", &period.end);
         }
-        Denial::TenantSuspended | Denial::SubscriptionInactive(_) | Denial::RouteNotCovered => {}
+        Denial::SubscriptionInactive(state) => body.text("state", state.as_str()),
+        Denial::TenantSuspended | Denial::RouteNotCovered => {}
     }
 }
 

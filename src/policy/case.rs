@@ -1,9 +1,11 @@
 //! Cases: what the policies must say to a request, decided as the gateway does, but from the files alone.
 //!
-//! A case names a tenant (its plan, what it has `used`, `overrides`, `timezone`, `anchor_day`, `suspended`; no plan is a
-//! tenant without subscription, no tenant an anonymous request), a `request`, the instant `at` which it comes, and what
-//! to `expect`. `used: { requests: 10 }` counts in the month alone; `used: { requests: { month: 10, day: 10 } }` names
-//! the windows. Rates are unused at the start of each case.
+//! A case names a tenant (its plan, the `state` of its subscription, `addons`, `grants`, what it has `used`, `overrides`,
+//! `timezone`, `anchor_day`, `suspended`; no plan is a tenant without subscription, no tenant an anonymous request), a
+//! `request`, the instant `at` which it comes, and what to `expect`: the charge and the tenant's `limits` (as they are
+//! handed to the application), or the refusal. States, add-ons and grants last: none ends by itself.
+//! `used: { requests: 10 }` counts in the month alone; `used: { requests: { month: 10, day: 10 } }` names the windows.
+//! Rates are unused at the start of each case.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -20,6 +22,7 @@ use crate::domain::{
     decision::decide,
     denial::Denial,
     period::Window,
+    plan::MeterIx,
     rate::RateStep,
     rights::{Entitlement, Rights},
     route::{Charge, Operation},
@@ -99,7 +102,7 @@ fn decide_case(catalog: &Arc<Catalog>, case: &Case) -> Outcome {
         Unmatched::Deny => None,
     });
     if operation.is_some_and(|operation| operation.public) {
-        return Outcome::Allowed(BTreeMap::new());
+        return Outcome::Allowed { charge: BTreeMap::new(), limits: BTreeMap::new() };
     }
     let Some(tenant) = &case.tenant else { return Outcome::Refused("credential-missing") };
     let rights = match Rights::compile(tenant, catalog, case.at) {
@@ -110,12 +113,15 @@ fn decide_case(catalog: &Arc<Catalog>, case: &Case) -> Outcome {
         let charges = operation.map_or(&[][..], |operation: &Operation| &operation.charge);
         rates(catalog, entitlement, charges)?;
         quotas(catalog, entitlement, charges, case)?;
-        Ok(charges)
+        Ok((charges, &entitlement.offer.limits))
     });
     match decided {
-        Ok(charges) => {
+        Ok((charges, limits)) => {
             let named = |c: &Charge| (meter_name(catalog, c.meter).to_owned(), c.units);
-            Outcome::Allowed(charges.iter().map(named).collect())
+            Outcome::Allowed {
+                charge: charges.iter().map(named).collect(),
+                limits: limits.iter().map(|(id, limit)| (id.to_string(), *limit)).collect(),
+            }
         }
         Err(denial) => Outcome::Denied(denial),
     }
@@ -149,7 +155,11 @@ fn quotas(
                 continue;
             };
             let used = case.used.get(&(meter.id.as_str().to_owned(), window)).copied().unwrap_or_default();
-            if let Some(limit) = quota.hard_limit(window)
+            let limit = match window {
+                Window::Month => whole_month(entitlement, charge.meter, case.at),
+                _ => quota.hard_limit(window),
+            };
+            if let Some(limit) = limit
                 && used.get().saturating_add(charge.units.get()) > limit.get()
             {
                 let period = entitlement.calendar.period(window, case.at);
@@ -158,4 +168,10 @@ fn quotas(
         }
     }
     Ok(())
+}
+
+/// What may be used in the month from all sources; `None`: any number.
+fn whole_month(entitlement: &Entitlement, meter: MeterIx, at: UnixMillis) -> Option<Units> {
+    let sources = entitlement.sources(meter, at);
+    sources.iter().try_fold(Units::ZERO, |sum, source| Some(sum.saturating_add(source.limit?)))
 }

@@ -4,16 +4,17 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     decode,
-    definition::{ChargeTerms, Declarations, Declared, Name, PlanFile, RouteTerms, RoutesFile},
+    definition::{AddonFile, ChargeTerms, Declarations, Declared, Name, PlanFile, RouteTerms, RoutesFile},
     diagnostic::{Diagnostic, Findings, Location, Severity},
     inherit, lint, names,
     source::{Kind, Place, Sources},
     yaml,
 };
 use crate::domain::{
+    addon::Addon,
     catalog::{Catalog, Feature, Limit, Meter, Unmatched},
     features::FeatureSet,
-    id::PlanId,
+    id::{LimitId, PlanId},
     plan::{MeterIx, Plan},
     route::{Charge, Operation, RouteTable},
     settlement::SettleFrom,
@@ -32,6 +33,7 @@ pub(super) struct Read {
     pub(super) declarations: Option<Declarations>,
     /// By id. A file that could not be read has an entry, too.
     pub(super) plans: BTreeMap<String, Option<PlanFile>>,
+    pub(super) addons: Vec<AddonFile>,
     pub(super) routes: Option<RoutesFile>,
 }
 
@@ -61,7 +63,7 @@ fn read(sources: &Sources, findings: &mut Findings<'_>) -> Read {
         .problems
         .iter()
         .any(|p| p.code.starts_with("folder-") && matches!(p.location.file.as_str(), "" | "plans"));
-    let mut read = Read { declarations: None, plans: BTreeMap::new(), routes: None };
+    let mut read = Read { declarations: None, plans: BTreeMap::new(), addons: Vec::new(), routes: None };
     let mut found = [false; 2];
     for (ix, source) in sources.iter() {
         if source.kind == Kind::Cases {
@@ -84,9 +86,13 @@ fn read(sources: &Sources, findings: &mut Findings<'_>) -> Read {
                 found[1] = true;
                 read.routes = root.and_then(|root| decode::routes::decode(&root, findings));
             }
+            Kind::Addon => {
+                let addon = root.and_then(|root| decode::addon::decode(ix, &source.name, &root, findings));
+                read.addons.extend(addon);
+            }
             _ => {
                 let plan = root.and_then(|root| decode::plan::decode(ix, &source.name, &root, findings));
-                read.plans.insert(decode::plan::stem(&source.name).to_owned(), plan);
+                read.plans.insert(decode::own_name::stem(&source.name).to_owned(), plan);
             }
         }
     }
@@ -212,9 +218,34 @@ fn assemble(
             unit: d.unit.clone(),
         }),
         plans,
+        addons: read
+            .addons
+            .iter()
+            .map(|file| (file.id.clone(), Arc::new(addon(file, declarations))))
+            .collect(),
         routes,
         unmatched,
         ..Catalog::empty(sources.digest())
+    }
+}
+
+fn addon(file: &AddonFile, declarations: &Declarations) -> Addon {
+    let mut quotas = vec![None; declarations.meters.len()].into_boxed_slice();
+    for (name, quota) in &file.quotas {
+        let place = inherit::meter_ix(declarations, &name.value);
+        if let Some(entry) = place.and_then(|ix| quotas.get_mut(usize::from(ix.0))) {
+            *entry = Some(*quota);
+        }
+    }
+    let limit = |(name, limit): &(Name, _)| Some((LimitId::parse(&name.value).ok()?, *limit));
+    Addon {
+        id: file.id.clone(),
+        title: file.title.clone(),
+        price: file.price,
+        plans: file.plans.iter().filter_map(|name| PlanId::parse(&name.value).ok()).collect(),
+        features: feature_set(&file.features, declarations),
+        limits: file.limits.iter().filter_map(limit).collect(),
+        quotas,
     }
 }
 

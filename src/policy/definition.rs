@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 
 use super::source::Place;
 use crate::domain::{
-    id::{FeatureId, LimitId, MeterId, PlanId},
+    id::{AddonId, FeatureId, LimitId, MeterId, PlanId},
     money::Price,
-    plan::Quota,
+    plan::{Changes, Existing, PlanVersion, Quota},
     rate::Rate,
     route::{Methods, Pattern},
     settlement::CostHeader,
+    subscription::UsageRule,
     units::{Allowance, Units},
 };
 
@@ -48,10 +49,14 @@ pub(super) struct Declarations {
 #[derive(Debug)]
 pub(super) struct PlanFile {
     pub(super) id: PlanId,
+    pub(super) version: PlanVersion,
+    pub(super) existing: Option<At<Existing>>,
     pub(super) title: Option<String>,
     pub(super) extends: Option<Name>,
     pub(super) price: Option<Price>,
     pub(super) trial: Option<TrialTerms>,
+    pub(super) grace_days: Option<u16>,
+    pub(super) changes: Option<Changes>,
     pub(super) features: Vec<Name>,
     pub(super) without: Vec<Name>,
     pub(super) limits: Vec<(Name, Allowance)>,
@@ -65,6 +70,22 @@ pub(super) struct TrialTerms {
     pub(super) days: u16,
     /// `None`: block.
     pub(super) then: Option<Name>,
+    pub(super) usage: UsageRule,
+}
+
+/// One of `addons/*.yaml`.
+#[derive(Debug)]
+pub(super) struct AddonFile {
+    pub(super) id: AddonId,
+    /// Where its name stands.
+    pub(super) place: Place,
+    pub(super) title: Option<String>,
+    pub(super) price: Option<Price>,
+    /// Empty: any.
+    pub(super) plans: Vec<Name>,
+    pub(super) features: Vec<Name>,
+    pub(super) limits: Vec<(Name, Allowance)>,
+    pub(super) quotas: Vec<(Name, Quota)>,
 }
 
 /// `routes.yaml`.

@@ -8,10 +8,8 @@ use super::{
 };
 use crate::domain::{
     features::{FeatureIx, FeatureSet},
-    id::LimitId,
-    id::PlanId,
+    id::{LimitId, PlanId},
     plan::{MeterIx, MeterTerms, Plan, Trial},
-    subscription::UsageRule,
 };
 
 /// The place of a feature among the declared ones, which are sorted.
@@ -76,7 +74,8 @@ fn report_cycle(cycle: &[&str], plans: &BTreeMap<String, Option<PlanFile>>, find
     findings.push(finding);
 }
 
-/// A plan with what it inherits: features add up, `without` takes away, named entries replace, title stays behind.
+/// A plan with what it inherits: features add up, `without` takes away, named entries replace, as do other keys; title,
+/// version and what becomes of tenants on older versions stay behind.
 pub(super) fn plan(written: &PlanFile, parent: Option<&Plan>, declarations: &Declarations) -> Plan {
     let mut features =
         parent.map_or_else(|| FeatureSet::empty(declarations.features.len()), |plan| plan.features.clone());
@@ -108,14 +107,18 @@ pub(super) fn plan(written: &PlanFile, parent: Option<&Plan>, declarations: &Dec
     let trial = written.trial.as_ref().map(|trial| Trial {
         days: trial.days,
         then: trial.then.as_ref().and_then(|name| PlanId::parse(&name.value).ok()),
-        usage: UsageRule::Keep,
+        usage: trial.usage,
     });
+    let changes = written.changes.or_else(|| parent.map(|plan| plan.changes));
     Plan {
-        id: written.id.clone(),
+        version: written.version,
+        existing: written.existing.as_ref().map(|existing| existing.value).unwrap_or_default(),
         title: written.title.clone(),
         parent: parent.map(|plan| plan.id.clone()),
         price: written.price.or_else(|| parent.and_then(|plan| plan.price)),
         trial: trial.or_else(|| parent.and_then(|plan| plan.trial.clone())),
+        grace_days: written.grace_days.or_else(|| parent.and_then(|plan| plan.grace_days)),
+        changes: changes.unwrap_or_default(),
         features,
         limits,
         meters,

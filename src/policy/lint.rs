@@ -1,17 +1,17 @@
 //! What is legal and probably not meant. Only asked of policies without errors.
 
-use std::collections::BTreeSet;
+use std::{cell::OnceCell, collections::BTreeSet};
 
 use super::{
     compile::{Read, meter_name},
     definition::{PlanFile, RouteTerms},
     diagnostic::Findings,
-    inherit,
+    extras, inherit,
 };
 use crate::domain::{
     catalog::{Catalog, Unmatched},
     period::Window,
-    plan::{MeterIx, Overage, Plan, Quota},
+    plan::{MeterIx, Overage, Plan, PlanVersion, Quota},
     route::Operation,
     units::Units,
 };
@@ -27,9 +27,18 @@ pub(super) fn check(catalog: &Catalog, read: &Read, findings: &mut Findings<'_>)
             plan(catalog, file, &dearest, findings);
         }
     }
+    extras::check(catalog, read, findings);
     if let Some(file) = &read.routes {
+        let full = OnceCell::new();
         for (route, operation) in file.routes.iter().zip(catalog.routes.operations()) {
-            nobody(catalog, route, operation, findings);
+            if operation.public || catalog.plans.values().any(|plan| plan.admits(operation)) {
+                continue;
+            }
+            // What no plan has of its own may be sold beside it.
+            let full = full.get_or_init(|| extras::with_all(catalog));
+            if !full.iter().any(|plan| plan.admits(operation)) {
+                nobody(full, catalog, route, operation, findings);
+            }
         }
     }
 }
@@ -51,8 +60,10 @@ fn unused_names(catalog: &Catalog, read: &Read, findings: &mut Findings<'_>) {
         meters.extend(operation.charge.iter().map(|charge| charge.meter));
     }
     let plans = read.plans.values().flatten();
-    let named: BTreeSet<&str> = plans.clone().flat_map(|p| &p.features).map(|n| n.value.as_str()).collect();
-    let limits: BTreeSet<&str> = plans.flat_map(|p| &p.limits).map(|(n, _)| n.value.as_str()).collect();
+    let sold = plans.clone().flat_map(|p| &p.features).chain(read.addons.iter().flat_map(|a| &a.features));
+    let named: BTreeSet<&str> = sold.map(|name| name.value.as_str()).collect();
+    let set = plans.flat_map(|p| &p.limits).chain(read.addons.iter().flat_map(|a| &a.limits));
+    let limits: BTreeSet<&str> = set.map(|(name, _)| name.value.as_str()).collect();
     for declared in &declarations.features {
         let id = declared.id.as_str();
         if !named.contains(id)
@@ -97,6 +108,11 @@ fn dearest(catalog: &Catalog) -> Vec<(Units, &str)> {
 
 fn plan(catalog: &Catalog, file: &PlanFile, dearest: &[(Units, &str)], findings: &mut Findings<'_>) {
     let Some(plan) = catalog.plan(file.id.as_str()) else { return };
+    if let Some(existing) = file.existing.as_ref().filter(|_| file.version == PlanVersion::FIRST) {
+        let message = "`existing` has no effect in version 1: no tenant is on an older one";
+        let help = "raise `version` together with the terms, or remove `existing`".to_owned();
+        findings.warn("existing-without-effect", existing.place, message, help);
+    }
     let parent = plan.parent.as_ref().and_then(|id| catalog.plan(id.as_str()));
     for name in &file.without {
         let had = catalog.feature_ix(&name.value).zip(parent).is_some_and(|(ix, p)| p.features.contains(ix));
@@ -136,31 +152,35 @@ fn plan(catalog: &Catalog, file: &PlanFile, dearest: &[(Units, &str)], findings:
     }
 }
 
-fn nobody(catalog: &Catalog, route: &RouteTerms, operation: &Operation, findings: &mut Findings<'_>) {
-    if operation.public || catalog.plans.values().any(|plan| plan.admits(operation)) {
-        return;
-    }
+/// Warns of a route that no plan admits, whatever is sold beside it.
+fn nobody(
+    full: &[Plan],
+    catalog: &Catalog,
+    route: &RouteTerms,
+    operation: &Operation,
+    findings: &mut Findings<'_>,
+) {
     let without_quota = operation.charge.iter().map(|charge| charge.meter).find(|ix| {
         let place = usize::from(ix.0);
-        catalog.plans.values().all(|plan| plan.meters.get(place).is_none_or(|terms| terms.quota.is_none()))
+        full.iter().all(|plan| plan.meters.get(place).is_none_or(|terms| terms.quota.is_none()))
     });
     let help = match without_quota {
         Some(ix) => Some(format!("no plan has a quota for `{}`", meter_name(catalog, ix))),
-        None => above_every_limit(catalog, operation),
+        None => above_every_limit(full, catalog, operation),
     };
     let message = format!("no plan admits `{}`", route.name.value);
     findings.warn("route-for-nobody", route.name.place, message, help);
 }
 
 /// The charge that is larger than what any plan allows at once, in words.
-fn above_every_limit(catalog: &Catalog, operation: &Operation) -> Option<String> {
+fn above_every_limit(full: &[Plan], catalog: &Catalog, operation: &Operation) -> Option<String> {
     let quota = |plan: &Plan, ix: MeterIx| plan.meters.get(usize::from(ix.0)).and_then(|terms| terms.quota);
     let whole = |quota: Quota| {
         let limits = Window::ALL.into_iter().filter_map(|window| quota.hard_limit(window));
         limits.min().unwrap_or(Units::MAX)
     };
     operation.charge.iter().find_map(|charge| {
-        let quotas = catalog.plans.values().filter_map(|plan| quota(plan, charge.meter));
+        let quotas = full.iter().filter_map(|plan| quota(plan, charge.meter));
         let most = quotas.map(whole).max().filter(|most| charge.units > *most)?;
         let reserved = operation.settle.iter().any(|from| from.meter == charge.meter);
         let takes = if reserved { "reserves" } else { "costs" };

@@ -1,7 +1,7 @@
 //! Policy files: read, checked, compiled, watched.
 //!
-//! A folder holds `features.yaml` (what can be sold), `plans/*.yaml` (what is sold), `routes.yaml` (what requests need and
-//! cost) and `cases/*.yaml` (examples that must hold). It goes through these rooms: `folder` reads the files, `yaml` makes
+//! A folder holds `features.yaml` (what can be sold), `plans/*.yaml` (what is sold), `addons/*.yaml` (what is sold beside
+//! plans), `routes.yaml` (what requests need and cost) and `cases/*.yaml` (examples that must hold). It goes through these rooms: `folder` reads the files, `yaml` makes
 //! trees that know their places, `decode` makes definitions of them, `compile` puts these together into a
 //! [`Catalog`]; every room reports what it finds and goes on, so that all mistakes show in one run.
 //!
@@ -17,6 +17,7 @@ mod compile;
 mod decode;
 mod definition;
 mod diagnostic;
+mod extras;
 mod folder;
 mod inherit;
 mod lint;

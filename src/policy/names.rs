@@ -50,7 +50,7 @@ impl<'k> Known<'k> {
     }
 }
 
-/// Checks every name that plans and routes use. Declarations must be sorted.
+/// Checks every name that plans, add-ons and routes use. Declarations must be sorted.
 pub(super) fn check(read: &Read, findings: &mut Findings<'_>) {
     let none = BTreeSet::new();
     let plans = Known {
@@ -62,6 +62,9 @@ pub(super) fn check(read: &Read, findings: &mut Findings<'_>) {
     for plan in read.plans.values().flatten() {
         let then = plan.trial.as_ref().and_then(|trial| trial.then.as_ref());
         plans.check(plan.extends.iter().chain(then), findings);
+    }
+    for addon in &read.addons {
+        plans.check(&addon.plans, findings);
     }
     let Some(declarations) = &read.declarations else { return };
     let features =
@@ -75,6 +78,11 @@ pub(super) fn check(read: &Read, findings: &mut Findings<'_>) {
         limits.check(plan.limits.iter().map(|(name, _)| name), findings);
         meters.check(plan.quotas.iter().map(|(name, _)| name), findings);
         meters.check(plan.rates.iter().map(|(name, _)| name), findings);
+    }
+    for addon in &read.addons {
+        features.check(&addon.features, findings);
+        limits.check(addon.limits.iter().map(|(name, _)| name), findings);
+        meters.check(addon.quotas.iter().map(|(name, _)| name), findings);
     }
     if let Some(file) = &read.routes {
         meters.check(file.default_charge.iter().map(|(name, _)| name), findings);

@@ -2,7 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::domain::{denial::Denial, period::Window, units::Units};
+use crate::domain::{
+    denial::Denial,
+    period::Window,
+    units::{Allowance, Units},
+};
 
 /// The codes that policies alone can lead to, with their status.
 pub(super) const CODES: [(&str, u16); 8] = [
@@ -25,6 +29,8 @@ pub(super) fn status(code: &str) -> u16 {
 pub(super) enum Expect {
     Allow {
         charge: Option<BTreeMap<String, Units>>,
+        /// Of the tenant's limits those that matter.
+        limits: Option<BTreeMap<String, Allowance>>,
     },
     Deny {
         code: &'static str,
@@ -37,7 +43,10 @@ pub(super) enum Expect {
 
 /// What the policies say.
 pub(super) enum Outcome {
-    Allowed(BTreeMap<String, Units>),
+    Allowed {
+        charge: BTreeMap<String, Units>,
+        limits: BTreeMap<String, Allowance>,
+    },
     /// Refused before the plan was asked.
     Refused(&'static str),
     Denied(Denial),
@@ -48,7 +57,7 @@ pub(super) enum Outcome {
 impl Outcome {
     fn code(&self) -> Option<&'static str> {
         match self {
-            Self::Allowed(_) | Self::Impossible(_) => None,
+            Self::Allowed { .. } | Self::Impossible(_) => None,
             Self::Refused(code) => Some(code),
             Self::Denied(denial) => Some(denial.code()),
         }
@@ -83,11 +92,11 @@ impl Outcome {
 impl Expect {
     pub(super) fn fits(&self, outcome: &Outcome) -> bool {
         match (self, outcome) {
-            (Self::Allow { charge }, Outcome::Allowed(got)) => {
+            (Self::Allow { charge, limits }, Outcome::Allowed { charge: got, limits: had }) => {
                 // A charge of nothing is no charge, on either side.
                 charge.as_ref().is_none_or(|charge| {
                     charge.iter().filter(|(_, units)| **units > Units::ZERO).eq(got.iter())
-                })
+                }) && limits.iter().flatten().all(|(name, limit)| had.get(name) == Some(limit))
             }
             (Self::Deny { code, status: wanted, meter, feature, window }, outcome) => {
                 outcome.code() == Some(*code)
@@ -101,16 +110,19 @@ impl Expect {
     }
 }
 
-fn charge_text(charge: &BTreeMap<String, Units>) -> String {
-    let parts: Vec<String> = charge.iter().map(|(meter, units)| format!("{meter}: {units}")).collect();
+fn map_text(map: &BTreeMap<String, impl std::fmt::Display>) -> String {
+    let parts: Vec<String> = map.iter().map(|(name, number)| format!("{name}: {number}")).collect();
     if parts.is_empty() { "{}".to_owned() } else { format!("{{ {} }}", parts.join(", ")) }
 }
 
 impl std::fmt::Display for Expect {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Allow { charge: None } => f.write_str("allow"),
-            Self::Allow { charge: Some(charge) } => write!(f, "allow, charge {}", charge_text(charge)),
+            Self::Allow { charge, limits } => {
+                f.write_str("allow")?;
+                charge.iter().try_for_each(|charge| write!(f, ", charge {}", map_text(charge)))?;
+                limits.iter().try_for_each(|limits| write!(f, ", limits {}", map_text(limits)))
+            }
             Self::Deny { code, status, meter, feature, window } => {
                 write!(f, "deny {code}")?;
                 if let Some(status) = status {
@@ -125,7 +137,10 @@ impl std::fmt::Display for Expect {
 impl std::fmt::Display for Outcome {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Allowed(charge) => write!(f, "allow, charge {}", charge_text(charge)),
+            Self::Allowed { charge, limits } => {
+                write!(f, "allow, charge {}", map_text(charge))?;
+                if limits.is_empty() { Ok(()) } else { write!(f, ", limits {}", map_text(limits)) }
+            }
             Self::Impossible(why) => f.write_str(why),
             Self::Refused(code) => write!(f, "deny {code}, status {}", status(code)),
             Self::Denied(denial) => {

@@ -10,6 +10,7 @@ use crate::domain::catalog::Digest;
 pub(super) enum Kind {
     Features,
     Plan,
+    Addon,
     Routes,
     Cases,
 }
@@ -21,6 +22,7 @@ impl Kind {
             None if name == "features.yaml" => Some(Self::Features),
             None if name == "routes.yaml" => Some(Self::Routes),
             Some(("plans", file)) if is_yaml(file) => Some(Self::Plan),
+            Some(("addons", file)) if is_yaml(file) => Some(Self::Addon),
             Some(("cases", file)) if is_yaml(file) => Some(Self::Cases),
             _ => None,
         }

@@ -22,10 +22,10 @@ pub(super) fn help<'k>(typed: &str, known: impl IntoIterator<Item = &'k str> + C
     if let Some(name) = nearest(typed, known.clone()) {
         return Some(format!("did you mean `{name}`?"));
     }
-    let some: Vec<_> = known.into_iter().take(13).map(|name| format!("`{name}`")).collect();
+    let some: Vec<_> = known.into_iter().take(17).map(|name| format!("`{name}`")).collect();
     match some.len() {
         1 => Some(format!("the only one is {}", some[0])),
-        2..=12 => Some(format!("known are {}", some.join(", "))),
+        2..=16 => Some(format!("known are {}", some.join(", "))),
         _ => None,
     }
 }

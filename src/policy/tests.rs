@@ -15,8 +15,14 @@ use super::{
     source::Sources,
     *,
 };
-use crate::domain::units::Allowance;
+use crate::domain::{
+    plan::{ChangeAt, Changes, PlanVersion},
+    subscription::UsageRule,
+    units::Allowance,
+};
 use crate::ports::Policies;
+
+mod life;
 
 fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
@@ -189,6 +195,8 @@ fn large_and_hostile_files_end_soon() {
         ("plans/a.yaml", format!("plan: a\nfeatures: [{}]\n", many(&|n| format!("feature_{n},")))),
         ("plans/a.yaml", format!("plan: a\nfeatures: [{}]\n", many(&|_| "chat,".to_owned()))),
         ("plans/a.yaml", format!("plan: a\nlimits: {{{}}}\n", many(&|_| "seats: 1,".to_owned()))),
+        ("addons/a.yaml", format!("addon: a\nplans: [{}]\n", many(&|n| format!("plan_{n},")))),
+        ("addons/a.yaml", format!("addon: a\nquotas: {{{}}}\n", many(&|n| format!("m{n}: {{ day: 1 }},")))),
         ("routes.yaml", format!("routes: [{}]\n", many(&|_| "{match: x},".to_owned()))),
         ("routes.yaml", format!("routes: [{{match: \"{} /\"}}]\n", many(&|n| format!("A{n}|")))),
         ("routes.yaml", format!("routes: [{{match: \"GET {}\"}}]\n", "/a".repeat(400_000))),
@@ -313,6 +321,57 @@ struct Plain {
     limits: BTreeMap<usize, Option<u64>>,
     quotas: BTreeMap<usize, Option<u64>>,
     price: Option<u64>,
+    life: Life,
+}
+
+/// What a plan says of its own life; the first three are inherited.
+#[derive(Debug, Clone)]
+struct Life {
+    grace: Option<u16>,
+    changes: Option<(Option<bool>, Option<bool>)>,
+    trial: Option<(u16, bool)>,
+    version: Option<u32>,
+}
+
+fn life() -> impl Strategy<Value = Life> {
+    let later = || proptest::option::of(any::<bool>());
+    (
+        proptest::option::of(0..=365u16),
+        proptest::option::of((later(), later())),
+        proptest::option::of((1..=3650u16, any::<bool>())),
+        proptest::option::of(1..=1_000_000u32),
+    )
+        .prop_map(|(grace, changes, trial, version)| Life { grace, changes, trial, version })
+}
+
+impl Life {
+    fn text(&self) -> String {
+        let word = |later: bool| if later { "period_end" } else { "now" };
+        let mut text = String::new();
+        if let Some(days) = self.grace {
+            text.push_str(&format!("grace: {{ days: {days} }}\n"));
+        }
+        if let Some((up, down)) = self.changes {
+            let up = up.map(|later| format!("upgrade: {}", word(later)));
+            let down = down.map(|later| format!("downgrade: {}", word(later)));
+            let both: Vec<String> = up.into_iter().chain(down).collect();
+            text.push_str(&format!("changes: {{ {} }}\n", both.join(", ")));
+        }
+        if let Some((days, reset)) = self.trial {
+            let usage = if reset { ", usage: reset" } else { "" };
+            text.push_str(&format!("trial: {{ days: {days}, then: block{usage} }}\n"));
+        }
+        if let Some(version) = self.version {
+            text.push_str(&format!("version: {version}\n"));
+        }
+        text
+    }
+
+    fn changes(&self) -> Changes {
+        let at = |later| if later == Some(true) { ChangeAt::PeriodEnd } else { ChangeAt::Now };
+        let (upgrade, downgrade) = self.changes.unwrap_or_default();
+        Changes { upgrade: at(upgrade), downgrade: at(downgrade) }
+    }
 }
 
 const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
@@ -327,8 +386,9 @@ fn plain() -> impl Strategy<Value = Plain> {
         numbers(),
         numbers(),
         proptest::option::of(0..99u64),
+        life(),
     )
-        .prop_map(|(parent, features, without, limits, quotas, price)| Plain {
+        .prop_map(|(parent, features, without, limits, quotas, price, life)| Plain {
             // Turned into an earlier plan below, so that there is no cycle.
             parent: parent.map(|index| index.index(1 << 16)),
             without: without.difference(&features).copied().collect(),
@@ -336,6 +396,7 @@ fn plain() -> impl Strategy<Value = Plain> {
             limits,
             quotas,
             price,
+            life,
         })
 }
 
@@ -358,6 +419,7 @@ impl Plain {
         if let Some(price) = self.price {
             text.push_str(&format!("price: {{ amount: \"{price}.00\", currency: EUR }}\n"));
         }
+        text.push_str(&self.life.text());
         text.push_str(&format!("features: {}\nwithout: {}\n", list(&self.features), list(&self.without)));
         text.push_str(&format!("limits: {}\nquotas: {}\n", map(&self.limits), map(&self.quotas)));
         text
@@ -373,6 +435,12 @@ fn effective(plans: &[Plain], ix: usize) -> Plain {
     out.limits.extend(&plan.limits);
     out.quotas.extend(&plan.quotas);
     out.price = plan.price.or(out.price);
+    out.life = Life {
+        grace: plan.life.grace.or(out.life.grace),
+        changes: plan.life.changes.or(out.life.changes),
+        trial: plan.life.trial.or(out.life.trial),
+        version: plan.life.version,
+    };
     out
 }
 
@@ -390,10 +458,20 @@ fn number(allowance: Allowance) -> Option<u64> {
 
 fn example() -> Vec<(String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("policies");
-    let names = ["features.yaml", "routes.yaml", "plans/pro.yaml", "plans/basic.yaml", "plans/free.yaml"];
+    let names = [
+        "features.yaml",
+        "routes.yaml",
+        "plans/pro.yaml",
+        "plans/basic.yaml",
+        "plans/free.yaml",
+        "addons/archive.yaml",
+        "addons/ai-tokens.yaml",
+    ];
     let mut files: Vec<(String, String)> =
         names.iter().map(|name| ((*name).to_owned(), fs::read_to_string(root.join(name)).unwrap())).collect();
-    files.push(("cases/quotas.yaml".into(), fs::read_to_string(root.join("cases/quotas.yaml")).unwrap()));
+    for cases in ["cases/quotas.yaml", "cases/life.yaml"] {
+        files.push((cases.into(), fs::read_to_string(root.join(cases)).unwrap()));
+    }
     files
 }
 
@@ -439,6 +517,11 @@ proptest! {
                 .filter_map(|(ix, terms)| Some((ix, number(terms.quota?.month)))).collect();
             prop_assert_eq!(quotas, wanted.quotas);
             prop_assert_eq!(plan.price.map(|p| p.amount.to_string()), wanted.price.map(|p| format!("{p}.00")));
+            prop_assert_eq!(plan.grace_days, wanted.life.grace);
+            prop_assert_eq!(plan.changes, wanted.life.changes());
+            let trial = plan.trial.as_ref().map(|trial| (trial.days, trial.usage == UsageRule::Reset));
+            prop_assert_eq!(trial, wanted.life.trial);
+            prop_assert_eq!(plan.version, PlanVersion(wanted.life.version.unwrap_or(1)));
             prop_assert_eq!(plan.title.clone(), Some(format!("Plan {ix}")));
             prop_assert_eq!(plan.parent.as_ref().map(|p| p.as_str().to_owned()), plans[ix].parent.map(|p| format!("p{p:02}")));
         }
@@ -489,9 +572,9 @@ proptest! {
     }
 
     #[test]
-    fn arbitrary_texts_never_panic(text in "[ -~\n\té\u{feff}]{0,200}", which in 0usize..4) {
+    fn arbitrary_texts_never_panic(text in "[ -~\n\té\u{feff}]{0,200}", which in 0usize..5) {
         let mut files = example();
-        let name = ["features.yaml", "routes.yaml", "plans/free.yaml", "cases/quotas.yaml"][which];
+        let name = ["features.yaml", "routes.yaml", "plans/free.yaml", "cases/life.yaml", "addons/archive.yaml"][which];
         files.retain(|(other, _)| other != name);
         files.push((name.to_owned(), text));
         all_of(&files);

@@ -56,6 +56,11 @@ impl Node {
         }
     }
 
+    /// Whether it is a list of nothing.
+    pub(super) fn is_empty_list(&self) -> bool {
+        matches!(&self.value, Value::Seq(items) if items.is_empty())
+    }
+
     /// Whether nothing stands there (`null`, `~`, or no value at all).
     pub(super) fn is_null(&self) -> bool {
         matches!(&self.value, Value::Scalar { text, plain: true }

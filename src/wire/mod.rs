@@ -4,7 +4,9 @@ pub mod belongings;
 pub mod duration;
 mod fields;
 pub mod overrides;
+pub mod plan;
 pub mod subscription;
+pub mod terms;
 
 /// What is wrong with one field of a JSON document.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

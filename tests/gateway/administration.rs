@@ -32,6 +32,7 @@ macro_rules! on_both_databases {
 mod access;
 mod asking;
 mod keys;
+mod life;
 mod once;
 mod refusals;
 mod reports;

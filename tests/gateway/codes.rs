@@ -169,7 +169,8 @@ async fn tenants_and_subscriptions() {
     gateway.admin.ok("PUT", "/v1/tenants/new", json!({})).await;
     let key = gateway.admin.key("new").await;
     let inactive = get("/v1/messages").key(&key).send(gateway.data).await;
-    let body = expect(&inactive, 402, "subscription-inactive", &["tenant", "plans"]);
+    let body = expect(&inactive, 402, "subscription-inactive", &["tenant", "state", "plans"]);
+    assert_eq!(body["state"], "none");
     assert_eq!(body["plans"].as_array().unwrap().len(), 5, "any plan has the feature: {body}");
     assert_eq!(upstream.count(), 1);
     assert_eq!(gateway.admin.used("acme", "requests").await, 0);

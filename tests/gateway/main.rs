@@ -27,6 +27,8 @@ mod node_lost;
 mod nodes;
 mod outages;
 mod pauses;
+mod plan_life;
+mod plan_versions;
 mod policies;
 mod proxying;
 mod quotas;

@@ -1,4 +1,4 @@
-//! Ports in memory, as small as the tests allow, and a catalog of two plans.
+//! Ports in memory, as small as the tests allow.
 
 use std::{
     collections::BTreeMap,
@@ -11,23 +11,23 @@ use std::{
 
 use async_trait::async_trait;
 
+use super::policies::catalog;
 use crate::{
     admin::AdminState,
     clock::{Clock, ManualClock},
     domain::{
-        catalog::{Catalog, Digest, Feature, Limit, Meter, Unmatched},
+        catalog::{Catalog, Digest},
         command::{Change, Command},
-        features::{FeatureIx, FeatureSet},
-        id::{FeatureId, KeyId, LimitId, MeterId, PlanId, TenantId},
+        id::{KeyId, MeterId, PlanId, TenantId},
         identity::{ApiKey, KeyHash},
         period::{Period, Window},
-        plan::{MeterIx, MeterTerms, Overage, Plan, Quota},
-        rate::Rate,
+        plan::PlanRef,
         rights::Rights,
-        route::{Charge, Methods, Operation, Pattern, RouteTable},
+        route::Charge,
+        subscription::State,
         tenant::Tenant,
         time::{Epoch, UnixMillis, Version},
-        units::{Allowance, Units},
+        units::Units,
     },
     ports::*,
 };
@@ -46,7 +46,9 @@ pub type UsedUnits = BTreeMap<(&'static str, Window), (u64, u64)>;
 /// Everything a test may look at or break.
 pub struct World {
     pub clock: Arc<ManualClock>,
+    pub catalog: Mutex<Arc<Catalog>>,
     pub tenants: Mutex<BTreeMap<TenantId, Tenant>>,
+    pub grants: Mutex<BTreeMap<TenantId, Vec<GrantRow>>>,
     pub keys: Mutex<Vec<ApiKey>>,
     pub log: Mutex<Vec<(Command, Origin)>>,
     pub done: Mutex<BTreeMap<String, (String, Committed)>>,
@@ -66,7 +68,9 @@ impl World {
     pub fn new() -> Arc<Self> {
         Arc::new(Self {
             clock: ManualClock::at(at("2026-11-22T10:00:00Z")),
+            catalog: Mutex::new(catalog()),
             tenants: Mutex::default(),
+            grants: Mutex::default(),
             keys: Mutex::default(),
             log: Mutex::default(),
             done: Mutex::default(),
@@ -88,8 +92,9 @@ impl World {
         let ready = Arc::clone(self);
         AdminState {
             tenants: world.clone(),
+            lifecycle: world.clone(),
             nodes: world.clone(),
-            policies: Arc::new(Fixed(catalog())),
+            policies: world.clone(),
             ledger: world.clone(),
             keys: world.clone(),
             barrier: world,
@@ -114,15 +119,24 @@ impl World {
     }
 }
 
-struct Fixed(Arc<Catalog>);
+struct Fake(Arc<World>);
 
-impl Policies for Fixed {
+impl Policies for Fake {
     fn catalog(&self) -> Arc<Catalog> {
-        self.0.clone()
+        self.0.catalog.lock().unwrap().clone()
     }
 }
 
-struct Fake(Arc<World>);
+fn keep_grants(world: &World, before: &Tenant, after: &Tenant, at: UnixMillis) {
+    let mut grants = world.grants.lock().unwrap();
+    let history = grants.entry(after.id.clone()).or_default();
+    let is_of = |tenant: &Tenant, row: &GrantRow| tenant.grants.iter().any(|grant| grant.id == row.grant.id);
+    for row in history.iter_mut().filter(|row| is_of(before, row) && !is_of(after, row)) {
+        row.ended_at = Some(at);
+    }
+    let given = after.grants.iter().filter(|grant| !before.grants.contains(grant));
+    history.extend(given.map(|grant| GrantRow { grant: grant.clone(), ended_at: None }));
+}
 
 fn change(
     world: &World,
@@ -136,9 +150,13 @@ fn change(
     if created && !matches!(command.change, Change::PutTenant { .. }) {
         return Err(ExecuteError::NoTenant(id.clone()));
     }
-    let tenant = tenants.entry(id.clone()).or_insert_with(|| Tenant::new(id.clone(), origin.at));
-    tenant.apply(&command.change, origin.at, version)?;
-    tenant.version = version;
+    let before = tenants.get(id).cloned().unwrap_or_else(|| Tenant::new(id.clone(), origin.at));
+    let mut tenant = before.clone();
+    if command.change.is_of_tenant() {
+        tenant.apply(&command.change, origin.at, version)?;
+    }
+    keep_grants(world, &before, &tenant, origin.at);
+    tenants.insert(id.clone(), tenant);
     let mut keys = world.keys.lock().unwrap();
     match &command.change {
         Change::DeleteTenant => {
@@ -166,6 +184,13 @@ fn change(
                 return Err(ExecuteError::NoKey(id.clone(), key.clone()));
             }
             return Ok(Effect::Deleted);
+        }
+        Change::Grant(_) => {
+            let given = tenants[id].grants.last().unwrap().id.clone();
+            return Ok(Effect::GrantCreated(given));
+        }
+        Change::Attach { addon, .. } if before.addons.iter().all(|had| had.addon != *addon) => {
+            return Ok(Effect::Created);
         }
         _ => {}
     }
@@ -243,6 +268,67 @@ impl TenantStore for Fake {
         self.0.check()?;
         self.0.asked_usage.lock().unwrap().push(span);
         Ok(self.0.rows.lock().unwrap().iter().filter(|row| span.contains(row.hour)).cloned().collect())
+    }
+}
+
+#[async_trait]
+impl LifecycleStore for Fake {
+    async fn grants(
+        &self,
+        tenant: &TenantId,
+        before: Option<Version>,
+        limit: u32,
+    ) -> Result<Vec<GrantRow>, StoreError> {
+        self.0.check()?;
+        let grants = self.0.grants.lock().unwrap();
+        let mut rows: Vec<GrantRow> = grants.get(tenant).into_iter().flatten().rev().cloned().collect();
+        rows.retain(|row| before.is_none_or(|before| row.grant.number < before));
+        // Those of one number are on one page.
+        let last = rows.get(limit as usize - 1).map(|row| row.grant.number);
+        rows.retain(|row| last.is_none_or(|last| row.grant.number >= last));
+        Ok(rows)
+    }
+
+    async fn due(&self, _: UnixMillis, _: u32) -> Result<Vec<TenantId>, StoreError> {
+        panic!("the admin API writes down nothing by itself")
+    }
+
+    async fn upcoming(
+        &self,
+        after: Option<&(UnixMillis, TenantId)>,
+        limit: u32,
+    ) -> Result<Vec<Tenant>, StoreError> {
+        self.0.check()?;
+        let tenants = self.0.tenants.lock().unwrap();
+        let all = tenants.values().filter_map(|tenant| Some((tenant.next_instant()?, tenant.id.clone())));
+        let mut places: Vec<_> = all.filter(|place| after.is_none_or(|after| place > after)).collect();
+        places.sort();
+        Ok(places.into_iter().take(limit as usize).map(|(_, id)| tenants[&id].clone()).collect())
+    }
+
+    async fn on_older_version(
+        &self,
+        _: &PlanRef,
+        _: Option<&TenantId>,
+        _: u32,
+    ) -> Result<Vec<Tenant>, StoreError> {
+        panic!("the admin API moves nobody")
+    }
+
+    async fn to_roll_over(&self, _: &[PlanId], _: UnixMillis, _: u32) -> Result<Vec<TenantId>, StoreError> {
+        panic!("the admin API rolls nothing over")
+    }
+
+    async fn tenants_by_plan(&self) -> Result<Vec<(PlanRef, u64)>, StoreError> {
+        self.0.check()?;
+        let mut counts = BTreeMap::<PlanRef, u64>::new();
+        for tenant in self.0.tenants.lock().unwrap().values() {
+            let subscription = tenant.subscription.iter();
+            for subscription in subscription.filter(|s| s.state.state() != State::Canceled) {
+                *counts.entry(subscription.plan.clone()).or_default() += 1;
+            }
+        }
+        Ok(counts.into_iter().collect())
     }
 }
 
@@ -348,70 +434,6 @@ pub fn node(name: &str, applied: u64, digest: &str, age: Duration) -> NodeRow {
         beat_age: age,
         beat: UnixMillis(0),
     }
-}
-
-fn limited(n: u64) -> Allowance {
-    Allowance::Limited(units(n))
-}
-
-fn plan(id: &str, features: &[u16], seats: u64, meters: [MeterTerms; 2]) -> (PlanId, Arc<Plan>) {
-    let id = PlanId::parse(id).unwrap();
-    let mut set = FeatureSet::empty(2);
-    features.iter().for_each(|ix| set.insert(FeatureIx(*ix)));
-    let plan = Plan {
-        features: set,
-        limits: [(LimitId::parse("seats").unwrap(), limited(seats))].into(),
-        meters: Box::new(meters),
-        ..Plan::empty(id.clone())
-    };
-    (id, Arc::new(plan))
-}
-
-fn routes() -> RouteTable {
-    let mut table = RouteTable::default();
-    let tokens = |n| Charge { meter: MeterIx(0), units: units(n) };
-    let requests = |n| Charge { meter: MeterIx(1), units: units(n) };
-    let mut add = |route: &str, public: bool, feature: Option<u16>, charge: Vec<Charge>| {
-        let (methods, path) = route.split_once(' ').unwrap();
-        let mut features = FeatureSet::empty(2);
-        feature.into_iter().for_each(|ix| features.insert(FeatureIx(ix)));
-        let (charge, settle) = (charge.into(), Box::default());
-        let operation = Operation { name: route.to_owned(), public, features, charge, settle };
-        let methods = Methods::Named(methods.split('|').map(str::to_owned).collect());
-        table.add(&methods, &Pattern::parse(path).unwrap(), operation).unwrap();
-    };
-    add("GET /healthz", true, None, vec![]);
-    add("GET /v1/messages/{id}", false, Some(0), vec![requests(1)]);
-    add("GET /v1/export", false, Some(1), vec![requests(10)]);
-    add("POST /v1/bulk", false, None, vec![requests(200)]);
-    add("POST /v1/ai", false, None, vec![tokens(1), requests(1)]);
-    table
-}
-
-/// Plans `free` (chat, 100 requests) and `pro` (chat and export, 1000 requests, tokens with overage).
-fn catalog() -> Arc<Catalog> {
-    let rate = Rate { limit: units(50), per: Duration::from_secs(1), burst: units(100) };
-    let hard = |n, day| MeterTerms {
-        quota: Some(Quota { day: Some(limited(day)), ..Quota::monthly(limited(n)) }),
-        rate: Some(rate),
-    };
-    let soft = Quota { overage: Overage::Allow { cap: Some(units(5)) }, ..Quota::monthly(limited(10)) };
-    let ids = ["chat", "export"];
-    Arc::new(Catalog {
-        features: ids.map(|id| Feature { id: FeatureId::parse(id).unwrap(), title: None }).into(),
-        limits: vec![Limit { id: LimitId::parse("seats").unwrap(), title: None }],
-        meters: ["ai_tokens", "requests"]
-            .map(|id| Meter { id: MeterId::parse(id).unwrap(), title: None, unit: None })
-            .into(),
-        plans: [
-            plan("free", &[0], 1, [MeterTerms::default(), hard(100, 20)]),
-            plan("pro", &[0, 1], 5, [MeterTerms { quota: Some(soft), rate: None }, hard(1000, 200)]),
-        ]
-        .into(),
-        routes: routes(),
-        unmatched: Unmatched::Deny,
-        ..Catalog::empty(Digest("d1".into()))
-    })
 }
 
 /// The time now, for a look.

@@ -3,7 +3,10 @@
 mod errors;
 mod fakes;
 mod history;
+mod life;
+mod policies;
 mod reads;
+mod sale;
 mod socket;
 mod writes;
 

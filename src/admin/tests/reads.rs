@@ -38,11 +38,14 @@ async fn rights_show_what_is_left() {
     assert_eq!(
         rights,
         json!({
-            "tenant": "acme", "plan": "free", "state": "active", "version": 2,
+            "tenant": "acme", "plan": "free", "plan_version": 1, "state": "active", "version": 2,
             "period": {"start": "2026-11-14T23:00:00Z", "end": "2026-12-14T23:00:00Z"},
-            "features": ["chat"], "limits": {"seats": 1},
+            "until": null, "addons": [], "features": ["chat"], "limits": {"seats": 1},
             "quotas": {"requests": {
-                "limit": 100, "used": 60, "remaining": 10, "resets_at": "2026-12-14T23:00:00Z", "uncertain": 30,
+                "limit": 100, "included": 100, "used": 60, "remaining": 10, "resets_at": "2026-12-14T23:00:00Z",
+                "uncertain": 30,
+                "sources": [{"source": "plan", "id": null, "limit": 100, "used": 60, "remaining": 10, "priority": 100,
+                             "expires_at": "2026-12-14T23:00:00Z", "uncertain": 30}],
                 "windows": [{"per": "day", "limit": 20, "used": 25, "remaining": 0,
                              "resets_at": "2026-11-22T23:00:00Z", "uncertain": 0}],
             }},
@@ -63,8 +66,10 @@ async fn rights_with_overage_without_limit_and_without_plan() {
     // Never used: the ledger does not know of it.
     assert_eq!(
         quotas["requests"],
-        json!({"limit": "unlimited", "used": 0, "remaining": "unlimited", "uncertain": 0,
-               "resets_at": "2026-12-14T23:00:00Z", "windows": []})
+        json!({"limit": "unlimited", "included": "unlimited", "used": 0, "remaining": "unlimited", "uncertain": 0,
+               "resets_at": "2026-12-14T23:00:00Z", "windows": [],
+               "sources": [{"source": "plan", "id": null, "limit": "unlimited", "used": 0, "remaining": "unlimited",
+                            "priority": 100, "expires_at": "2026-12-14T23:00:00Z", "uncertain": 0}]})
     );
     api.ok("PUT", "/v1/tenants/new", "").await;
     let none = api.ok("GET", "/v1/tenants/new/rights", "").await;
@@ -299,7 +304,19 @@ async fn the_document_has_every_route_of_the_contract() {
         ("put get delete", "/v1/tenants/{tenant}"),
         ("post", "/v1/tenants/{tenant}/suspend"),
         ("post", "/v1/tenants/{tenant}/resume"),
-        ("put", "/v1/tenants/{tenant}/subscription"),
+        ("put get delete", "/v1/tenants/{tenant}/subscription"),
+        ("post", "/v1/tenants/{tenant}/subscription/undo"),
+        ("post", "/v1/tenants/{tenant}/subscription/pause"),
+        ("post", "/v1/tenants/{tenant}/subscription/resume"),
+        ("post", "/v1/tenants/{tenant}/subscription/past_due"),
+        ("post", "/v1/tenants/{tenant}/subscription/paid"),
+        ("post get", "/v1/tenants/{tenant}/grants"),
+        ("delete", "/v1/tenants/{tenant}/grants/{grant}"),
+        ("get", "/v1/tenants/{tenant}/addons"),
+        ("put delete", "/v1/tenants/{tenant}/addons/{addon}"),
+        ("get", "/v1/upcoming"),
+        ("get", "/v1/plans"),
+        ("get", "/v1/addons"),
         ("put", "/v1/tenants/{tenant}/overrides"),
         ("post get", "/v1/tenants/{tenant}/keys"),
         ("delete", "/v1/tenants/{tenant}/keys/{key}"),

@@ -53,17 +53,17 @@ impl MemoryKeys {
 
     /// Adds a key, and answers the version of that change.
     pub(super) fn add(&self, hash: KeyHash, tenant: &str, expires_at: Option<UnixMillis>) -> Version {
+        let mut rows = self.rows.lock().unwrap();
+        rows.version += 1;
         let key = ApiKey {
-            id: KeyId::parse("key_1").unwrap(),
+            id: KeyId::parse(&format!("key_{}", rows.version)).unwrap(),
             tenant: TenantId::parse(tenant).unwrap(),
             name: None,
             expires_at,
             imported: false,
             created_at: UnixMillis(0),
         };
-        let mut rows = self.rows.lock().unwrap();
         rows.keys.insert(hash, key);
-        rows.version += 1;
         Version(rows.version)
     }
 

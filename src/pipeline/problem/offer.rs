@@ -13,6 +13,7 @@ use crate::domain::{
     id::{MeterId, PlanId},
     period::Window,
     rate::Rate,
+    subscription::State,
     tenant::Overrides,
     units::Units,
 };
@@ -56,7 +57,9 @@ impl<'a> Reason<'a> {
     /// `None`: no plan would help.
     const fn of(denial: &'a Denial) -> Option<Self> {
         Some(match denial {
-            Denial::TenantSuspended | Denial::RouteNotCovered => return None,
+            Denial::TenantSuspended
+            | Denial::RouteNotCovered
+            | Denial::SubscriptionInactive(State::Paused | State::Unpaid) => return None,
             Denial::SubscriptionInactive(_)
             | Denial::FeatureNotInPlan { .. }
             | Denial::MeterNotInPlan { .. } => Self::Plan,

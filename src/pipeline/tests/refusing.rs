@@ -9,6 +9,7 @@ use crate::{
         denial::Denial,
         id::{FeatureId, MeterId},
         period::{Period, Window},
+        subscription::State,
         time::UnixMillis,
         units::Units,
     },
@@ -95,5 +96,34 @@ async fn what_is_used_decides_which_plans_help() {
         scene.told().charges = [exhausted(used)].into();
         let plans = if used < 10 { json!(["rich"]) } else { json!([]) };
         assert_eq!(refused(&scene, "basic", "/items/1").await["plans"], plans, "{used}");
+    }
+}
+
+#[tokio::test]
+async fn who_has_no_active_subscription_is_told_why_and_how_that_ends() {
+    let scene = Scene::new();
+    for (state, detail, plans) in [
+        (State::None, "there is no subscription: a plan is to be chosen", Some(json!(["rich"]))),
+        (State::Paused, "the subscription is paused, until it is resumed", None),
+        (
+            State::Unpaid,
+            "the subscription is not paid, and its days of grace are over: it goes on once it is paid",
+            None,
+        ),
+        (State::Expired, "the trial has ended: a plan is to be chosen", Some(json!(["rich"]))),
+        (State::Canceled, "the subscription was canceled: a plan is to be chosen", Some(json!(["rich"]))),
+    ] {
+        scene.told().charges = [ChargeError::Denied(Denial::SubscriptionInactive(state))].into();
+        let told = refused(&scene, "basic", "/items/1").await;
+        assert_eq!(
+            (&told["status"], &told["code"], &told["state"], &told["detail"], told.get("plans")),
+            (
+                &json!(402),
+                &json!("subscription-inactive"),
+                &json!(state.as_str()),
+                &json!(detail),
+                plans.as_ref()
+            ),
+        );
     }
 }

@@ -4,10 +4,14 @@ use std::collections::BTreeMap;
 
 use super::{
     Fields,
-    case::{is_feature, is_meter},
+    case::{is_feature, is_limit, is_meter},
     named, scalar,
 };
-use crate::domain::{catalog::Catalog, period::Window, units::Units};
+use crate::domain::{
+    catalog::Catalog,
+    period::Window,
+    units::{Allowance, Units},
+};
 use crate::policy::{
     definition::Name,
     diagnostic::Findings,
@@ -34,7 +38,7 @@ const BEYOND: [&str; 12] = [
 
 /// Reads an expectation.
 pub(super) fn decode(node: &Node, catalog: Option<&Catalog>, findings: &mut Findings<'_>) -> Option<Expect> {
-    let keys = ["allow", "charge", "deny", "status", "meter", "feature", "window"];
+    let keys = ["allow", "charge", "limits", "deny", "status", "meter", "feature", "window"];
     let fields = Fields::read(node, "an expectation", &keys, findings)?;
     match (fields.get("allow"), fields.get("deny")) {
         (Some(allow), None) => {
@@ -53,11 +57,15 @@ pub(super) fn decode(node: &Node, catalog: Option<&Catalog>, findings: &mut Find
                 return None;
             }
             let charge = fields.get("charge").map(|node| charge(node, catalog, findings));
-            Some(Expect::Allow { charge })
+            let limits = fields.get("limits").map(|node| limits(node, catalog, findings));
+            Some(Expect::Allow { charge, limits })
         }
         (None, Some(deny)) => {
             if let Some(place) = fields.key_place("charge") {
                 findings.error("contradiction", place, "a refused request is not charged");
+            }
+            if let Some(place) = fields.key_place("limits") {
+                findings.error("contradiction", place, "`limits` goes with `allow`, not with `deny`");
             }
             self::deny(deny, &fields, catalog, findings)
         }
@@ -79,6 +87,22 @@ fn charge(node: &Node, catalog: Option<&Catalog>, findings: &mut Findings<'_>) -
             && let Some(units) = scalar::units(node, "a charge", 0, findings)
         {
             out.insert(name.value, units);
+        }
+    }
+    out
+}
+
+fn limits(
+    node: &Node,
+    catalog: Option<&Catalog>,
+    findings: &mut Findings<'_>,
+) -> BTreeMap<String, Allowance> {
+    let mut out = BTreeMap::new();
+    for (name, node) in named(node, "`limits`", findings) {
+        if is_limit(&name, catalog, findings)
+            && let Some(limit) = scalar::allowance(node, "a limit", findings)
+        {
+            out.insert(name.value, limit);
         }
     }
     out

@@ -1,10 +1,16 @@
 //! From YAML trees to definitions, by hand: every mistake is reported, with its place, and the rest is still read.
 
+pub(super) mod addon;
 pub(super) mod case;
+mod case_tenant;
 mod expectation;
 pub(super) mod features;
+mod life;
+pub(super) mod own_name;
 pub(super) mod plan;
+mod price;
 mod quota;
+mod rate;
 mod reserve;
 mod route_text;
 pub(super) mod routes;

@@ -1,9 +1,9 @@
-//! Quotas, overage and rates, alike in plan files and in a case's overrides.
+//! Quotas with their overage and roll-over, alike in plan files and in a case's overrides; and what add-ons add to them.
 
 use super::{Fields, scalar};
 use crate::domain::{
-    plan::{Overage, Quota},
-    rate::Rate,
+    period::Window,
+    plan::{Overage, Quota, Rollover},
     units::{Allowance, Units},
 };
 use crate::policy::{
@@ -11,16 +11,48 @@ use crate::policy::{
     suggest,
     tree::{Node, Value},
 };
+use crate::wire::terms::Percent;
+
+const KEYS: [&str; 6] = ["limit", "hour", "day", "week", "overage", "rollover"];
 
 /// A quota: a map, or short a number or `unlimited` for the month alone.
 pub(super) fn quota(node: &Node, findings: &mut Findings<'_>) -> Option<Quota> {
-    if matches!(&node.value, Value::Scalar { .. }) && !node.is_null() {
-        return scalar::allowance(node, "the month's quota", findings).map(Quota::monthly);
+    read(node, "a quota", findings).map(|(quota, fields)| {
+        if let Some(fields) = fields {
+            refuse_endless(&quota, &fields, findings);
+            warn_of_windows(&quota, &fields, findings);
+        }
+        quota
+    })
+}
+
+/// What an add-on adds to a plan's quota: windows alone.
+pub(super) fn added(node: &Node, findings: &mut Findings<'_>) -> Option<Quota> {
+    let (mut quota, fields) = read(node, "an add-on's quota", findings)?;
+    for key in ["overage", "rollover"] {
+        if let Some(place) = fields.as_ref().and_then(|fields| fields.key_place(key)) {
+            let message = format!("an add-on's quota has no `{key}`");
+            let help = "remove it: the plan's own holds for what the add-on adds, too".to_owned();
+            findings.error_help("addon-quota", place, message, help);
+        }
     }
+    (quota.overage, quota.rollover) = (Overage::Block, None);
+    Some(quota)
+}
+
+fn read<'t>(
+    node: &'t Node,
+    what: &'static str,
+    findings: &mut Findings<'_>,
+) -> Option<(Quota, Option<Fields<'t>>)> {
     if node.is_null() {
-        return scalar::wrong(node, "a number, `unlimited`, or a map for a quota", None, findings);
+        return scalar::wrong(node, &format!("a number, `unlimited`, or a map for {what}"), None, findings);
     }
-    let fields = Fields::read(node, "a quota", &["limit", "hour", "day", "week", "overage"], findings)?;
+    if matches!(&node.value, Value::Scalar { .. }) {
+        let month = scalar::allowance(node, "the month's quota", findings);
+        return month.map(|month| (Quota::monthly(month), None));
+    }
+    let fields = Fields::read(node, what, &KEYS, findings)?;
     let mut window = |key: &str| -> Option<Option<Allowance>> {
         match fields.get(key) {
             None => Some(None),
@@ -35,15 +67,65 @@ pub(super) fn quota(node: &Node, findings: &mut Findings<'_>) -> Option<Quota> {
         Some(node) => overage(node, findings),
         None => Some(Overage::Block),
     };
-    let quota =
-        Quota { month: month?, hour: hour?, day: day?, week: week?, overage: overage?, rollover: None };
-    warn_of_windows(&quota, &fields, findings);
-    Some(quota)
+    let rollover = match fields.get("rollover") {
+        Some(node) => rollover(node, findings).map(Some),
+        None => Some(None),
+    };
+    let (month, overage, rollover) = (month?, overage?, rollover?);
+    let quota = Quota { month, hour: hour?, day: day?, week: week?, overage, rollover };
+    Some((quota, Some(fields)))
+}
+
+/// What of the unused units may be used in the next month, too.
+fn rollover(node: &Node, findings: &mut Findings<'_>) -> Option<Rollover> {
+    if let Value::Scalar { text, .. } = &node.value
+        && !node.is_null()
+    {
+        let known = text.parse::<Percent>().is_ok() || text.parse::<u64>().is_ok();
+        let help = format!("write `rollover: {{ max: {} }}`", if known { text } else { "20%" });
+        return scalar::wrong(node, "a map for `rollover`", Some(help), findings);
+    }
+    let fields = Fields::read(node, "`rollover`", &["max"], findings)?;
+    let node = fields.need("max", "a share of the limit such as `20%`, or a number of units", findings)?;
+    let rollover = if let Value::Scalar { text, .. } = &node.value
+        && text.ends_with('%')
+    {
+        match text.parse() {
+            Ok(Percent(percent)) => Rollover::Percent(percent),
+            Err(error) => {
+                let message = format!("{error} for `max`, found {}", node.describe());
+                findings.error("invalid-rollover", node.place, message);
+                return None;
+            }
+        }
+    } else {
+        Rollover::Units(scalar::units(node, "`max` (or a share such as `20%`)", 0, findings)?)
+    };
+    if matches!(rollover, Rollover::Percent(0) | Rollover::Units(Units::ZERO)) {
+        findings.warn("rollover-of-nothing", node.place, "at most nothing is rolled over", None);
+    }
+    Some(rollover)
+}
+
+/// Units are left over only of a month that has a hard end.
+fn refuse_endless(quota: &Quota, fields: &Fields<'_>, findings: &mut Findings<'_>) {
+    if quota.rollover.is_some() && quota.hard_limit(Window::Month).is_none() {
+        let (message, help) = match quota.month {
+            Allowance::Unlimited => {
+                ("nothing is left over of `unlimited`: there is nothing to roll over", "remove `rollover`")
+            }
+            Allowance::Limited(_) => (
+                "`rollover` needs a month with a hard end: this overage has none",
+                "give the overage a `cap`, or remove `rollover`",
+            ),
+        };
+        let place = fields.key_place("rollover").unwrap_or(fields.place);
+        findings.error_help("invalid-rollover", place, message, help.to_owned());
+    }
 }
 
 /// A short window above a longer one never refuses anything.
 fn warn_of_windows(quota: &Quota, fields: &Fields<'_>, findings: &mut Findings<'_>) {
-    use crate::domain::period::Window;
     for (place, short) in Window::ALL.into_iter().enumerate() {
         for long in &Window::ALL[place + 1..] {
             if let (Some(few), Some(many)) = (quota.hard_limit(short), quota.hard_limit(*long))
@@ -114,46 +196,6 @@ fn overage(node: &Node, findings: &mut Findings<'_>) -> Option<Overage> {
             let price = fields.need("price", "the price of `per` units, such as \"0.002\"", findings);
             let price = price.and_then(|node| scalar::amount(node, "`price`", findings));
             Some(Overage::Bill { cap: cap?, price: price?, per: per? })
-        }
-    }
-}
-
-/// A rate: a map, or `unlimited` for none.
-pub(super) fn rate(node: &Node, findings: &mut Findings<'_>) -> Option<Option<Rate>> {
-    if scalar::is_unlimited(node) {
-        return Some(None);
-    }
-    if matches!(&node.value, Value::Scalar { .. }) {
-        let help = "write `{ limit: 10, per: 1s }`, or `unlimited`".to_owned();
-        return scalar::wrong(node, "a map for a rate", Some(help), findings);
-    }
-    let fields = Fields::read(node, "a rate", &["limit", "per", "burst"], findings)?;
-    let limit = fields
-        .need("limit", "units in each `per`", findings)
-        .and_then(|node| scalar::allowance(node, "`limit`", findings));
-    let per = match fields.get("per") {
-        Some(node) => scalar::span(node, "`per`", findings),
-        None if limit == Some(Allowance::Unlimited) => None,
-        None => {
-            fields.need("per", "a span such as `1s`", findings);
-            None
-        }
-    };
-    let burst = match fields.get("burst") {
-        Some(node) => Some(scalar::units(node, "`burst`", 0, findings)?),
-        None => None,
-    };
-    match limit? {
-        Allowance::Unlimited => Some(None),
-        Allowance::Limited(limit) => {
-            let rate = Rate { limit, per: per?, burst: burst.unwrap_or(limit) };
-            if limit > Units::ZERO
-                && rate.burst == Units::ZERO
-                && let Some(node) = fields.get("burst")
-            {
-                findings.warn("burst-of-nothing", node.place, "a burst of 0 lets nothing pass, ever", None);
-            }
-            Some(Some(rate))
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::support::{
     client::{Wire, ask},
 };
 
-on_both_databases!(hostile_ids, unknown_parameters, bad_fields, what_is_to_come, other_mistakes);
+on_both_databases!(hostile_ids, unknown_parameters, bad_fields, other_mistakes);
 
 async fn hostile_ids(place: Place) {
     let long = "a".repeat(64);
@@ -176,25 +176,6 @@ async fn bad_fields(place: Place) {
         place.done("GET", "/v1/changes", Value::Null, 200).await["items"].as_array().unwrap().len(),
         3
     );
-}
-
-async fn what_is_to_come(place: Place) {
-    place.gateway.admin.tenant("acme", "small").await;
-    let plan = "/v1/tenants/acme/subscription";
-    for (method, path, body) in [
-        ("PUT", plan, r#"{"plan":"big","at":"period_end"}"#),
-        ("PUT", plan, r#"{"plan":"big","at":"2030-01-01T00:00:00Z"}"#),
-        ("PUT", plan, r#"{"plan":"big","trial_days":14}"#),
-        ("PUT", plan, r#"{"plan":"big","usage":"prorate"}"#),
-        ("DELETE", "/v1/tenants/acme/subscription?at=now", ""),
-        ("POST", "/v1/tenants/acme/subscription/undo", ""),
-        ("POST", "/v1/tenants/acme/grants", "{}"),
-        ("GET", "/v1/tenants/acme/grants", ""),
-    ] {
-        place.refused(method, path, body, 422, "not-available").await;
-    }
-    let tenant = place.done("GET", "/v1/tenants/acme", Value::Null, 200).await;
-    assert_eq!(tenant["subscription"]["plan"], "small", "none of it had an effect");
 }
 
 async fn other_mistakes(place: Place) {

@@ -11,8 +11,8 @@ async fn rights(place: Place) {
     let admin = place.gateway.admin;
     admin.ok("PUT", "/v1/tenants/acme", json!({ "timezone": "Europe/Berlin" })).await;
     let bare = admin.get("/v1/tenants/acme/rights").await;
-    let nothing = json!({ "tenant": "acme", "plan": null, "state": "none", "version": 1, "period": null,
-                          "features": [], "limits": {}, "quotas": {}, "rates": {} });
+    let nothing = json!({ "tenant": "acme", "plan": null, "plan_version": null, "state": "none", "version": 1,
+                          "period": null, "until": null, "addons": [], "features": [], "limits": {}, "quotas": {}, "rates": {} });
     assert_eq!(bare, nothing);
     admin.ok("PUT", "/v1/tenants/acme/subscription", json!({ "plan": "big", "anchor_day": 1 })).await;
     let key = admin.key("acme").await;
@@ -24,17 +24,22 @@ async fn rights(place: Place) {
     let rights = admin.get("/v1/tenants/acme/rights").await;
     let (month, day) =
         (rights["period"]["end"].clone(), rights["quotas"]["ai_tokens"]["windows"][0]["resets_at"].clone());
+    let plan = |limit: u64, used: u64| {
+        json!({ "source": "plan", "id": null, "limit": limit, "used": used, "remaining": limit - used, "priority": 100,
+                "expires_at": month, "uncertain": 0 })
+    };
     assert!([&month, &day, &rights["period"]["start"]].into_iter().all(is_instant), "{rights}");
     assert_eq!(
         rights,
         json!({
-            "tenant": "acme", "plan": "big", "state": "active", "version": 2,
-            "period": { "start": rights["period"]["start"], "end": month },
+            "tenant": "acme", "plan": "big", "plan_version": 1, "state": "active", "version": 2,
+            "period": { "start": rights["period"]["start"], "end": month }, "until": null, "addons": [],
             "features": ["chat", "export"], "limits": { "seats": 100 }, "rates": {},
             "quotas": {
-                "requests": { "limit": 1_000_000, "used": 12, "remaining": 999_988, "resets_at": month,
-                              "uncertain": 0, "windows": [] },
-                "ai_tokens": { "limit": 100, "used": 5, "remaining": 95, "resets_at": month, "uncertain": 0,
+                "requests": { "limit": 1_000_000, "included": 1_000_000, "used": 12, "remaining": 999_988,
+                              "resets_at": month, "uncertain": 0, "windows": [], "sources": [plan(1_000_000, 12)] },
+                "ai_tokens": { "limit": 100, "included": 100, "used": 5, "remaining": 95, "resets_at": month,
+                    "uncertain": 0, "sources": [plan(100, 5)],
                     "windows": [{ "per": "day", "limit": 20, "used": 5, "remaining": 15, "resets_at": day, "uncertain": 0 }] },
             },
         })
@@ -162,9 +167,8 @@ async fn feeds(place: Place) {
         }
         assert_eq!((&item["actor"], &item["source"]), (&json!("admin"), &json!("127.0.0.1")));
     }
-    let asked =
-        json!({ "plan": "small", "plan_version": 1, "at": "now", "anchor_day": null, "usage": "keep" });
-    assert_eq!(items[1]["detail"], asked);
+    let put = json!({ "plan": "small", "plan_version": 1, "at": "now", "anchor_day": null, "usage": null });
+    assert_eq!(items[1]["detail"], put);
     assert_eq!(items[3]["detail"]["quotas"], json!({ "requests": { "limit": 9 } }));
     assert!(!audit.to_string().contains(&key), "no secrets");
     let (mut cursors, mut at) = (Vec::new(), 0);

@@ -31,7 +31,13 @@ async fn made_changed_listed_and_removed(place: Place) {
     let mut on_plan = place.done("PUT", "/v1/tenants/acme/subscription", plan, 200).await;
     assert!(is_instant(&on_plan["subscription"]["since"]), "{on_plan}");
     on_plan["subscription"]["since"] = Value::Null;
-    let subscription = json!({ "plan": "small", "state": "active", "anchor_day": 31, "since": null });
+    let period = on_plan["subscription"]["period"].take();
+    assert!(is_instant(&period["start"]) && is_instant(&period["end"]), "{period}");
+    let subscription = json!({
+        "plan": "small", "plan_version": 1, "state": "active", "anchor_day": 31, "since": null, "period": null,
+        "trial": null, "grace_ends_at": null, "canceled_at": null, "undo_until": null, "scheduled": null,
+        "upcoming": [],
+    });
     assert_eq!(on_plan["subscription"], subscription);
     let read = place.done("GET", "/v1/tenants/acme", Value::Null, 200).await;
     assert_eq!(

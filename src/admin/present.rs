@@ -1,0 +1,60 @@
+//! A tenant as it is at the instant of an answer.
+
+use std::sync::Arc;
+
+use super::problem::{Code, Problem};
+use crate::domain::{
+    catalog::Catalog,
+    rights::Rights,
+    subscription::{State, Subscription},
+    tenant::Tenant,
+    time::UnixMillis,
+};
+
+/// A tenant as it is now: what has happened to it by itself has happened, also where nobody has written it down yet. One
+/// instant and one catalog for the whole of an answer.
+pub(super) struct Present {
+    /// The tenant.
+    pub(super) tenant: Tenant,
+    /// By what its plans are read.
+    pub(super) catalog: Arc<Catalog>,
+    /// When that is.
+    pub(super) now: UnixMillis,
+}
+
+impl Present {
+    /// As the tenant is at `now`.
+    pub(super) fn of(tenant: &Tenant, catalog: &Arc<Catalog>, now: UnixMillis) -> Self {
+        let mut tenant = tenant.at(now);
+        follow_version(&mut tenant, catalog, now);
+        Self { tenant, catalog: Arc::clone(catalog), now }
+    }
+
+    /// The tenant's rights.
+    pub(super) fn rights(&self) -> Result<Arc<Rights>, Problem> {
+        Rights::compile(&self.tenant, &self.catalog, self.now)
+            .map(Arc::new)
+            .map_err(|error| Problem::new(Code::PlanMissing, error.to_string()))
+    }
+
+    /// The subscription, if there ever was one.
+    pub(super) fn subscription(&self) -> Option<&Subscription> {
+        self.tenant.subscription.as_ref()
+    }
+}
+
+/// Whether a subscription in this state goes on, so that it still follows its plan's versions.
+pub(super) const fn goes_on(state: State) -> bool {
+    !matches!(state, State::None | State::Expired | State::Canceled)
+}
+
+/// Brings the tenant to the version of its plan to which it has come by itself.
+pub(super) fn follow_version(tenant: &mut Tenant, catalog: &Catalog, now: UnixMillis) {
+    if !goes_on(tenant.state()) {
+        return;
+    }
+    let moved = catalog.moved_to(tenant, now);
+    if let (Some(to), Some(subscription)) = (moved, &mut tenant.subscription) {
+        subscription.plan = to;
+    }
+}

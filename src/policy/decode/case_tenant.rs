@@ -1,0 +1,224 @@
+//! The tenant of a case: its plan and what it has beside it.
+
+use std::collections::BTreeMap;
+
+use super::{
+    Fields,
+    case::{is_feature, is_known, is_limit, is_meter},
+    named, quota, rate, scalar,
+};
+use crate::domain::{
+    addon::{Attached, MOST_OF_AN_ADDON},
+    catalog::Catalog,
+    grant::{DEFAULT_PRIORITY, Grant, GrantSource},
+    id::{AddonId, FeatureId, GrantId, LimitId, MeterId, PlanId, TenantId},
+    period::{AnchorDay, Window, Zone},
+    plan::{PlanRef, PlanVersion},
+    subscription::{Standing, State, Subscription, TrialTerms, UsageRule},
+    tenant::{Overrides, Tenant},
+    time::{UnixMillis, Version},
+    units::Units,
+};
+use crate::policy::{
+    diagnostic::Findings,
+    suggest,
+    tree::{Node, Value},
+};
+
+pub(super) type Used = BTreeMap<(String, Window), Units>;
+
+/// Reads a tenant and what it has used.
+pub(super) fn tenant(
+    node: &Node,
+    catalog: Option<&Catalog>,
+    findings: &mut Findings<'_>,
+) -> Option<(Tenant, Used)> {
+    let keys =
+        ["plan", "state", "addons", "grants", "used", "overrides", "timezone", "anchor_day", "suspended"];
+    let fields = Fields::read(node, "a tenant", &keys, findings)?;
+    let plan = match fields.get("plan") {
+        Some(node) => plan(node, catalog, findings).map(Some),
+        None => Some(None),
+    };
+    let state = fields.get("state").map(|node| state(node, findings));
+    if let (Some(place), None) = (fields.key_place("state"), fields.get("plan")) {
+        let help = "name its `plan`, or remove `state`".to_owned();
+        findings.error_help("state-without-plan", place, "a tenant without a plan has no state", help);
+    }
+    let addons = fields.get("addons").map(|node| addons(node, catalog, findings)).unwrap_or_default();
+    let grants = fields.get("grants").map(|node| grants(node, catalog, findings)).unwrap_or_default();
+    let used = fields.get("used").map(|node| used(node, catalog, findings)).unwrap_or_default();
+    let overrides =
+        fields.get("overrides").map(|node| overrides(node, catalog, findings)).unwrap_or_default();
+    let zone = match fields.get("timezone") {
+        Some(node) => scalar::text(node, "a time zone", findings).and_then(|text| {
+            Zone::named(text).map_err(|e| findings.error("invalid-timezone", node.place, e.to_string())).ok()
+        }),
+        None => Some(Zone::UTC),
+    };
+    let anchor = match fields.get("anchor_day") {
+        Some(node) => scalar::whole(node, "`anchor_day`", (1, 31), findings),
+        None => Some(1),
+    };
+    let suspended = fields.get("suspended").and_then(|node| scalar::truth(node, "`suspended`", findings));
+    let anchor = AnchorDay::new(i64::try_from(anchor?).ok()?).ok()?;
+    let mut tenant = Tenant::new(TenantId::parse("case").ok()?, UnixMillis(0));
+    tenant.zone = zone?;
+    tenant.suspended = suspended.unwrap_or(false);
+    let state = state.unwrap_or(Some(Standing::Active))?;
+    tenant.subscription = plan?.map(|plan| {
+        let active = Subscription::active(plan, anchor, Version(1), UnixMillis(0));
+        Subscription { state, ..active }
+    });
+    tenant.addons = addons;
+    tenant.grants = grants;
+    tenant.overrides = overrides;
+    tenant.version = Version(1);
+    Some((tenant, used))
+}
+
+fn plan(node: &Node, catalog: Option<&Catalog>, findings: &mut Findings<'_>) -> Option<PlanRef> {
+    let text = scalar::text(node, "a plan", findings)?;
+    let known = catalog.map(|c| c.plans.keys().map(PlanId::as_str).collect());
+    is_known("unknown-plan", "plan", text, node.place, known, findings).then_some(())?;
+    let id = PlanId::parse(text).ok()?;
+    let version = catalog.and_then(|c| c.plan(text)).map_or(PlanVersion::FIRST, |plan| plan.version);
+    Some(PlanRef { id, version })
+}
+
+/// The states that a case may name, as they are long before they end.
+fn standing(word: &str) -> Option<Standing> {
+    let ends_at = UnixMillis::NEVER;
+    let trial = TrialTerms { ends_at, then: None, usage: UsageRule::Keep, version: Version(1) };
+    let all = [
+        Standing::Trialing(trial),
+        Standing::Active,
+        Standing::PastDue { grace_ends_at: ends_at },
+        Standing::Unpaid,
+        Standing::Paused,
+        Standing::Expired,
+        Standing::Canceled { at: UnixMillis(0), undo: None },
+    ];
+    all.into_iter().find(|standing| standing.state().as_str() == word)
+}
+
+fn state(node: &Node, findings: &mut Findings<'_>) -> Option<Standing> {
+    let text = scalar::text(node, "a state such as `paused` for `state`", findings)?;
+    let found = standing(text);
+    if found.is_none() {
+        let known = State::ALL.into_iter().filter(|state| *state != State::None).map(State::as_str);
+        let help = suggest::help(text, known);
+        findings.error_help("unknown-state", node.place, format!("unknown state {}", node.describe()), help);
+    }
+    found
+}
+
+fn addons(node: &Node, catalog: Option<&Catalog>, findings: &mut Findings<'_>) -> Vec<Attached> {
+    let mut out = Vec::new();
+    for (name, node) in named(node, "`addons`", findings) {
+        let known = catalog.map(|c| c.addons.keys().map(AddonId::as_str).collect());
+        if is_known("unknown-addon", "add-on", &name.value, name.place, known, findings)
+            && let Some(quantity) = scalar::whole(node, "how many", (1, MOST_OF_AN_ADDON.into()), findings)
+            && let (Ok(addon), Ok(quantity)) = (AddonId::parse(&name.value), u32::try_from(quantity))
+        {
+            out.push(Attached { addon, quantity, since: UnixMillis(0), ends_at: None });
+        }
+    }
+    out.sort_by(|a, b| a.addon.cmp(&b.addon));
+    out
+}
+
+fn grants(node: &Node, catalog: Option<&Catalog>, findings: &mut Findings<'_>) -> Vec<Grant> {
+    let mut out = Vec::new();
+    for (number, (name, node)) in (1..).zip(named(node, "`grants`", findings)) {
+        if is_meter(&name, catalog, findings)
+            && let Some(units) = scalar::units(node, "granted units", 1, findings)
+            && let (Ok(id), Ok(meter)) = (GrantId::parse(&format!("g{number}")), MeterId::parse(&name.value))
+        {
+            out.push(Grant {
+                id,
+                number: Version(number),
+                meter,
+                units,
+                priority: DEFAULT_PRIORITY,
+                since: UnixMillis(0),
+                expires_at: None,
+                recurring: false,
+                reason: None,
+                source: GrantSource::Given,
+            });
+        }
+    }
+    out
+}
+
+fn used(node: &Node, catalog: Option<&Catalog>, findings: &mut Findings<'_>) -> Used {
+    let mut out = Used::new();
+    for (name, node) in named(node, "`used`", findings) {
+        if !is_meter(&name, catalog, findings) {
+            continue;
+        }
+        if let Value::Map(_) = &node.value {
+            let Some(fields) = Fields::read(node, "`used`", &["month", "week", "day", "hour"], findings)
+            else {
+                continue;
+            };
+            for window in Window::ALL {
+                if let Some(units) = fields
+                    .get(window.as_str())
+                    .and_then(|node| scalar::units(node, "units used", 0, findings))
+                {
+                    out.insert((name.value.clone(), window), units);
+                }
+            }
+        } else if let Some(units) = scalar::units(node, "units used in the month", 0, findings) {
+            out.insert((name.value, Window::Month), units);
+        }
+    }
+    out
+}
+
+fn overrides(node: &Node, catalog: Option<&Catalog>, findings: &mut Findings<'_>) -> Overrides {
+    let mut out = Overrides::default();
+    let keys = ["features", "limits", "quotas", "rates"];
+    let Some(fields) = Fields::read(node, "`overrides`", &keys, findings) else { return out };
+    let mut section = |key: &'static str| match fields.get(key) {
+        Some(node) => named(node, &format!("`{key}`"), findings),
+        None => Vec::new(),
+    };
+    let (features, limits, quotas, rates) =
+        (section("features"), section("limits"), section("quotas"), section("rates"));
+    for (name, node) in features {
+        if is_feature(&name, catalog, findings)
+            && let Some(on) = scalar::truth(node, "a feature", findings)
+            && let Ok(id) = FeatureId::parse(&name.value)
+        {
+            out.features.insert(id, on);
+        }
+    }
+    for (name, node) in limits {
+        if is_limit(&name, catalog, findings)
+            && let Some(limit) = scalar::allowance(node, "a limit", findings)
+            && let Ok(id) = LimitId::parse(&name.value)
+        {
+            out.limits.insert(id, limit);
+        }
+    }
+    for (name, node) in quotas {
+        if is_meter(&name, catalog, findings)
+            && let Some(quota) = quota::quota(node, findings)
+            && let Ok(id) = MeterId::parse(&name.value)
+        {
+            out.quotas.insert(id, quota);
+        }
+    }
+    for (name, node) in rates {
+        if is_meter(&name, catalog, findings)
+            && let Some(rate) = rate::rate(node, findings)
+            && let Ok(id) = MeterId::parse(&name.value)
+        {
+            out.rates.insert(id, rate);
+        }
+    }
+    out
+}
