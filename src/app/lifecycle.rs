@@ -27,8 +27,9 @@ use crate::{
     ports::{ExecuteError, Incarnation, LifecycleStore, Origin, Policies, StoreError, TenantStore},
 };
 
-/// From turn to turn.
-const EACH: Duration = Duration::from_secs(1);
+/// From turn to turn: rights do not wait for it, and the database hardly hears of nodes that are idle. Several nodes have
+/// their turns at different times.
+const EACH: Duration = Duration::from_secs(4);
 /// While there is more to do.
 const SOON: Duration = Duration::from_millis(10);
 /// What is due is written so much later: by then it is in force by every node's clock, and the next request was not the
@@ -68,7 +69,7 @@ impl Lifecycle {
 
     /// Turn after turn until `end`.
     pub(super) async fn run(mut self, end: CancellationToken) {
-        // Nodes that were started together do not come all at once; it does no harm if they do.
+        // By the random half of the run's name: nodes that were started together do not come all at once.
         let share = u32::try_from(self.parts.run.0.as_u64_pair().1 % 1_000).unwrap_or(0);
         let mut pause = EACH * share / 1_000;
         let mut well = true;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Lifecycle, PAGE};
+use super::Lifecycle;
 use crate::{
     domain::{
         catalog::{Catalog, Stamp},
@@ -16,6 +16,8 @@ use crate::{
 
 /// How often all of them are looked at; also when the catalog has changed.
 const EACH: Duration = Duration::from_secs(30);
+/// What is asked for at once.
+const PAGE: u32 = 500;
 /// Plans without such tenants that are passed in one turn.
 const PASSED: usize = 8;
 
