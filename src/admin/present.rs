@@ -4,11 +4,8 @@ use std::sync::Arc;
 
 use super::problem::{Code, Problem};
 use crate::domain::{
-    catalog::Catalog,
-    rights::Rights,
-    subscription::{State, Subscription},
-    tenant::Tenant,
-    time::UnixMillis,
+    catalog::Catalog, rights::Rights, subscription::Subscription, tenant::Tenant, time::UnixMillis,
+    transitions::State,
 };
 
 /// A tenant as it is now: what has happened to it by itself has happened, also where nobody has written it down yet. One

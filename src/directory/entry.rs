@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use crate::domain::{
     catalog::Catalog,
+    facts::Facts,
     id::TenantId,
-    rights::{Facts, Rights, UnknownPlan},
+    rights::{Rights, UnknownPlan},
     time::{UnixMillis, Version},
 };
 

@@ -10,10 +10,10 @@ use crate::{
     domain::{
         catalog::Catalog,
         command::{Change, Command},
+        facts::Facts,
         id::{PlanId, TenantId},
         identity::{Credential, Identity},
         plan::{PlanRef, PlanVersion},
-        rights::Facts,
         tenant::Tenant,
         time::Version,
     },

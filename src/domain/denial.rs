@@ -9,8 +9,8 @@ use super::{
     plan::Plan,
     rate::Rate,
     route::Operation,
-    subscription::State,
     tenant::Overrides,
+    transitions::State,
     units::Units,
 };
 

@@ -10,11 +10,11 @@ use super::{
     denial::Denial,
     grant::{BurnOrder, DEFAULT_PRIORITY},
     id::{GrantId, PlanId, TenantId},
-    period::{AnchorDay, BillingCalendar, Period, Zone},
+    period::{BillingCalendar, Period},
     plan::{MeterIx, MeterTerms, Overage, Plan, PlanRef, PlanVersion},
-    subscription::{State, Subscription},
     tenant::{Overrides, Tenant},
     time::{UnixMillis, Version},
+    transitions::State,
     units::Units,
 };
 
@@ -191,77 +191,9 @@ pub struct UnknownPlan {
     pub plan: PlanId,
 }
 
-/// Of a tenant what its rights are compiled from, and nothing else: small, as a node keeps it for each tenant it knows.
-/// Most tenants are on a plan and nothing more.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Facts {
-    /// The version of the last change to the tenant.
-    pub version: Version,
-    /// Where its days and months begin.
-    zone: Zone,
-    /// Its plan; `None`: there is no subscription, and the fields after this one say nothing.
-    pub plan: Option<PlanId>,
-    /// Which of the plan's versions; beside it, as both together would take more room.
-    plan_version: PlanVersion,
-    /// The version at which counting began anew.
-    epoch: Version,
-    /// The day on which months begin.
-    anchor: AnchorDay,
-    /// Refused until resumed.
-    suspended: bool,
-    /// Of a tenant of which there is more to say, everything.
-    whole: Option<Arc<Tenant>>,
-}
-
-impl From<&Tenant> for Facts {
-    fn from(tenant: &Tenant) -> Self {
-        let subscription = tenant.subscription.as_ref();
-        let plain = subscription.is_none_or(Subscription::is_plain)
-            && tenant.overrides.is_empty()
-            && tenant.addons.is_empty()
-            && tenant.grants.is_empty();
-        Self {
-            version: tenant.version,
-            zone: tenant.zone.clone(),
-            plan: subscription.map(|subscription| subscription.plan.id.clone()),
-            plan_version: subscription.map_or(PlanVersion::FIRST, |subscription| subscription.plan.version),
-            epoch: subscription.map_or(tenant.version, |subscription| subscription.epoch),
-            anchor: subscription.map_or(AnchorDay::FIRST, |subscription| subscription.anchor),
-            suspended: tenant.suspended,
-            whole: (!plain).then(|| Arc::new(tenant.clone())),
-        }
-    }
-}
-
-impl Facts {
-    /// Compiles these facts of a tenant, as they are at `now`, against a catalog. Overrides, grants and add-ons of names
-    /// that the catalog does not have are without effect.
-    ///
-    /// # Errors
-    /// [`UnknownPlan`] where the catalog does not have the subscription's plan.
-    pub fn compile(
-        &self,
-        tenant: &TenantId,
-        catalog: &Arc<Catalog>,
-        now: UnixMillis,
-    ) -> Result<Rights, UnknownPlan> {
-        if let Some(whole) = &self.whole {
-            return Rights::compile(whole, catalog, now);
-        }
-        let mut plain = Tenant::new(tenant.clone(), UnixMillis(0));
-        plain.zone = self.zone.clone();
-        plain.suspended = self.suspended;
-        plain.version = self.version;
-        plain.subscription = self.plan.clone().map(|id| {
-            let plan = PlanRef { id, version: self.plan_version };
-            Subscription::active(plan, self.anchor, self.epoch, UnixMillis(0))
-        });
-        compile(&plain, catalog, now)
-    }
-}
-
 impl Rights {
-    /// Compiles a tenant's facts, as they are at `now`, against a catalog. See [`Facts::compile`].
+    /// Compiles a tenant's facts, as they are at `now`, against a catalog. Overrides, grants and
+    /// add-ons of names that the catalog does not have are without effect.
     ///
     /// # Errors
     /// [`UnknownPlan`] where the catalog does not have the subscription's plan.

@@ -9,8 +9,9 @@ use super::{
     period::Zone,
     plan::Quota,
     rate::Rate,
-    subscription::{State, Subscription},
+    subscription::Subscription,
     time::{UnixMillis, Version},
+    transitions::State,
     units::Allowance,
 };
 

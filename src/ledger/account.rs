@@ -114,7 +114,8 @@ impl MeterAccount {
     /// Forgets what is settled. Whether nothing is left then.
     fn fold(&self) -> bool {
         let cells = self.shorter.get().into_iter().flat_map(|cells| cells.iter()).chain([&self.month]);
-        let empty = cells.fold(true, |empty, cell| cell.fold() && empty);
+        // Each is folded, also after one that has something left.
+        let empty = cells.filter(|cell| !cell.fold()).count() == 0;
         let Some(others) = self.others.get() else { return empty };
         let mut others = others.write().unwrap_or_else(PoisonError::into_inner);
         others.retain(|(_, cell)| !cell.fold());
@@ -216,7 +217,7 @@ impl Account {
         meters.iter().for_each(|meter| meter.each(|cell| cell.sweep(shared, now, monotonic, lead)));
         // What is sealed by now is forgotten when nobody refers to it any more: so the desks must not.
         desks.iter().filter_map(Weak::upgrade).for_each(|desk| desk.clear());
-        meters.iter().fold(true, |empty, meter| meter.fold() && meter.rate.is_idle(monotonic) && empty)
+        meters.iter().filter(|meter| !(meter.fold() && meter.rate.is_idle(monotonic))).count() == 0
     }
 }
 

@@ -7,10 +7,12 @@ use super::{
     fields::{Field, Object},
 };
 use crate::domain::{
+    mixture::Mixture,
     period::{AnchorDay, Period, Zone},
     plan::{PlanRef, PlanVersion},
-    subscription::{Mixture, Scheduled, Standing, State, Subscription, TrialTerms, Upcoming, UsageRule},
+    subscription::{Scheduled, Standing, Subscription, TrialTerms, Upcoming, UsageRule},
     time::{UnixMillis, Version},
+    transitions::State,
 };
 
 /// What has columns of its own.

@@ -231,7 +231,7 @@ async fn a_month_and_its_overage_keep_to_what_both_may_come_to(on: &Fixture) {
     );
     assert_eq!(try_grant(1, Span::MONTH, (500, 500), 400).await, granted(400));
     assert_eq!(try_grant(2, Span::Overage, (90, 600), 81).await, left(80, 10));
-    assert_eq!(on.store.others(node(2), &[bucket.clone()]).await.unwrap()[0].used, Units::ZERO);
+    assert_eq!(on.store.others(node(2), std::slice::from_ref(&bucket)).await.unwrap()[0].used, Units::ZERO);
 }
 
 async fn others_are_seen_and_the_lost_are_uncertain(on: &Fixture) {

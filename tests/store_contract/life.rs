@@ -8,8 +8,9 @@ use plangate::{
         lifecycle::{Happened, Refused},
         period::{AnchorDay, Zone},
         plan::Rollover,
-        subscription::{Standing, State},
+        subscription::Standing,
         tenant::{Overrides, Tenant},
+        transitions::State,
     },
     ports::{AuditRow, Effect, ExecuteError, GrantRow},
 };

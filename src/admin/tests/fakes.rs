@@ -24,9 +24,9 @@ use crate::{
         plan::PlanRef,
         rights::{Rights, Source},
         route::Charge,
-        subscription::State,
         tenant::Tenant,
         time::{Epoch, UnixMillis, Version},
+        transitions::State,
         units::Units,
     },
     ports::*,
@@ -414,24 +414,6 @@ impl Ledger for Fake {
             Ok(names.into_iter().map(usage).collect())
         })
     }
-}
-
-/// A month's units, as they would be burnt.
-fn burnt(rights: &Rights, meter: &str, month: Option<&WindowUsage>, now: UnixMillis) -> Vec<SourceUsage> {
-    let (Some(month), Some(ix)) =
-        (month.filter(|m| m.window == Window::Month), rights.catalog.meter_ix(meter))
-    else {
-        return Vec::new();
-    };
-    let mut left = month.used;
-    let sources = rights.entitlement.as_ref().unwrap().sources(ix, now).into_iter();
-    let burn = |SourceTerms { source, period, limit }| {
-        let used = limit.map_or(left, |limit| left.min(limit));
-        left = left.saturating_sub(used);
-        let uncertain = if source == Source::Plan { month.uncertain } else { Units::ZERO };
-        SourceUsage { source, period, limit, used, uncertain }
-    };
-    sources.map(burn).collect()
 }
 
 impl KeyIssuer for Fake {

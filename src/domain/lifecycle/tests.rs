@@ -10,6 +10,7 @@ use crate::domain::{
     catalog::{Catalog, Digest, Meter},
     features::{FeatureIx, FeatureSet},
     id::TenantId,
+    period::Zone,
     plan::{Existing, MeterIx, MeterTerms, Overage, Plan, PlanVersion, Quota},
     rights::{Rights, Source},
     units::Allowance,

@@ -13,8 +13,8 @@ use crate::domain::{
     id::{MeterId, PlanId},
     period::Window,
     rate::Rate,
-    subscription::State,
     tenant::Overrides,
+    transitions::State,
     units::Units,
 };
 

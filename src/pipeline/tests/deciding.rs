@@ -103,7 +103,7 @@ async fn what_the_ledger_refuses_is_not_forwarded() {
     let scene = Scene::new();
     scene.told().charges = [
         ChargeError::Unavailable,
-        ChargeError::Denied(Denial::SubscriptionInactive(crate::domain::subscription::State::None)),
+        ChargeError::Denied(Denial::SubscriptionInactive(crate::domain::transitions::State::None)),
     ]
     .into();
     assert_eq!(refused(&scene, "/items/1").await, was(503, "ledger-unavailable"));

@@ -9,8 +9,8 @@ use crate::{
         denial::Denial,
         id::{FeatureId, MeterId},
         period::{Period, Window},
-        subscription::State,
         time::UnixMillis,
+        transitions::State,
         units::Units,
     },
     ports::ChargeError,
@@ -75,7 +75,7 @@ async fn the_plans_are_those_of_this_refusal() {
         assert_eq!(refused(&scene, "bare", "/chat").await["plans"], json!(["rich"]));
         assert_eq!(refused(&scene, "bare", "/items/1").await["plans"], json!(["basic", "rich"]));
         scene.told().charges =
-            [ChargeError::Denied(Denial::SubscriptionInactive(crate::domain::subscription::State::None))]
+            [ChargeError::Denied(Denial::SubscriptionInactive(crate::domain::transitions::State::None))]
                 .into();
         assert_eq!(refused(&scene, "basic", "/items/1").await["plans"], json!(["rich"]));
         let unknown = refused(&scene, "basic", "/nowhere").await;

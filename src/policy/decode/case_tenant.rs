@@ -14,9 +14,10 @@ use crate::domain::{
     id::{AddonId, FeatureId, GrantId, LimitId, MeterId, PlanId, TenantId},
     period::{AnchorDay, Window, Zone},
     plan::{PlanRef, PlanVersion},
-    subscription::{Standing, State, Subscription, TrialTerms, UsageRule},
+    subscription::{Standing, Subscription, TrialTerms, UsageRule},
     tenant::{Overrides, Tenant},
     time::{UnixMillis, Version},
+    transitions::State,
     units::Units,
 };
 use crate::policy::{
