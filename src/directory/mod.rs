@@ -227,7 +227,9 @@ impl Shared {
         Answer::Pending(Box::pin(async move {
             let version = known.version;
             let heard = |freshness: &Freshness| freshness.min_version(&identity.tenant) > version;
-            if !shared.freshness.wait_until(POLL_WAIT, heard).await {
+            // What has come by itself is known already.
+            let ended = known.until <= shared.clock.now();
+            if !ended && !shared.freshness.wait_until(POLL_WAIT, heard).await {
                 // The change may have been heard of before these rights were looked up, or is a policy's.
                 shared.forget(&identity.tenant, version);
             }

@@ -156,9 +156,16 @@ fn state(plan: &str, state: &str) -> (String, String) {
     (plan.to_owned(), state.to_owned())
 }
 
-/// Up, down, more, later, back, gone.
+/// Up, down, more, later, back, gone. In parts, as one future would not fit a test's stack.
 async fn lives(cluster: &Cluster) {
     let mut acme = Customer::on(cluster, "first").await;
+    Box::pin(has_more(&mut acme)).await;
+    Box::pin(changes_later(&mut acme)).await;
+    Box::pin(stops_and_pays(&mut acme)).await;
+    Box::pin(leaves_and_returns(&mut acme)).await;
+}
+
+async fn has_more(acme: &mut Customer<'_>) {
     assert_eq!(acme.uses_up().await, 3);
     acme.does("PUT", "/subscription", json!({ "plan": "second" })).await;
     assert_eq!(acme.state().await, state("second", "active"), "no trial for who has a plan");
@@ -178,8 +185,10 @@ async fn lives(cluster: &Cluster) {
     let id = given["id"].as_str().unwrap();
     acme.does("DELETE", &format!("/grants/{id}"), Value::Null).await;
     assert_eq!(acme.tries("DELETE", &format!("/grants/{id}"), Value::Null).await.0, 404);
+}
 
-    // A downgrade that waits, as the plan says; taken back; and one at an instant.
+/// A downgrade that waits, as the plan says; taken back; and one at an instant.
+async fn changes_later(acme: &mut Customer<'_>) {
     let scheduled = acme.does("PUT", "/subscription", json!({ "plan": "first" })).await;
     assert_eq!(scheduled["subscription"]["scheduled"]["plan"], "first", "{scheduled}");
     assert_eq!(acme.state().await, state("second", "active"));
@@ -193,8 +202,9 @@ async fn lives(cluster: &Cluster) {
     assert!(now() >= at.parse().unwrap(), "not before its instant");
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert_eq!(acme.everywhere("/v1/export/all").await, passes(), "on every node");
+}
 
-    // Stopped for a while, late with paying, and away.
+async fn stops_and_pays(acme: &mut Customer<'_>) {
     acme.does("POST", "/subscription/pause", json!({})).await;
     assert_eq!(acme.everywhere("/v1/messages").await, inactive());
     assert_eq!(acme.tries("POST", "/subscription/pause", json!({})).await, (409, "state-forbids".into()));
@@ -207,6 +217,9 @@ async fn lives(cluster: &Cluster) {
     assert_eq!(acme.everywhere("/v1/messages").await, inactive());
     acme.does("POST", "/subscription/paid", json!({})).await;
     assert_eq!(acme.everywhere("/v1/messages").await, passes());
+}
+
+async fn leaves_and_returns(acme: &mut Customer<'_>) {
     let leaving = acme.does("DELETE", "/subscription", Value::Null).await;
     assert_eq!(leaving["subscription"]["scheduled"]["change"], "cancel", "at the period's end: {leaving}");
     assert_eq!(acme.everywhere("/v1/messages").await, passes());

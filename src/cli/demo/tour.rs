@@ -54,6 +54,18 @@ Costs known only afterwards: the assistant reserves 4096 tokens (r= in the RateL
    curl -i http://{gateway}/v1/ai/chat -H 'x-api-key: {big_key}' -H 'content-type: application/json' -d '{{"prompt":"how do quotas work?"}}'
    curl http://{admin}/v1/tenants/{big_name}/rights -H 'authorization: Bearer {token}'
 
+A plan's whole life: nova tries pro for 14 days, stays, takes two packs of seats, moves down when the month ends, decides to
+leave instead, and then to stay. Each call is in force when it is answered; the last line shows what is, and what is to come.
+
+   curl -X PUT http://{admin}/v1/tenants/nova -H 'authorization: Bearer {token}' -d '{{}}'
+   curl -X PUT http://{admin}/v1/tenants/nova/subscription -H 'authorization: Bearer {token}' -d '{{"plan":"pro","trial_days":14,"then":"free"}}'
+   curl -X PUT http://{admin}/v1/tenants/nova/subscription -H 'authorization: Bearer {token}' -d '{{"plan":"pro"}}'
+   curl -X PUT http://{admin}/v1/tenants/nova/addons/extra-seats -H 'authorization: Bearer {token}' -d '{{"quantity":2}}'
+   curl -X PUT http://{admin}/v1/tenants/nova/subscription -H 'authorization: Bearer {token}' -d '{{"plan":"basic","at":"period_end"}}'
+   curl -X DELETE 'http://{admin}/v1/tenants/nova/subscription?at=period_end' -H 'authorization: Bearer {token}'
+   curl -X POST http://{admin}/v1/tenants/nova/subscription/undo -H 'authorization: Bearer {token}'
+   curl http://{admin}/v1/tenants/nova/subscription -H 'authorization: Bearer {token}'
+
 A WebSocket that echoes is at ws://{gateway}/v1/ws. Edit a file in policies/ and the gateway follows.
 Ctrl-C stops everything.
 "#,

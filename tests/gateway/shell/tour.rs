@@ -146,7 +146,7 @@ async fn the_tour_does_what_it_says_and_leaves_nothing_behind() {
 
     let lines: Vec<String> =
         demo.tour.iter().filter(|line| line.trim().starts_with("curl ")).cloned().collect();
-    assert_eq!(lines.len(), 11, "{lines:?}");
+    assert_eq!(lines.len(), 19, "{lines:?}");
     let passes = follow(&lines[0]).await;
     assert_eq!(passes.status, 200);
     assert!(passes.header("ratelimit").unwrap().contains("\"requests\";r="), "{passes:?}");
@@ -190,6 +190,8 @@ async fn the_tour_does_what_it_says_and_leaves_nothing_behind() {
     let told = demo.tour.iter().any(|line| line.contains("reserves 4096 tokens"));
     assert!(told, "{:?}", demo.tour);
 
+    lives(&lines[11..]).await;
+
     // Ctrl-C.
     let pid = demo.child.id().to_string();
     assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
@@ -199,6 +201,30 @@ async fn the_tour_does_what_it_says_and_leaves_nothing_behind() {
     let rest = std::mem::replace(&mut demo.rest, thread::spawn(String::new)).join().unwrap();
     assert!(rest.contains("Nothing is left behind"), "{rest}");
     assert!(TcpListener::bind(gateway).is_ok(), "nobody listens any more");
+}
+
+/// The life of one plan, as the tour's last part tells it.
+async fn lives(lines: &[String]) {
+    let mut states = Vec::new();
+    for line in lines {
+        let answer = follow(line).await;
+        assert!(answer.status < 300, "{line}: {} {}", answer.status, answer.text());
+        let said = answer.json();
+        // A tenant with its subscription, or the subscription alone.
+        let subscription = if said["subscription"].is_object() { &said["subscription"] } else { &said };
+        let scheduled = &subscription["scheduled"];
+        let next = scheduled["plan"].as_str().or(scheduled["change"].as_str()).unwrap_or("nothing");
+        states.push(format!("{} then {next}", subscription["state"].as_str().unwrap_or("none")));
+    }
+    assert_eq!(
+        (states[1].as_str(), states[2].as_str()),
+        ("trialing then nothing", "active then nothing"),
+        "{states:?}"
+    );
+    assert_eq!(
+        states[4..],
+        ["active then basic", "active then cancel", "active then nothing", "active then nothing",]
+    );
 }
 
 #[test]
