@@ -313,7 +313,11 @@ async fn news(shared: &Shared, rights: &Rights, slot: &Slot) {
     let mut changed = std::pin::pin!(desk.account.changed.notified());
     // Registered before the look at the seal: the change can come in between.
     changed.as_mut().enable();
-    if !slot.word.is_sealed() {
+    let freshness = &shared.world.freshness;
+    // A slot that was opened under the older rights after the change had been applied is sealed by nobody.
+    let heard = freshness.min_version(&rights.tenant) > slot.version;
+    if !heard && !slot.word.is_sealed() {
+        freshness.poll_soon();
         // Whether it came or not, the caller resolves again.
         let _ = tokio::time::timeout(NEWS, changed).await;
     }
