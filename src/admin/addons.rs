@@ -13,7 +13,7 @@ use super::{
     params::{AddonPath, NoParams, TenantPath},
     present::Present,
     problem::{Code, Problem},
-    views::List,
+    views::{List, PeriodView},
     write::{Write, WriteAt},
 };
 use crate::{
@@ -52,6 +52,8 @@ pub(super) struct AttachedView {
     ends_at: Option<String>,
     /// Whether it adds to the tenant's rights now: the policies have it, and it goes with the plan.
     in_force: bool,
+    /// The tenant's billing month.
+    period: Option<PeriodView>,
 }
 
 /// What has become of an add-on that was detached.
@@ -87,6 +89,7 @@ impl Present {
             since: attached.since.to_string(),
             ends_at: attached.ends_at.map(|at| at.to_string()),
             in_force: self.is_in_force(attached),
+            period: self.period(),
         }
     }
 }

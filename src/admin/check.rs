@@ -99,6 +99,7 @@ pub(super) async fn check(
     };
     let present = Present::of(&facts, &catalog, shared.clock.now());
     let rights = present.rights()?;
+    view.period = present.period();
     view.plan = rights.entitlement.as_ref().map(|given| given.plan.to_string());
     let counts = Counts::of(&shared, &rights, present.now).await?;
     view.decide(&rights, operation, &counts, present.now);

@@ -16,7 +16,7 @@ use super::{
     problem::{Code, Problem},
     rights::Counts,
     sources::SourceCount,
-    views::{Nothing, Page},
+    views::{Nothing, Page, PeriodView},
     write::Write,
 };
 use crate::{
@@ -83,6 +83,8 @@ pub(super) struct GrantView {
     expires_at: Option<String>,
     /// When it expired or was voided; `null`: it did not.
     ended_at: Option<String>,
+    /// The tenant's billing month.
+    period: Option<PeriodView>,
 }
 
 /// What is left of a grant that was voided.
@@ -179,6 +181,7 @@ impl<'a> Numbers<'a> {
             created_at: grant.since.to_string(),
             expires_at: grant.expires_at.map(|at| at.to_string()),
             ended_at: ended_at.map(|at| at.to_string()),
+            period: self.present.period(),
         }
     }
 }

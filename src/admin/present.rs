@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use super::problem::{Code, Problem};
+use super::{
+    problem::{Code, Problem},
+    views::PeriodView,
+};
 use crate::domain::{
     catalog::Catalog, rights::Rights, subscription::Subscription, tenant::Tenant, time::UnixMillis,
     transitions::State,
@@ -32,6 +35,11 @@ impl Present {
         Rights::compile(&self.tenant, &self.catalog, self.now)
             .map(Arc::new)
             .map_err(|error| Problem::new(Code::PlanMissing, error.to_string()))
+    }
+
+    /// The billing month that runs, if there ever was a subscription.
+    pub(super) fn period(&self) -> Option<PeriodView> {
+        Some(self.subscription()?.calendar(&self.tenant.zone).month(self.now).into())
     }
 
     /// The subscription, if there ever was one.

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use super::{
     rights::{Count, Counts},
     sources::{SourceCount, sum},
-    views::AllowanceView,
+    views::{AllowanceView, PeriodView},
 };
 use crate::domain::{
     decision::decide,
@@ -39,6 +39,8 @@ pub(super) struct DecisionView {
     pub(super) tenant: String,
     /// Its plan.
     pub(super) plan: Option<String>,
+    /// Its billing month.
+    pub(super) period: Option<PeriodView>,
     /// The route that covers the request.
     pub(super) route: Option<String>,
     /// What it would be charged: units by meter.

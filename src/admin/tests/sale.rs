@@ -32,6 +32,7 @@ async fn a_grant_is_given_listed_and_voided() {
         "id": "g3", "meter": "requests", "units": 500, "used": 0, "remaining": 500, "priority": 7, "recurring": true,
         "source": "grant", "reason": "sorry", "created_at": "2026-11-22T10:00:00Z",
         "expires_at": "2026-12-01T00:00:00Z", "ended_at": null,
+        "period": {"start": "2026-11-14T23:00:00Z", "end": "2026-12-14T23:00:00Z"},
     });
     let mut whole = json!({"version": 3, "applied": {"nodes": 1, "pending": []}});
     whole.as_object_mut().unwrap().extend(grant.as_object().unwrap().clone());
@@ -196,6 +197,7 @@ async fn a_check_counts_what_plan_grants_and_overage_have_together() {
     api.ok("POST", GRANTS, r#"{"meter":"requests","units":2}"#).await;
     let enough = api.ok("POST", "/v1/check", check).await;
     assert_eq!(enough["allow"], true, "{enough}");
+    assert_eq!(enough["period"]["end"], "2026-12-14T23:00:00Z");
     let month = enough["quotas"].as_array().unwrap().iter().find(|quota| quota["window"] == "month").unwrap();
     assert_eq!((&month["limit"], &month["used"]), (&json!(102), &json!(100)));
     // The plan's is overrun: that takes nothing from the grant.
@@ -218,7 +220,8 @@ async fn addons_are_attached_counted_and_detached() {
     assert_eq!(
         made.body,
         json!({"version": 3, "applied": {"nodes": 1, "pending": []}, "addon": "boost", "title": "BOOST",
-               "state": "attached", "quantity": 1, "since": "2026-11-22T10:00:00Z", "ends_at": null, "in_force": true})
+               "state": "attached", "quantity": 1, "since": "2026-11-22T10:00:00Z", "ends_at": null, "in_force": true,
+               "period": {"start": "2026-11-14T23:00:00Z", "end": "2026-12-14T23:00:00Z"}})
     );
     let more = api.call("PUT", path, r#"{"quantity":10000}"#).await;
     assert_eq!((more.status.as_u16(), &more.body["quantity"]), (200, &json!(10_000)));
