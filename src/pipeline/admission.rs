@@ -2,7 +2,7 @@
 //! would not be given any more ends.
 //!
 //! A request that is soon answered pays for a few words that are moved along. The first question comes after
-//! [`LOOK_EVERY`], without a timer of its own: whoever has the exchange in hand polls [`Ongoing`] when it polls the
+//! two seconds, without a timer of its own: whoever has the exchange in hand polls [`Ongoing`] when it polls the
 //! exchange, and wakes by [`Ongoing::next_look`] with the timer that it has anyway.
 
 use std::{
