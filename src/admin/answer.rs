@@ -72,6 +72,16 @@ impl Ticket {
         let committed = committed.map_err(|error| refused::explain(error, &command.change))?;
         Ok(Done { committed, wait: self.wait })
     }
+
+    /// Carries a change out, and answers the tenant as it then is, once the change is in force.
+    pub(super) async fn change_tenant(
+        self,
+        shared: &Shared,
+        id: &TenantId,
+        change: Change,
+    ) -> Result<Response, Problem> {
+        self.commit(shared, id, change).await?.answer_tenant(shared, id, StatusCode::OK).await
+    }
 }
 
 impl Done {

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use axum::{extract::State, response::Response};
-use http::StatusCode;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
@@ -81,6 +80,5 @@ pub(super) async fn put_overrides(
     let asked = overrides::decode(&Value::Object(write.asked))
         .map_err(|errors| Problem::fields(Code::FieldInvalid, errors))?;
     check_names(&asked, &shared.policies.catalog())?;
-    let done = write.ticket.commit(&shared, &id, Change::SetOverrides(asked)).await?;
-    done.answer_tenant(&shared, &id, StatusCode::OK).await
+    write.ticket.change_tenant(&shared, &id, Change::SetOverrides(asked)).await
 }

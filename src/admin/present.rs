@@ -8,7 +8,6 @@ use super::{
 };
 use crate::domain::{
     catalog::Catalog, rights::Rights, subscription::Subscription, tenant::Tenant, time::UnixMillis,
-    transitions::State,
 };
 
 /// A tenant as it is now: what has happened to it by itself has happened, also where nobody has written it down yet. One
@@ -48,14 +47,9 @@ impl Present {
     }
 }
 
-/// Whether a subscription in this state goes on, so that it still follows its plan's versions.
-pub(super) const fn goes_on(state: State) -> bool {
-    !matches!(state, State::None | State::Expired | State::Canceled)
-}
-
 /// Brings the tenant to the version of its plan to which it has come by itself.
 pub(super) fn follow_version(tenant: &mut Tenant, catalog: &Catalog, now: UnixMillis) {
-    if !goes_on(tenant.state()) {
+    if !tenant.state().goes_on() {
         return;
     }
     let moved = catalog.moved_to(tenant, now);

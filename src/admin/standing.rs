@@ -1,7 +1,6 @@
 //! A subscription's state: canceled, paused, behind with paying, and each of them taken back.
 
 use axum::{extract::State, response::Response};
-use http::StatusCode;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
@@ -14,7 +13,7 @@ use super::{
     problem::{Code, Problem},
     tenants::TenantView,
     views::Nothing,
-    write::{Ticket, Write, WriteAt},
+    write::{Write, WriteAt},
 };
 use crate::domain::{
     command::{Change, When},
@@ -51,10 +50,6 @@ fn own_grace(present: &Present) -> u16 {
     plan.and_then(|plan| plan.grace_days).unwrap_or(Plan::GRACE_DAYS)
 }
 
-async fn change(shared: &Shared, id: &TenantId, ticket: Ticket, change: Change) -> Result<Response, Problem> {
-    ticket.commit(shared, id, change).await?.answer_tenant(shared, id, StatusCode::OK).await
-}
-
 /// Cancel a subscription, by default with the end of what is paid for: of the billing month, or of the trial.
 #[utoipa::path(delete, path = "/v1/tenants/{tenant}/subscription", tag = "subscription",
     params(("tenant" = String, Path, description = "The tenant's id"),
@@ -65,7 +60,7 @@ pub(super) async fn cancel(
     TenantPath(id): TenantPath,
     WriteAt { at, ticket }: WriteAt,
 ) -> Result<Response, Problem> {
-    change(&shared, &id, ticket, Change::Cancel(at.unwrap_or(When::PeriodEnd))).await
+    ticket.change_tenant(&shared, &id, Change::Cancel(at.unwrap_or(When::PeriodEnd))).await
 }
 
 /// Take back the change or cancellation that is scheduled, or in the same billing month one that was made at once.
@@ -77,7 +72,7 @@ pub(super) async fn undo(
     TenantPath(id): TenantPath,
     write: Write<Nothing>,
 ) -> Result<Response, Problem> {
-    change(&shared, &id, write.ticket, Change::Undo).await
+    write.ticket.change_tenant(&shared, &id, Change::Undo).await
 }
 
 /// Refuse a tenant's requests, and keep everything, until the subscription is resumed.
@@ -89,7 +84,7 @@ pub(super) async fn pause(
     TenantPath(id): TenantPath,
     write: Write<Nothing>,
 ) -> Result<Response, Problem> {
-    change(&shared, &id, write.ticket, Change::Pause).await
+    write.ticket.change_tenant(&shared, &id, Change::Pause).await
 }
 
 /// Take a pause back.
@@ -101,7 +96,7 @@ pub(super) async fn resume(
     TenantPath(id): TenantPath,
     write: Write<Nothing>,
 ) -> Result<Response, Problem> {
-    change(&shared, &id, write.ticket, Change::Continue).await
+    write.ticket.change_tenant(&shared, &id, Change::Continue).await
 }
 
 /// A payment failed: the subscription still entitles for some days of grace, and then no more until it is paid.
@@ -115,7 +110,7 @@ pub(super) async fn past_due(
     Write { asked, ticket }: Write<PastDue>,
 ) -> Result<Response, Problem> {
     let grace_days = asked.grace_days(&shared, &id).await?;
-    change(&shared, &id, ticket, Change::PastDue { grace_days }).await
+    ticket.change_tenant(&shared, &id, Change::PastDue { grace_days }).await
 }
 
 /// What was due is paid.
@@ -127,5 +122,5 @@ pub(super) async fn paid(
     TenantPath(id): TenantPath,
     write: Write<Nothing>,
 ) -> Result<Response, Problem> {
-    change(&shared, &id, write.ticket, Change::Paid).await
+    write.ticket.change_tenant(&shared, &id, Change::Paid).await
 }

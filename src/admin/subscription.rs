@@ -1,7 +1,6 @@
 //! A tenant's plan: the upgrade, the downgrade and the trial.
 
 use axum::{extract::State, response::Response};
-use http::StatusCode;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
@@ -193,5 +192,5 @@ pub(super) async fn put_subscription(
     Write { asked, ticket }: Write<PutSubscription>,
 ) -> Result<Response, Problem> {
     let change = Change::Subscribe(asked.command(&shared, &id).await?);
-    ticket.commit(&shared, &id, change).await?.answer_tenant(&shared, &id, StatusCode::OK).await
+    ticket.change_tenant(&shared, &id, change).await
 }

@@ -191,12 +191,7 @@ pub(super) async fn suspend_tenant(
     TenantPath(id): TenantPath,
     write: Write<Nothing>,
 ) -> Result<Response, Problem> {
-    write
-        .ticket
-        .commit(&shared, &id, Change::Suspend)
-        .await?
-        .answer_tenant(&shared, &id, StatusCode::OK)
-        .await
+    write.ticket.change_tenant(&shared, &id, Change::Suspend).await
 }
 
 /// Take a suspension back.
@@ -208,5 +203,5 @@ pub(super) async fn resume_tenant(
     TenantPath(id): TenantPath,
     write: Write<Nothing>,
 ) -> Result<Response, Problem> {
-    write.ticket.commit(&shared, &id, Change::Resume).await?.answer_tenant(&shared, &id, StatusCode::OK).await
+    write.ticket.change_tenant(&shared, &id, Change::Resume).await
 }

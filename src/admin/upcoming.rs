@@ -8,7 +8,7 @@ use super::{
     Shared,
     openapi::ReadErrors,
     params::Params,
-    present::{Present, follow_version, goes_on},
+    present::{Present, follow_version},
     problem::Problem,
     views::Page,
 };
@@ -85,7 +85,7 @@ fn in_force(plan: &PlanRef, tenant: &Tenant, catalog: &Catalog, at: UnixMillis) 
 
 /// The next move to a newer version of the tenant's plan.
 fn next_move(tenant: &Tenant, catalog: &Catalog, now: UnixMillis) -> Option<(UnixMillis, PlanRef)> {
-    let subscription = tenant.subscription.as_ref().filter(|_| goes_on(tenant.state()))?;
+    let subscription = tenant.subscription.as_ref().filter(|_| tenant.state().goes_on())?;
     let (_, at) = catalog.plan_at(&subscription.plan, &subscription.calendar(&tenant.zone), now)?;
     let current = catalog.plan(subscription.plan.id.as_str())?;
     (at < UnixMillis::NEVER).then(|| (at, current.reference()))

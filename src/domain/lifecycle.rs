@@ -14,7 +14,7 @@ use super::{
     id::{AddonId, GrantId, MeterId, PlanId},
     period::{AnchorDay, Period},
     plan::PlanRef,
-    subscription::{Standing, Subscription, TrialTerms, UsageRule},
+    subscription::{Standing, Subscription, TrialTerms},
     tenant::Tenant,
     time::{UnixMillis, Version},
     transitions::{Action, State, TRANSITIONS, transition},
@@ -298,7 +298,6 @@ impl Tenant {
         if transition(from, action).is_none() {
             return Err(Refused::State { from, action });
         }
-        let usage = asked.usage;
         match &mut self.subscription {
             None => {
                 let anchor = asked.anchor.unwrap_or_else(|| AnchorDay::of(at, &self.zone));
@@ -307,11 +306,7 @@ impl Tenant {
                 self.subscription = Some(made);
             }
             Some(subscription) => {
-                let usage = usage.unwrap_or(match &subscription.state {
-                    Standing::Trialing(trial) => trial.usage,
-                    _ => UsageRule::Keep,
-                });
-                let change = (asked.plan.clone(), asked.anchor, usage);
+                let change = (asked.plan.clone(), asked.anchor, subscription.usage_rule(asked.usage));
                 subscription.change_plan(change, &self.zone, at, version);
                 subscription.scheduled = None;
             }

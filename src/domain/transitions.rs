@@ -49,6 +49,12 @@ impl State {
         }
     }
 
+    /// Whether there is a subscription that is not over: it follows its plan's versions, and counts among the plan's.
+    #[must_use]
+    pub const fn goes_on(self) -> bool {
+        !matches!(self, Self::None | Self::Expired | Self::Canceled)
+    }
+
     /// Whether requests are let through in it.
     #[must_use]
     pub const fn entitles(self) -> bool {

@@ -154,6 +154,14 @@ impl Subscription {
         }
     }
 
+    /// What becomes of the units used so far at a change: as was asked, else as the trial says that it ends.
+    pub(super) fn usage_rule(&self, asked: Option<UsageRule>) -> UsageRule {
+        asked.unwrap_or(match &self.state {
+            Standing::Trialing(trial) => trial.usage,
+            _ => UsageRule::Keep,
+        })
+    }
+
     pub(super) fn schedule(
         &mut self,
         asked: &Subscribe,
@@ -163,10 +171,7 @@ impl Subscription {
     ) -> Result<(), Refused> {
         let (from, action) = (self.state.state(), Action::Schedule);
         transition(from, action).ok_or(Refused::State { from, action })?;
-        let usage = asked.usage.unwrap_or(match &self.state {
-            Standing::Trialing(trial) => trial.usage,
-            _ => UsageRule::Keep,
-        });
+        let usage = self.usage_rule(asked.usage);
         self.scheduled = Some(Scheduled {
             at: self.instant(asked.at, zone, at)?,
             at_period_end: asked.at == When::PeriodEnd,

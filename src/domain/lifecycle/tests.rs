@@ -13,6 +13,7 @@ use crate::domain::{
     period::Zone,
     plan::{Existing, MeterIx, MeterTerms, Overage, Plan, PlanVersion, Quota},
     rights::{Rights, Source},
+    subscription::UsageRule,
     units::Allowance,
 };
 

@@ -11,7 +11,6 @@ use crate::{
         subscription::Subscription,
         tenant::Tenant,
         time::{UnixMillis, Version},
-        transitions::State as Word,
         units::Units,
     },
     ports::{GrantRow, KeptPlan, LifecycleStore, PlanStore, PlanTerms, Span, StoreError},
@@ -57,11 +56,6 @@ impl State {
     fn subscriptions(&self) -> impl Iterator<Item = (&Tenant, &Subscription)> {
         self.tenants.values().filter_map(|tenant| Some((tenant, tenant.subscription.as_ref()?)))
     }
-}
-
-/// Whether a subscription goes on.
-fn goes_on(subscription: &Subscription) -> bool {
-    !matches!(subscription.state.state(), Word::Canceled | Word::Expired)
 }
 
 #[async_trait]
@@ -113,7 +107,7 @@ impl LifecycleStore for Memory {
             let on = &subscription.plan;
             on.id == plan.id
                 && on.version < plan.version
-                && goes_on(subscription)
+                && subscription.state.state().goes_on()
                 && after.is_none_or(|after| tenant.id > *after)
         });
         Ok(take(limit, older.map(|(tenant, _)| tenant.clone())))
@@ -139,7 +133,9 @@ impl LifecycleStore for Memory {
     async fn tenants_by_plan(&self) -> Result<Vec<(PlanRef, u64)>, StoreError> {
         let state = self.state()?;
         let mut counted = std::collections::BTreeMap::<PlanRef, u64>::new();
-        for (_, subscription) in state.subscriptions().filter(|(_, subscription)| goes_on(subscription)) {
+        for (_, subscription) in
+            state.subscriptions().filter(|(_, subscription)| subscription.state.state().goes_on())
+        {
             *counted.entry(subscription.plan.clone()).or_default() += 1;
         }
         Ok(counted.into_iter().collect())
