@@ -41,6 +41,9 @@ const OWNED: &[(&str, &[&str])] = &[
     ("hyper", &["http", "admin", "credentials", "cli", "app"]),
     ("axum", &["admin", "cli", "app"]),
     ("notify", &["policy"]),
+    ("cel", &["policy"]),
+    ("schemars", &["policy"]),
+    ("quick_junit", &["policy"]),
     ("clap", &["cli", "main"]),
 ];
 

@@ -43,15 +43,25 @@ fn refuse_other_types(headers: &HeaderMap) -> Result<(), Problem> {
 
 /// Reads a body whole.
 pub(super) async fn read(headers: &HeaderMap, body: Body, within: Duration) -> Result<Bytes, Problem> {
-    let too_large = || Problem::new(Code::BodyTooLarge, format!("a body is at most {MAX_BODY} bytes long"));
+    read_up_to(MAX_BODY, headers, body, within).await
+}
+
+/// Reads a body whole that has at most so many bytes.
+pub(super) async fn read_up_to(
+    most: usize,
+    headers: &HeaderMap,
+    body: Body,
+    within: Duration,
+) -> Result<Bytes, Problem> {
+    let too_large = || Problem::new(Code::BodyTooLarge, format!("a body is at most {most} bytes long"));
     if body.is_end_stream() {
         return Ok(Bytes::new());
     }
     refuse_other_types(headers)?;
-    if body.size_hint().lower() > MAX_BODY as u64 {
+    if body.size_hint().lower() > most as u64 {
         return Err(too_large());
     }
-    match tokio::time::timeout(within, Limited::new(body, MAX_BODY).collect()).await {
+    match tokio::time::timeout(within, Limited::new(body, most).collect()).await {
         Ok(Ok(whole)) => Ok(whole.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
         Ok(Err(_)) => Err(Problem::new(Code::BodyMalformed, "the body broke off")),

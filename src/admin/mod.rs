@@ -49,7 +49,10 @@ pub use self::{
 use crate::{
     clock::Clock,
     domain::id::TenantId,
-    ports::{Barrier, KeyIssuer, Ledger, LifecycleStore, NodeStore, Policies, Readiness, TenantStore},
+    ports::{
+        Barrier, KeyIssuer, Ledger, LifecycleStore, NodeStore, Policies, PolicyCompiler, Readiness,
+        TenantStore,
+    },
 };
 use present::Present;
 use problem::{Code, Problem};
@@ -64,6 +67,8 @@ pub struct AdminState {
     pub nodes: Arc<dyn NodeStore>,
     /// The catalog in force.
     pub policies: Arc<dyn Policies>,
+    /// Makes catalogs of policy files.
+    pub compiler: Arc<dyn PolicyCompiler>,
     /// What tenants use now.
     pub ledger: Arc<dyn Ledger>,
     /// Makes API keys.
@@ -82,6 +87,9 @@ pub struct AdminState {
 
 /// The largest request body.
 const MAX_BODY: usize = 256 * 1024;
+/// The largest one that brings policy files: a thousand plans and ten thousand routes are some 2 MiB.
+#[allow(dead_code)]
+const MAX_POLICIES: usize = 16 * 1024 * 1024;
 /// How long a request's body may take.
 const BODY_TIME: Duration = Duration::from_secs(10);
 

@@ -13,12 +13,13 @@ use super::{
     addon::Addon,
     command::TrialOffer,
     features::FeatureIx,
-    id::{AddonId, FeatureId, LimitId, MeterId, PlanId},
+    id::{AddonId, FeatureId, LimitId, MeterId, PlanId, TenantId},
     period::BillingCalendar,
     plan::{ChangeAt, Existing, MeterIx, Plan, PlanRef},
+    revision::Rollout,
     route::{Operation, RouteTable},
     tenant::Tenant,
-    time::UnixMillis,
+    time::{UnixMillis, Version},
 };
 
 /// The digest of the policy files a catalog was compiled from: lower-case hexadecimal SHA-256.
@@ -91,6 +92,10 @@ pub struct Catalog {
     pub stamp: Stamp,
     /// What it was compiled from.
     pub digest: Digest,
+    /// The version of the change that put it in force; 0: no revision of the policies was ever applied, it is a folder's.
+    pub deployed: Version,
+    /// Policies that are tried beside these.
+    pub candidate: Option<Arc<Candidate>>,
     /// Features by [`FeatureIx`].
     pub features: Vec<Feature>,
     /// Limits, sorted by id.
@@ -109,6 +114,26 @@ pub struct Catalog {
     pub unmatched: Unmatched,
 }
 
+/// Policies that are tried beside those in force.
+#[derive(Debug)]
+pub struct Candidate {
+    /// They. They have no candidate beside them.
+    pub catalog: Arc<Catalog>,
+    /// How they are tried.
+    pub rollout: Rollout,
+}
+
+impl Candidate {
+    /// Whether they decide for a tenant.
+    #[must_use]
+    pub fn decides_for(&self, tenant: &TenantId) -> bool {
+        match &self.rollout {
+            Rollout::Shadow => false,
+            Rollout::Staged(selection) => selection.has(tenant),
+        }
+    }
+}
+
 impl Catalog {
     /// One with nothing in it, which refuses everything.
     #[must_use]
@@ -116,6 +141,8 @@ impl Catalog {
         Self {
             stamp: Stamp::new(),
             digest,
+            deployed: Version(0),
+            candidate: None,
             features: Vec::new(),
             limits: Vec::new(),
             meters: Vec::new(),
@@ -135,7 +162,20 @@ impl Catalog {
         for plan in copy.plans.values_mut().chain(copy.earlier.values_mut()) {
             *plan = Arc::new((**plan).clone());
         }
+        if let Some(candidate) = &mut copy.candidate {
+            let Candidate { catalog, rollout } = &**candidate;
+            *candidate = Arc::new(Candidate { catalog: catalog.own_copy(), rollout: rollout.clone() });
+        }
         Arc::new(copy)
+    }
+
+    /// The catalog that decides for a tenant: this one, or the one that is tried with it.
+    #[must_use]
+    pub fn of_tenant<'a>(self: &'a Arc<Self>, tenant: &TenantId) -> &'a Arc<Self> {
+        match &self.candidate {
+            Some(candidate) if candidate.decides_for(tenant) => &candidate.catalog,
+            _ => self,
+        }
     }
 
     /// The place of a feature.

@@ -17,6 +17,7 @@ pub mod path;
 pub mod period;
 pub mod plan;
 pub mod rate;
+pub mod revision;
 pub mod rights;
 pub mod route;
 pub mod settlement;

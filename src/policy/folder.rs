@@ -108,6 +108,18 @@ fn entries(folder: &Path, shown: &str, sources: &mut Sources) -> Vec<String> {
     names
 }
 
+/// Takes a file that comes from elsewhere under the rules for a folder's.
+pub(super) fn take(sources: &mut Sources, name: &str, text: &str) {
+    if Kind::of(name).is_none() {
+        return unknown(sources, name, None);
+    }
+    if text.len() as u64 > MOST_BYTES {
+        problem(sources, "file-too-large", name, "the file is larger than 1 MiB".to_owned(), None);
+        return sources.add(name, None);
+    }
+    sources.add(name, Some(text.to_owned()));
+}
+
 fn read_file(folder: &Path, name: String, sources: &mut Sources) {
     match bytes(&folder.join(&name)) {
         Ok(bytes) => match String::from_utf8(bytes) {

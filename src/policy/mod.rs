@@ -14,6 +14,7 @@
 
 mod case;
 mod compile;
+mod compiler;
 mod decode;
 mod definition;
 mod diagnostic;
@@ -39,6 +40,7 @@ use std::{path::Path, sync::Arc};
 use crate::domain::catalog::Catalog;
 
 pub use case::{Case, CaseResult, run};
+pub use compiler::{Compiler, digest, files};
 pub use diagnostic::{Diagnostic, Excerpt, Location, Severity, Span};
 pub use report::Report;
 pub use test_report::TestReport;

@@ -3,7 +3,7 @@
 use aws_lc_rs::digest;
 
 use super::diagnostic::{Diagnostic, Excerpt, Location, Span};
-use crate::domain::catalog::Digest;
+use crate::domain::{catalog::Digest, revision::PolicyFiles};
 
 /// What a file of the folder is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -92,6 +92,12 @@ impl Sources {
 
     pub(super) fn file(&self, ix: FileIx) -> Option<&Source> {
         self.files.get(ix.0 as usize)
+    }
+
+    /// What the catalog is compiled from.
+    pub(super) fn files(&self) -> PolicyFiles {
+        let read = self.files.iter().filter(|file| file.kind != Kind::Cases);
+        PolicyFiles(read.filter_map(|file| Some((file.name.clone(), file.text.clone()?))).collect())
     }
 
     /// SHA-256 over the names and texts of all that the catalog is compiled from: everything but the cases.

@@ -8,6 +8,7 @@ mod ledger;
 mod lifecycle;
 mod nodes;
 mod policies;
+mod revisions;
 mod span;
 mod tenants;
 
@@ -21,6 +22,7 @@ pub use ledger::*;
 pub use lifecycle::*;
 pub use nodes::*;
 pub use policies::*;
+pub use revisions::*;
 pub use span::*;
 pub use tenants::*;
 
