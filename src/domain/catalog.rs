@@ -178,6 +178,12 @@ impl Catalog {
         }
     }
 
+    /// The catalogs that decide for somebody: this one, and what is tried with some tenants.
+    pub fn deciding(self: &Arc<Self>) -> impl Iterator<Item = &Arc<Self>> {
+        let staged = self.candidate.as_ref().filter(|candidate| candidate.rollout != Rollout::Shadow);
+        std::iter::once(self).chain(staged.map(|candidate| &candidate.catalog))
+    }
+
     /// The place of a feature.
     #[must_use]
     pub fn feature_ix(&self, id: &str) -> Option<FeatureIx> {
