@@ -23,6 +23,7 @@ mod folder;
 mod inherit;
 mod lint;
 mod names;
+mod origins;
 mod outcome;
 mod report;
 mod source;

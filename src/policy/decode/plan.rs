@@ -52,6 +52,7 @@ pub(in crate::policy) fn decode(
     let rates = section(&fields, "rates", findings, rate::rate);
     Some(PlanFile {
         id: id?,
+        keys: KEYS.into_iter().filter_map(|key| Some((key, fields.key_place(key)?))).collect(),
         version: version.unwrap_or(PlanVersion::FIRST),
         existing,
         title,

@@ -28,7 +28,8 @@ pub(in crate::policy) fn decode(root: &Node, findings: &mut Findings<'_>) -> Opt
         }
         None => Vec::new(),
     };
-    Some(RoutesFile { unmatched_allowed, default_charge, routes })
+    let unmatched = fields.key_place("unmatched");
+    Some(RoutesFile { unmatched_allowed, unmatched, default_charge, routes })
 }
 
 fn unmatched(node: &Node, findings: &mut Findings<'_>) -> bool {
