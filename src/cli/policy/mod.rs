@@ -1,12 +1,16 @@
 //! `plangate policy ...`: what an admin does with policy files, before and after they decide.
 
+mod apply;
 mod check;
 mod folder;
+mod history;
+mod rollback;
+mod said;
 mod test;
 
 use clap::{Args, Subcommand};
 
-use super::Failure;
+use super::{Failure, calling};
 
 /// Check and test policy files
 #[derive(Debug, Args)]
@@ -21,6 +25,12 @@ enum PolicyCommand {
     Check(check::Check),
     /// Run the cases of a policy folder
     Test(test::Test),
+    /// Put policies in force on all nodes, or try them first
+    Apply(apply::Apply),
+    /// List which policies decided when
+    History(history::History),
+    /// Return to earlier policies
+    Rollback(rollback::Rollback),
 }
 
 impl Policy {
@@ -28,6 +38,9 @@ impl Policy {
         match self.command {
             PolicyCommand::Check(command) => command.run(),
             PolicyCommand::Test(command) => command.run(),
+            PolicyCommand::Apply(command) => calling(command.run()),
+            PolicyCommand::History(command) => calling(command.run()),
+            PolicyCommand::Rollback(command) => calling(command.run()),
         }
     }
 }
