@@ -355,7 +355,7 @@ async fn a_revision_is_tried_with_some_tenants_on_all_nodes() {
     applied(cluster.node(0).admin, &halves[1], json!({ "rollout": { "tenants": "70%" } })).await;
     let most = staged(&cluster, &keys).await;
     assert!(third.len() < most.len() && third.iter().all(|name| most.contains(name)), "{third:?} {most:?}");
-    let other = apply(admin, &small(9), json!({})).await;
+    let other = apply(admin, &halves[0], json!({})).await;
     assert_eq!((other.status, other.code()), (409, "trial-running".to_owned()));
 
     decide(cluster.node(1).admin, "discard").await;
