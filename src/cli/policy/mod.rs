@@ -1,7 +1,10 @@
 //! `plangate policy ...`: what an admin does with policy files, before and after they decide.
 
 mod check;
+mod effective;
 mod folder;
+mod schema;
+mod show;
 mod test;
 
 use clap::{Args, Subcommand};
@@ -21,6 +24,10 @@ enum PolicyCommand {
     Check(check::Check),
     /// Run the cases of a policy folder
     Test(test::Test),
+    /// Show a plan with all that it inherits, and where each value is written
+    Show(show::Show),
+    /// Print the JSON Schema of a kind of policy files, for editors that complete and check
+    Schema(schema::Schema),
 }
 
 impl Policy {
@@ -28,6 +35,8 @@ impl Policy {
         match self.command {
             PolicyCommand::Check(command) => command.run(),
             PolicyCommand::Test(command) => command.run(),
+            PolicyCommand::Show(command) => command.run(),
+            PolicyCommand::Schema(command) => command.run(),
         }
     }
 }
