@@ -2,10 +2,13 @@
 
 mod apply;
 mod check;
+mod effective;
 mod folder;
 mod history;
 mod rollback;
 mod said;
+mod schema;
+mod show;
 mod test;
 
 use clap::{Args, Subcommand};
@@ -31,6 +34,10 @@ enum PolicyCommand {
     History(history::History),
     /// Return to earlier policies
     Rollback(rollback::Rollback),
+    /// Show a plan with all that it inherits, and where each value is written
+    Show(show::Show),
+    /// Print the JSON Schema of a kind of policy files, for editors that complete and check
+    Schema(schema::Schema),
 }
 
 impl Policy {
@@ -41,6 +48,8 @@ impl Policy {
             PolicyCommand::Apply(command) => calling(command.run()),
             PolicyCommand::History(command) => calling(command.run()),
             PolicyCommand::Rollback(command) => calling(command.run()),
+            PolicyCommand::Show(command) => command.run(),
+            PolicyCommand::Schema(command) => command.run(),
         }
     }
 }
