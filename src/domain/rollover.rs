@@ -48,11 +48,7 @@ impl Tenant {
         let Some(entitlement) = entitlement else { return Vec::new() };
         let rules = catalog.meters.iter().zip(&entitlement.offer.meters).filter_map(|(meter, terms)| {
             let quota = terms.quota?;
-            Some(RolloverRule {
-                meter: meter.id.clone(),
-                limit: quota.month.limit()?,
-                rule: quota.rollover?,
-            })
+            Some(RolloverRule { meter: meter.id.clone(), limit: quota.month.limit()?, rule: quota.rollover? })
         });
         rules.collect()
     }

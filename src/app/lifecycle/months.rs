@@ -4,13 +4,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use super::Lifecycle;
 use crate::{
-    domain::{
-        catalog::Catalog,
-        command::Change,
-        id::PlanId,
-        plan::Plan,
-        time::UnixMillis,
-    },
+    domain::{catalog::Catalog, command::Change, id::PlanId, plan::Plan, time::UnixMillis},
     ports::StoreError,
 };
 

@@ -1,35 +1,72 @@
 //! Cases: what the policies must say to a request, decided as the gateway does, but from the files alone.
 //!
 //! A case names a tenant (its plan, the `state` of its subscription, `addons`, `grants`, what it has `used`, `overrides`,
-//! `timezone`, `anchor_day`, `suspended`; no plan is a tenant without subscription, no tenant an anonymous request), a
-//! `request`, the instant `at` which it comes, and what to `expect`: the charge and the tenant's `limits` (as they are
-//! handed to the application), or the refusal. States, add-ons and grants last: none ends by itself.
+//! `timezone`, `anchor_day`, `suspended`, `attributes`; no plan is a tenant without subscription, no tenant an anonymous
+//! request), a `request`, the instant `at` which it comes, and what to `expect`: the charge and the tenant's `limits` (as
+//! they are handed to the application), or the refusal. States, add-ons and grants of a case last: none ends by itself.
 //! `used: { requests: 10 }` counts in the month alone; `used: { requests: { month: 10, day: 10 } }` names the windows.
-//! Rates are unused at the start of each case.
+//!
+//! A request is `GET /v1/messages?page=2`, or where more of it matters
+//! `{ method: GET, path: /v1/messages, query: page=2, headers: { x-n: "3" }, client: 10.0.0.1 }`.
+//!
+//! # Steps
+//!
+//! `then` goes on from there: each step says what comes in between (`after`), which request then comes (none: the one
+//! before again) and what to expect. What was used stays used, by meter, window and source, as in the ledger; a request
+//! that is let through is charged. The words of `after`, carried out in the order in which they stand:
+//!
+//! | word | means |
+//! |---|---|
+//! | `requests: 100` | the request before so many times more, slowly enough for every rate; as far as they are let through |
+//! | `burst: 20` | the same at this very instant, so that rates count |
+//! | `plan: pro` | an upgrade or downgrade; beside it `at: now`, `period_end` or an instant, `usage: keep`, `reset` or `prorate`, `trial_days: 14`, `anchor_day: 31`, each as the admin API has it |
+//! | `cancel: now`, `cancel: period_end` | the end of the subscription; `undo: true` takes it, or what is scheduled, back |
+//! | `pause: true`, `past_due: true`, `past_due: { grace_days: 3 }`, `paid: true` | what happens to a subscription |
+//! | `suspend: true`, `resume: true` | of the tenant; `resume` ends a suspension, or where there is none a pause |
+//! | `grant: { requests: 100 }` | units beside the plan's; also `{ requests: { units: 100, priority: 5, expires_at: INSTANT, recurring: true } }` |
+//! | `addons: { archive: 2 }` | so many of an add-on from now on; 0 takes it away |
+//! | `overrides: { .. }` | replaces all overrides |
+//! | `timezone: Asia/Shanghai` | moves the tenant |
+//! | `next: hour` (`day`, `week`, `month`) | the clock to where the tenant's next one begins |
+//! | `days: 3`, `hours: 6`, `minutes: 30`, `at: INSTANT` | the clock forward: days keep the local time |
+//!
+//! A single word may stand alone (`after: cancel`), and so may a span of time (`after: 90m`; `2d` are days as above).
+//! A list (`after: [2d, { plan: pro }, pause]`) is for where a word is needed twice. The clock only goes forward. What
+//! comes by itself comes as it does in the gateway: trials and graces end, what is scheduled comes into force, what is
+//! left of a month is rolled over. A step that the subscription's state does not allow fails, and says why.
+//!
+//! Rates run by the case's clock, unused at its start: two requests without time between them are a burst of two.
+//! A charge that is only a reserve costs all of it, as an answer without the header does.
 
-use std::{collections::BTreeMap, sync::Arc};
+mod book;
+mod change;
+mod coverage;
+mod life;
+mod request;
+mod result;
+mod run;
+#[cfg(test)]
+mod tests;
+mod word;
+
+use std::collections::BTreeMap;
 
 use super::{
-    compile::meter_name,
     decode,
     diagnostic::{Diagnostic, Findings},
-    outcome::{Expect, Outcome},
+    outcome::Expect,
     source::{Kind, Sources},
     yaml,
 };
-use crate::domain::{
-    catalog::{Catalog, Unmatched},
-    decision::decide,
-    denial::Denial,
-    period::Window,
-    plan::MeterIx,
-    rate::RateStep,
-    rights::{Entitlement, Rights},
-    route::{Charge, Operation},
-    tenant::Tenant,
-    time::{Monotonic, UnixMillis},
-    units::Units,
-};
+use crate::domain::{catalog::Catalog, period::Window, tenant::Tenant, time::UnixMillis, units::Units};
+
+pub(super) use request::{Request, Value};
+pub(super) use word::{NewPlan, What, Word};
+
+pub use coverage::{Coverage, Exercise, Tried};
+pub(super) use coverage::{percent, tried_of};
+pub use result::{CaseResult, Difference, Failed, Held, Holding};
+pub use run::{Progress, run, run_with};
 
 /// One case of `cases/*.yaml`.
 #[derive(Debug, Clone)]
@@ -38,29 +75,39 @@ pub struct Case {
     pub(super) file: String,
     pub(super) line: usize,
     pub(super) tenant: Option<Tenant>,
+    /// What conditions may ask of the tenant.
+    pub(super) attributes: BTreeMap<String, Value>,
     pub(super) used: BTreeMap<(String, Window), Units>,
-    pub(super) method: String,
-    /// Canonical; `None`: the gateway would refuse it as ambiguous.
-    pub(super) path: Option<String>,
+    pub(super) request: Request,
     pub(super) at: UnixMillis,
+    pub(super) expect: Expect,
+    pub(super) then: Vec<Step>,
+}
+
+/// What follows in a case.
+#[derive(Debug, Clone)]
+pub(super) struct Step {
+    pub(super) line: usize,
+    /// What comes before the request.
+    pub(super) after: Vec<Word>,
+    /// `None`: the one before.
+    pub(super) request: Option<Request>,
     pub(super) expect: Expect,
 }
 
-/// What became of a case.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CaseResult {
-    /// Its name.
-    pub name: String,
-    /// Its file, relative to the policy folder.
-    pub file: String,
-    /// Its line there.
-    pub line: usize,
-    /// What it expected, in words.
-    pub expected: String,
-    /// What the policies say, in words.
-    pub got: String,
-    /// Whether that is the same.
-    pub passed: bool,
+impl Case {
+    /// Whether its name or its file's contains the text.
+    #[must_use]
+    pub fn is_named(&self, text: &str) -> bool {
+        self.name.contains(text) || self.file.contains(text)
+    }
+
+    /// The requests that it expects something of, as the route table is asked for them: those without a canonical path
+    /// are left out.
+    pub fn requests(&self) -> impl Iterator<Item = (&str, &str)> {
+        let all = std::iter::once(&self.request).chain(self.then.iter().filter_map(|s| s.request.as_ref()));
+        all.filter_map(|request| Some((request.method.as_str(), request.path.as_deref().ok()?)))
+    }
 }
 
 /// Reads all cases. Names are compared with the catalog, where there is one.
@@ -73,105 +120,4 @@ pub(super) fn read(sources: &Sources, catalog: Option<&Catalog>) -> (Vec<Case>, 
         }
     }
     (cases, findings.finish())
-}
-
-/// Decides every case.
-#[must_use]
-pub fn run(catalog: &Arc<Catalog>, cases: &[Case]) -> Vec<CaseResult> {
-    cases
-        .iter()
-        .map(|case| {
-            let outcome = decide_case(catalog, case);
-            CaseResult {
-                name: case.name.clone(),
-                file: case.file.clone(),
-                line: case.line,
-                expected: case.expect.to_string(),
-                got: outcome.to_string(),
-                passed: case.expect.fits(&outcome),
-            }
-        })
-        .collect()
-}
-
-fn decide_case(catalog: &Arc<Catalog>, case: &Case) -> Outcome {
-    let Some(path) = &case.path else { return Outcome::Refused("path-ambiguous") };
-    let covered = catalog.routes.find(&case.method, path).and_then(|ix| catalog.routes.operation(ix));
-    let operation = covered.or(match &catalog.unmatched {
-        Unmatched::Allow(operation) => Some(operation),
-        Unmatched::Deny => None,
-    });
-    if operation.is_some_and(|operation| operation.public) {
-        return Outcome::Allowed { charge: BTreeMap::new(), limits: BTreeMap::new() };
-    }
-    let Some(tenant) = &case.tenant else { return Outcome::Refused("credential-missing") };
-    let rights = match Rights::compile(tenant, catalog, case.at) {
-        Ok(rights) => rights,
-        Err(error) => return Outcome::Impossible(error.to_string()),
-    };
-    let decided = decide(&rights, operation).and_then(|entitlement| {
-        let charges = operation.map_or(&[][..], |operation: &Operation| &operation.charge);
-        rates(catalog, entitlement, charges)?;
-        quotas(catalog, entitlement, charges, case)?;
-        Ok((charges, &entitlement.offer.limits))
-    });
-    match decided {
-        Ok((charges, limits)) => {
-            let named = |c: &Charge| (meter_name(catalog, c.meter).to_owned(), c.units);
-            Outcome::Allowed {
-                charge: charges.iter().map(named).collect(),
-                limits: limits.iter().map(|(id, limit)| (id.to_string(), *limit)).collect(),
-            }
-        }
-        Err(denial) => Outcome::Denied(denial),
-    }
-}
-
-/// A rate that nothing has used yet refuses only what is above its burst.
-fn rates(catalog: &Catalog, entitlement: &Entitlement, charges: &[Charge]) -> Result<(), Denial> {
-    for charge in charges {
-        let (Some(rate), Some(meter)) = (entitlement.terms(charge.meter).rate, catalog.meter(charge.meter))
-        else {
-            continue;
-        };
-        if let RateStep::Refused(retry_after) = rate.step(Monotonic(0), Monotonic(0), charge.units) {
-            return Err(Denial::RateLimited { meter: meter.id.clone(), rate, retry_after });
-        }
-    }
-    Ok(())
-}
-
-fn quotas(
-    catalog: &Catalog,
-    entitlement: &Entitlement,
-    charges: &[Charge],
-    case: &Case,
-) -> Result<(), Denial> {
-    for window in Window::ALL {
-        for charge in charges {
-            let (Some(quota), Some(meter)) =
-                (entitlement.terms(charge.meter).quota, catalog.meter(charge.meter))
-            else {
-                continue;
-            };
-            let used = case.used.get(&(meter.id.as_str().to_owned(), window)).copied().unwrap_or_default();
-            let limit = match window {
-                Window::Month => whole_month(entitlement, charge.meter, case.at),
-                _ => quota.hard_limit(window),
-            };
-            if let Some(limit) = limit
-                && used.get().saturating_add(charge.units.get()) > limit.get()
-            {
-                let period = entitlement.calendar.period(window, case.at);
-                return Err(Denial::QuotaExhausted { meter: meter.id.clone(), window, limit, used, period });
-            }
-        }
-    }
-    Ok(())
-}
-
-/// What may be used in the month from all sources; `None`: any number.
-fn whole_month(entitlement: &Entitlement, meter: MeterIx, at: UnixMillis) -> Option<Units> {
-    let sources = entitlement.sources(meter, at);
-    sources.iter().try_fold(Units::ZERO, |sum, source| Some(sum.saturating_add(source.limit?)))
 }
