@@ -9,6 +9,7 @@ mod answer;
 mod body;
 mod check;
 mod feeds;
+mod findings;
 mod grants;
 mod guard;
 mod instants;
@@ -19,6 +20,8 @@ mod openapi;
 mod operations;
 mod overrides;
 mod params;
+mod policy_diff;
+mod policy_impact;
 mod present;
 mod problem;
 mod refused;
@@ -50,8 +53,8 @@ use crate::{
     clock::Clock,
     domain::id::TenantId,
     ports::{
-        Barrier, KeyIssuer, Ledger, LifecycleStore, NodeStore, Policies, PolicyCompiler, Readiness,
-        TenantStore,
+        Barrier, KeyIssuer, Ledger, LifecycleStore, NodeStore, Policies, PolicyCompiler, Previews,
+        Readiness, SurveyStore, TenantStore,
     },
 };
 use present::Present;
@@ -69,6 +72,10 @@ pub struct AdminState {
     pub policies: Arc<dyn Policies>,
     /// Makes catalogs of policy files.
     pub compiler: Arc<dyn PolicyCompiler>,
+    /// What many tenants used.
+    pub survey: Arc<dyn SurveyStore>,
+    /// Makes whole what the compiler made.
+    pub previews: Arc<dyn Previews>,
     /// What tenants use now.
     pub ledger: Arc<dyn Ledger>,
     /// Makes API keys.
@@ -88,7 +95,6 @@ pub struct AdminState {
 /// The largest request body.
 const MAX_BODY: usize = 256 * 1024;
 /// The largest one that brings policy files: a thousand plans and ten thousand routes are some 2 MiB.
-#[allow(dead_code)]
 const MAX_POLICIES: usize = 16 * 1024 * 1024;
 /// How long a request's body may take.
 const BODY_TIME: Duration = Duration::from_secs(10);
@@ -96,6 +102,8 @@ const BODY_TIME: Duration = Duration::from_secs(10);
 struct Inner {
     ports: AdminState,
     body_time: Duration,
+    /// Taken while the impact of policies is reckoned: it reads every tenant.
+    reckoning: tokio::sync::Semaphore,
 }
 
 #[derive(Clone)]
@@ -125,7 +133,7 @@ pub fn router(state: AdminState) -> Router {
 
 fn build(ports: AdminState, body_time: Duration) -> Router {
     let access = access::Access::new(ports.token.as_deref());
-    let shared = Shared(Arc::new(Inner { ports, body_time }));
+    let shared = Shared(Arc::new(Inner { ports, body_time, reckoning: tokio::sync::Semaphore::new(1) }));
     let (routes, _) = openapi::routes().split_for_parts();
     routes
         .fallback(operations::no_such_path)

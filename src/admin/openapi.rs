@@ -14,8 +14,8 @@ use utoipa::{
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    Shared, addons, check, feeds, grants, keys, nodes, offers, operations, overrides, problem::ProblemView,
-    rights, standing, subscription, subscription_view, tenants, upcoming, usage,
+    Shared, addons, check, feeds, grants, keys, nodes, offers, operations, overrides,
+    policy_diff, problem::ProblemView, rights, standing, subscription, subscription_view, tenants, upcoming, usage,
 };
 
 #[derive(OpenApi)]
@@ -60,6 +60,7 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(rights::get_rights))
         .routes(routes!(usage::get_usage))
         .routes(routes!(check::check))
+        .routes(routes!(policy_diff::diff_policies))
         .routes(routes!(nodes::list_nodes))
         .routes(routes!(nodes::declare_lost))
         .routes(routes!(feeds::list_changes))

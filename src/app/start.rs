@@ -240,6 +240,8 @@ impl Ground {
             nodes: Arc::clone(store) as _,
             policies: Arc::clone(&engine.policies) as _,
             compiler: Arc::new(Compiler),
+            survey: Arc::clone(store) as _,
+            previews: Arc::clone(&engine.versions) as _,
             ledger: Arc::new(engine.ledger.clone()),
             keys: Arc::new(Issuer { hasher, clock: Arc::clone(&self.clock) as _ }),
             barrier: Arc::new(barrier),

@@ -4,6 +4,7 @@ mod ledger;
 mod lifecycle;
 mod nodes;
 mod state;
+mod survey;
 mod tidy;
 
 use std::{

@@ -31,6 +31,7 @@ mod rows;
 mod session;
 mod sql;
 mod sqlite;
+mod survey;
 mod tenant_row;
 mod tenants;
 mod tidy;

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use jiff::civil::{Date, date};
+
 use crate::domain::{period::Window, units::Units};
 
 /// Units that may be used in each window; `None`: any number.
@@ -22,6 +24,14 @@ pub struct Exhausted {
     pub day: i64,
     /// The window in which there was too little left.
     pub window: Window,
+}
+
+impl Exhausted {
+    /// The day as a date of the tenant's calendar.
+    #[must_use]
+    pub fn date(&self) -> Date {
+        date(1970, 1, 1).checked_add(jiff::Span::new().days(self.day)).unwrap_or(Date::MAX)
+    }
 }
 
 /// What becomes of the month's days.
