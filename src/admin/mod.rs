@@ -53,8 +53,8 @@ use crate::{
     clock::Clock,
     domain::id::TenantId,
     ports::{
-        Barrier, KeyIssuer, Ledger, LifecycleStore, NodeStore, Policies, PolicyCompiler, Previews,
-        Readiness, SurveyStore, TenantStore,
+        Barrier, KeyIssuer, Ledger, LifecycleStore, NodeStore, Policies, PolicyCompiler, Previews, Readiness,
+        SurveyStore, TenantStore,
     },
 };
 use present::Present;

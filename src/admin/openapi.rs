@@ -14,8 +14,8 @@ use utoipa::{
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    Shared, addons, check, feeds, grants, keys, nodes, offers, operations, overrides,
-    policy_diff, problem::ProblemView, rights, standing, subscription, subscription_view, tenants, upcoming, usage,
+    Shared, addons, check, feeds, grants, keys, nodes, offers, operations, overrides, policy_diff,
+    problem::ProblemView, rights, standing, subscription, subscription_view, tenants, upcoming, usage,
 };
 
 #[derive(OpenApi)]

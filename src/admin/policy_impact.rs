@@ -24,7 +24,8 @@ pub(super) async fn reckon(
     after: Arc<Catalog>,
 ) -> Result<Impact, Problem> {
     let _turn = shared.0.reckoning.try_acquire().map_err(|_| {
-        let detail = "this node reckons the impact of other policies just now: try again, or ask without impact";
+        let detail =
+            "this node reckons the impact of other policies just now: try again, or ask without impact";
         Problem::new(Code::Busy, detail).with_header(header::RETRY_AFTER, "5")
     })?;
     let now = shared.clock.now();
@@ -46,6 +47,7 @@ pub(super) async fn reckon(
             }
             assessment
         });
-        assessment = reckoned.await.map_err(|_| Problem::new(Code::Internal, "the impact could not be reckoned"))?;
+        assessment =
+            reckoned.await.map_err(|_| Problem::new(Code::Internal, "the impact could not be reckoned"))?;
     }
 }

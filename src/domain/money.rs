@@ -173,10 +173,7 @@ mod tests {
         assert_eq!(Total::metered(price, units(1000), units(2_500_001)).to_string(), "5.000002");
         assert_eq!(Total::metered("1".parse().unwrap(), units(3), units(1)).to_string(), "0.333333333333");
         let largest: Decimal = "999999999999999999".parse().unwrap();
-        assert_eq!(
-            Total::metered(largest, Units::MAX, Units::MAX).to_string(),
-            "999999999999999999.00"
-        );
+        assert_eq!(Total::metered(largest, Units::MAX, Units::MAX).to_string(), "999999999999999999.00");
         let sum = Total::of("19.90".parse().unwrap(), 3).plus(Total::of("0.1".parse().unwrap(), 1));
         assert_eq!((sum.to_string().as_str(), Total::default().to_string().as_str()), ("59.80", "0.00"));
     }

@@ -87,7 +87,13 @@ fn spent(record: &Record) -> Result<Spent, StoreError> {
         Some(Span::Overage) => Source::Overage,
         _ => Source::Plan,
     };
-    Ok(Spent { meter: meter(record)?, source, start: rows::instant(record, 3)?, counting, used: record.count(5)? })
+    Ok(Spent {
+        meter: meter(record)?,
+        source,
+        start: rows::instant(record, 3)?,
+        counting,
+        used: record.count(5)?,
+    })
 }
 
 impl SqlStore {

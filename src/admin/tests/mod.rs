@@ -5,6 +5,7 @@ mod fakes;
 mod history;
 mod life;
 mod policies;
+mod policy_diff;
 mod reads;
 mod sale;
 mod socket;

@@ -1,6 +1,7 @@
 //! `plangate policy ...`: what an admin does with policy files, before and after they decide.
 
 mod check;
+mod diff;
 mod folder;
 mod test;
 
@@ -21,6 +22,8 @@ enum PolicyCommand {
     Check(check::Check),
     /// Run the cases of a policy folder
     Test(test::Test),
+    /// Show what would change, for whom and at what cost, before applying it
+    Diff(diff::Diff),
 }
 
 impl Policy {
@@ -28,6 +31,7 @@ impl Policy {
         match self.command {
             PolicyCommand::Check(command) => command.run(),
             PolicyCommand::Test(command) => command.run(),
+            PolicyCommand::Diff(command) => command.run(),
         }
     }
 }

@@ -230,7 +230,8 @@ fn declared(before: &Catalog, after: &Catalog, changes: &mut Vec<Change>) {
         for (name, before, after) in pairs(&was, &is) {
             let mut found = Found::of(subject((*name).to_owned()), changes);
             let (Some(before), Some(after)) = (before, after) else {
-                let title = |one: Option<&Declared<'_>>| one.map(|(title, _)| title.unwrap_or(name).to_owned());
+                let title =
+                    |one: Option<&Declared<'_>>| one.map(|(title, _)| title.unwrap_or(name).to_owned());
                 found.plain("", title(before), title(after));
                 continue;
             };

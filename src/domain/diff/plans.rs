@@ -40,7 +40,11 @@ fn plan(found: &mut Found<'_>, before: (&Catalog, &Plan), after: (&Catalog, &Pla
     found.plain("version", Some(was.version.to_string()), Some(is.version.to_string()));
     found.plain("existing", Some(existing(was.existing)), Some(existing(is.existing)));
     found.plain("title", was.title.clone(), is.title.clone());
-    found.plain("extends", was.parent.as_ref().map(ToString::to_string), is.parent.as_ref().map(ToString::to_string));
+    found.plain(
+        "extends",
+        was.parent.as_ref().map(ToString::to_string),
+        is.parent.as_ref().map(ToString::to_string),
+    );
     found.price(was.price, is.price);
     found.plain("trial", was.trial.as_ref().map(trial), is.trial.as_ref().map(trial));
     let days = |plan: &Plan| plan.grace_days.unwrap_or(Plan::GRACE_DAYS);

@@ -25,7 +25,8 @@ pub(super) fn compare(before: &Catalog, after: &Catalog, changes: &mut Vec<Chang
                         (Unmatched::Deny, true) => Bearing::Gain,
                         (Unmatched::Deny, false) => Bearing::Loss,
                     };
-                    let words = |catalog: &Catalog, one: Option<&&Operation>| one.map(|one| summary(catalog, one));
+                    let words =
+                        |catalog: &Catalog, one: Option<&&Operation>| one.map(|one| summary(catalog, one));
                     found.note("", words(before, was), words(after, is), bearing);
                 }
             }
@@ -69,7 +70,11 @@ fn summary(catalog: &Catalog, operation: &Operation) -> String {
     }
     let charges: Vec<String> =
         charges(catalog, operation).iter().map(|(meter, units)| format!("{units} {meter}")).collect();
-    parts.push(if charges.is_empty() { "no charge".to_owned() } else { format!("charges {}", charges.join(", ")) });
+    parts.push(if charges.is_empty() {
+        "no charge".to_owned()
+    } else {
+        format!("charges {}", charges.join(", "))
+    });
     parts.join("; ")
 }
 

@@ -94,16 +94,13 @@ fn of_rates(before: Option<&Rate>, after: Option<&Rate>) -> Bearing {
 fn of_overages(before: &Overage, after: &Overage) -> Bearing {
     let beyond = |overage: &Overage| match overage {
         Overage::Block => 0,
-        Overage::Allow { cap } | Overage::Bill { cap, .. } => {
-            cap.map_or(u64::MAX, Units::get)
-        }
+        Overage::Allow { cap } | Overage::Bill { cap, .. } => cap.map_or(u64::MAX, Units::get),
     };
     // Free of charge is the best price.
     let cheaper = match (before, after) {
-        (
-            Overage::Bill { price: was, per: was_per, .. },
-            Overage::Bill { price: is, per: is_per, .. },
-        ) => was.times(*is_per).cmp(&is.times(*was_per)),
+        (Overage::Bill { price: was, per: was_per, .. }, Overage::Bill { price: is, per: is_per, .. }) => {
+            was.times(*is_per).cmp(&is.times(*was_per))
+        }
         (Overage::Allow { .. }, Overage::Bill { .. }) => Ordering::Less,
         (Overage::Bill { .. }, Overage::Allow { .. }) => Ordering::Greater,
         // To be let through at a price is not to be refused: whether that is better is for the customer to say.

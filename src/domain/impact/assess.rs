@@ -8,7 +8,7 @@ use super::{
     capacity,
     lookback::{DayUse, Lookback, Part, Spent},
     replay::{Replayed, net, replay, week},
-    rights::{Names, Named, Noted, Pair},
+    rights::{Named, Names, Noted, Pair},
 };
 use crate::domain::{
     catalog::Catalog,
@@ -144,8 +144,7 @@ impl Assessment {
                 }
             }
             let own: Vec<&Spent> = spent.iter().filter(|one| one.meter.as_str() == name).collect();
-            let spent_up =
-                |given: &Entitlement, ix: MeterIx| capacity::spent_up(given, ix, &own, self.now);
+            let spent_up = |given: &Entitlement, ix: MeterIx| capacity::spent_up(given, ix, &own, self.now);
             if let (None, Some((used, limit))) = (spent_up(before, was_ix), spent_up(after, is_ix)) {
                 over(Window::Month, used, limit);
             }
@@ -161,13 +160,16 @@ impl Assessment {
         noted: &mut Noted<'_>,
     ) {
         let month = calendar.month(self.now).start;
-        let period = Period { start: calendar.month(UnixMillis(month.0.saturating_sub(1))).start, end: month };
+        let period =
+            Period { start: calendar.month(UnixMillis(month.0.saturating_sub(1))).start, end: month };
         let mut tenant = tenant.clone();
         let Some(subscription) = &mut tenant.subscription else { return };
         // Of a month that is another one.
         subscription.mixture = None;
         let moves = |catalog: &Catalog| {
-            catalog.plan_at(&subscription.plan, calendar, self.now).map_or(UnixMillis::NEVER, |(_, until)| until)
+            catalog
+                .plan_at(&subscription.plan, calendar, self.now)
+                .map_or(UnixMillis::NEVER, |(_, until)| until)
         };
         let (was, is) = (moves(&self.before), moves(&self.after));
         let at = if is != was && is < UnixMillis::NEVER { is } else { self.now };
@@ -224,7 +226,8 @@ impl Assessment {
     fn bill(&mut self, month: &Month<'_>, (was, is): (Amounts, Amounts), noted: &mut Noted<'_>) {
         let (before, after) = month.pair.given();
         let whole = |given: Option<&Entitlement>, catalog: &Catalog, beyond: Amounts| {
-            let mut amounts = given.map(|given| bill::fixed(given, month.tenant, catalog)).unwrap_or_default();
+            let mut amounts =
+                given.map(|given| bill::fixed(given, month.tenant, catalog)).unwrap_or_default();
             for (currency, amount) in beyond {
                 bill::add(&mut amounts, currency, amount);
             }
@@ -254,8 +257,12 @@ impl Impact {
     /// Notes a month that ended sooner, or later.
     fn ended(&mut self, meter: &str, (was, is): (Replayed, Replayed), noted: &mut Noted<'_>) {
         let day = |replayed: Replayed| replayed.out.map_or(i64::MAX, |out| out.day);
-        let entry =
-            || RanOut { tenant: noted.tenant.clone(), meter: meter.to_owned(), before: was.out, after: is.out };
+        let entry = || RanOut {
+            tenant: noted.tenant.clone(),
+            meter: meter.to_owned(),
+            before: was.out,
+            after: is.out,
+        };
         if day(is) < day(was) {
             self.ran_out.add(entry());
             noted.lost = true;

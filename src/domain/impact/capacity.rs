@@ -1,9 +1,6 @@
 //! How much of a meter a tenant may use, from all its sources together.
 
-use super::{
-    lookback::Spent,
-    replay::Terms,
-};
+use super::{lookback::Spent, replay::Terms};
 use crate::domain::{
     period::Window,
     plan::MeterIx,

@@ -51,7 +51,8 @@ pub(super) const fn week(day: i64) -> i64 {
 /// Replays a month: its days in order, after the days of its first week that are in the month before.
 #[must_use]
 pub fn replay(days: &BTreeMap<i64, u64>, earlier: &BTreeMap<i64, u64>, terms: Terms) -> Replayed {
-    let left = |limit: Option<Units>, used: u64| limit.map_or(u64::MAX, |limit| limit.get().saturating_sub(used));
+    let left =
+        |limit: Option<Units>, used: u64| limit.map_or(u64::MAX, |limit| limit.get().saturating_sub(used));
     let mut weeks: BTreeMap<i64, u64> = BTreeMap::new();
     for (day, used) in earlier {
         let sum = weeks.entry(week(*day)).or_default();
@@ -66,8 +67,10 @@ pub fn replay(days: &BTreeMap<i64, u64>, earlier: &BTreeMap<i64, u64>, terms: Te
             (left(terms.week, *of_week), Window::Week),
             (left(terms.day, 0), Window::Day),
         ];
-        let (least, window) =
-            room.into_iter().reduce(|least, next| if next.0 < least.0 { next } else { least }).unwrap_or(room[0]);
+        let (least, window) = room
+            .into_iter()
+            .reduce(|least, next| if next.0 < least.0 { next } else { least })
+            .unwrap_or(room[0]);
         let admitted = (*asked).min(least);
         if admitted < *asked && replayed.out.is_none() {
             replayed.out = Some(Exhausted { day: *day, window });

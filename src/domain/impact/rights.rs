@@ -173,12 +173,7 @@ fn features(
     }
 }
 
-fn limits(
-    (before, after): Given<'_>,
-    noted: &mut Noted<'_>,
-    impact: &mut Impact,
-    from: Option<UnixMillis>,
-) {
+fn limits((before, after): Given<'_>, noted: &mut Noted<'_>, impact: &mut Impact, from: Option<UnixMillis>) {
     let empty = std::collections::BTreeMap::new();
     let of = |given: Option<&Entitlement>| given.map(|given| std::sync::Arc::clone(&given.offer));
     let (before, after) = (of(before), of(after));

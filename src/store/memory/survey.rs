@@ -34,16 +34,14 @@ impl SurveyStore for Memory {
             .map(|((tenant, meter, at, epoch), used)| (tenant, meter, *at, Some(*epoch), used.units));
         let days = state.days.iter().map(|((tenant, meter, at), units)| (tenant, meter, *at, None, *units));
         for (tenant, meter, at, epoch, units) in hours.chain(days) {
-            let Some(lookback) = asked.get(tenant).filter(|one| at >= one.from && at < until) else { continue };
+            let Some(lookback) = asked.get(tenant).filter(|one| at >= one.from && at < until) else {
+                continue;
+            };
             let key = (meter.clone(), lookback.part(at), lookback.zone.day(at), epoch);
             *all.entry(tenant.clone()).or_default().entry(key).or_default() += units;
         }
-        let use_of = |((meter, part, day, epoch), units): ((MeterId, Part, i64, Option<Version>), i64)| DayUse {
-            meter,
-            part,
-            day,
-            epoch,
-            units,
+        let use_of = |((meter, part, day, epoch), units): ((MeterId, Part, i64, Option<Version>), i64)| {
+            DayUse { meter, part, day, epoch, units }
         };
         Ok(all.into_iter().map(|(tenant, sums)| (tenant, sums.into_iter().map(use_of).collect())).collect())
     }
