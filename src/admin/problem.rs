@@ -57,6 +57,7 @@ pub(super) enum Code {
     Internal,
     StoreUnavailable,
     StoreFull,
+    Busy,
 }
 
 impl Code {
@@ -125,6 +126,7 @@ impl Code {
                 (S::SERVICE_UNAVAILABLE, "store-unavailable", "The database is not available")
             }
             Self::StoreFull => (S::SERVICE_UNAVAILABLE, "store-full", "The database cannot store more"),
+            Self::Busy => (S::SERVICE_UNAVAILABLE, "busy", "This node does that for somebody else just now"),
         }
     }
 }
