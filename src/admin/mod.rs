@@ -12,6 +12,7 @@ mod deploy;
 mod feeds;
 mod findings;
 mod grants;
+mod grounds;
 mod guard;
 mod instants;
 mod keys;
@@ -24,8 +25,11 @@ mod params;
 mod policy;
 mod present;
 mod problem;
+mod quota_check;
+mod refusals;
 mod refused;
 mod rights;
+mod rules;
 mod serve;
 mod sources;
 mod standing;
@@ -52,6 +56,7 @@ pub use self::{
 use crate::{
     clock::Clock,
     domain::{catalog::Digest, id::TenantId, revision::PolicyFiles},
+    pipeline::refusals::Refusals,
     ports::{
         Barrier, KeyIssuer, Ledger, LifecycleStore, NodeStore, Policies, PolicyCompiler, Readiness,
         RevisionStore, TenantStore,
@@ -84,6 +89,12 @@ pub struct AdminState {
     pub barrier: Arc<dyn Barrier>,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// This node's name.
+    pub node: String,
+    /// How long ago this node last asked successfully what was changed; `None`: it never did.
+    pub age: Arc<dyn Fn() -> Option<Duration> + Send + Sync>,
+    /// What this node refused lately.
+    pub refusals: Arc<Refusals>,
     /// Writes the metrics in the OpenMetrics text format.
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
     /// Whether this node can take requests.
@@ -102,6 +113,7 @@ const BODY_TIME: Duration = Duration::from_secs(10);
 struct Inner {
     ports: AdminState,
     body_time: Duration,
+    texts: rules::Texts,
 }
 
 #[derive(Clone)]
@@ -131,7 +143,7 @@ pub fn router(state: AdminState) -> Router {
 
 fn build(ports: AdminState, body_time: Duration) -> Router {
     let access = access::Access::new(ports.token.as_deref());
-    let shared = Shared(Arc::new(Inner { ports, body_time }));
+    let shared = Shared(Arc::new(Inner { ports, body_time, texts: rules::Texts::default() }));
     let (routes, _) = openapi::routes().split_for_parts();
     routes
         .fallback(operations::no_such_path)
