@@ -119,7 +119,12 @@ impl Question<'_> {
     }
 
     /// Why a meter's window has the limit that it has.
-    pub(super) fn quota(&self, given: &Entitlement, (ix, meter): (MeterIx, &MeterId), window: Window) -> Ground {
+    pub(super) fn quota(
+        &self,
+        given: &Entitlement,
+        (ix, meter): (MeterIx, &MeterId),
+        window: Window,
+    ) -> Ground {
         let plan = self.origins(given);
         let at = plan.and_then(|plan| plan.quota(ix));
         if let Some(quota) = self.overrides().and_then(|overrides| overrides.quotas.get(meter)) {
@@ -131,7 +136,8 @@ impl Question<'_> {
         };
         let mut by = self.addons(adds, |lines| lines.quota(ix).map(FeatureOrigin::Given));
         let mixture = self.present.subscription().and_then(|subscription| subscription.mixture.as_ref());
-        if let Some(mixture) = mixture.filter(|m| window == Window::Month && m.month.contains(self.present.now))
+        if let Some(mixture) =
+            mixture.filter(|m| window == Window::Month && m.month.contains(self.present.now))
         {
             by.push(Applied {
                 kind: "proration",
@@ -201,10 +207,10 @@ impl Question<'_> {
         line: impl Fn(&crate::domain::origin::Lines) -> Option<FeatureOrigin>,
     ) -> Vec<Applied> {
         let catalog = &self.rights.catalog;
-        let attached = self.present.tenant.addons.iter().filter(|attached| self.present.is_in_force(attached));
-        let mattering = attached.filter(|attached| {
-            catalog.addon(attached.addon.as_str()).is_some_and(|addon| matters(addon))
-        });
+        let attached =
+            self.present.tenant.addons.iter().filter(|attached| self.present.is_in_force(attached));
+        let mattering = attached
+            .filter(|attached| catalog.addon(attached.addon.as_str()).is_some_and(|addon| matters(addon)));
         let applied = mattering.map(|Attached { addon, quantity, since, ends_at }| {
             let at = catalog.origins.addon(addon).and_then(&line);
             Applied {

@@ -12,9 +12,7 @@ use super::{
     views::PeriodView,
 };
 use crate::{
-    domain::{
-        catalog::Catalog, decision::decide, denial::Denial, rights::Entitlement, route::Operation,
-    },
+    domain::{catalog::Catalog, decision::decide, denial::Denial, rights::Entitlement, route::Operation},
     pipeline::{problem, request::Rejection},
 };
 

@@ -236,6 +236,9 @@ fn explain(status: StatusCode, problem: &Value) -> String {
         "grant-not-found" => "`plangate grant list` shows a tenant's grants",
         "addon-not-found" => "`plangate addon list TENANT` shows a tenant's add-ons",
         "key-not-found" => "`plangate key list` shows a tenant's keys",
+        "refusal-not-found" => {
+            "`plangate explain --recent` lists what a node remembers; --admin says which node is asked"
+        }
         "internal" => "the server's log has more, under this request id:",
         _ => "",
     };

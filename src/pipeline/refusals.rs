@@ -248,12 +248,7 @@ impl Ring {
     }
 
     /// Those that are wanted and not too old, the newest first.
-    fn newest(
-        &self,
-        now: Monotonic,
-        most: usize,
-        is_it: impl Fn(&Self, usize) -> bool,
-    ) -> Vec<Remembered> {
+    fn newest(&self, now: Monotonic, most: usize, is_it: impl Fn(&Self, usize) -> bool) -> Vec<Remembered> {
         let places = (0..self.next).rev().chain((self.next..self.entries.len()).rev());
         let young = places.filter(|place| now.since(self.entries[*place].since) < KEPT_FOR);
         young.filter(|place| is_it(self, *place)).take(most).map(|place| self.remembered(place)).collect()
