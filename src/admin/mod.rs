@@ -8,6 +8,7 @@ mod addons;
 mod answer;
 mod body;
 mod check;
+mod deploy;
 mod feeds;
 mod findings;
 mod grants;
@@ -20,6 +21,7 @@ mod openapi;
 mod operations;
 mod overrides;
 mod params;
+mod policy;
 mod policy_diff;
 mod policy_impact;
 mod present;
@@ -51,10 +53,10 @@ pub use self::{
 };
 use crate::{
     clock::Clock,
-    domain::id::TenantId,
+    domain::{catalog::Digest, id::TenantId, revision::PolicyFiles},
     ports::{
         Barrier, KeyIssuer, Ledger, LifecycleStore, NodeStore, Policies, PolicyCompiler, Previews, Readiness,
-        SurveyStore, TenantStore,
+        RevisionStore, SurveyStore, TenantStore,
     },
 };
 use present::Present;
@@ -76,6 +78,10 @@ pub struct AdminState {
     pub survey: Arc<dyn SurveyStore>,
     /// Makes whole what the compiler made.
     pub previews: Arc<dyn Previews>,
+    /// Which policies decide, and which did.
+    pub revisions: Arc<dyn RevisionStore>,
+    /// The files of this node's policy folder that were last good; `None`: it has no folder.
+    pub folder: Arc<dyn Fn() -> Option<(Digest, PolicyFiles)> + Send + Sync>,
     /// What tenants use now.
     pub ledger: Arc<dyn Ledger>,
     /// Makes API keys.
@@ -122,7 +128,7 @@ impl Shared {
         let found = self.tenants.tenant(id).await?.value;
         let found =
             found.ok_or_else(|| Problem::new(Code::TenantNotFound, format!("there is no tenant `{id}`")))?;
-        Ok(Present::of(&found, &self.policies.catalog(), self.clock.now()))
+        Ok(Present::of(&found, self.policies.catalog().of_tenant(id), self.clock.now()))
     }
 }
 

@@ -20,7 +20,7 @@ use crate::{
     domain::{
         catalog::Catalog,
         diff::{Change, diff},
-        revision::PolicyFiles,
+        revision::{Deployment, PolicyFiles},
     },
     wire::diff::{Base, ImpactView, PolicyDiff},
 };
@@ -93,6 +93,9 @@ async fn differences(before: &Arc<Catalog>, after: &Arc<Catalog>) -> Result<Vec<
 }
 
 /// The place of the policies in force in the history.
-async fn number(_shared: &Shared, _before: &Catalog) -> Result<Option<u64>, Problem> {
-    Ok(None)
+async fn number(shared: &Shared, before: &Catalog) -> Result<Option<u64>, Problem> {
+    let Deployment { number, enforced, .. } = shared.revisions.deployment().await?;
+    // This node may be about to switch, or to have switched: then the number is that of others.
+    let theirs = enforced.is_none_or(|enforced| enforced == before.digest);
+    Ok(theirs.then_some(number.0))
 }

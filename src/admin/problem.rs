@@ -42,6 +42,13 @@ pub(super) enum Code {
     NothingToUndo,
     TrialUsed,
     GrantsFull,
+    RevisionNotFound,
+    RevisionStale,
+    PoliciesUnchanged,
+    TrialRunning,
+    NoTrial,
+    NoEarlierRevision,
+    PlansInUse,
     PoliciesInvalid,
     BodyTooLarge,
     BodyUnsupported,
@@ -88,6 +95,17 @@ impl Code {
             Self::NothingToUndo => (S::CONFLICT, "nothing-to-undo", "There is nothing to undo"),
             Self::TrialUsed => (S::CONFLICT, "trial-used", "The plan was tried before"),
             Self::GrantsFull => (S::CONFLICT, "grants-full", "The tenant has too many grants"),
+            Self::RevisionNotFound => (S::NOT_FOUND, "revision-not-found", "There is no such revision"),
+            Self::RevisionStale => (S::CONFLICT, "revision-stale", "Another revision is in force by now"),
+            Self::PoliciesUnchanged => {
+                (S::CONFLICT, "policies-unchanged", "These policies are in force already")
+            }
+            Self::TrialRunning => (S::CONFLICT, "trial-running", "Other policies are on trial"),
+            Self::NoTrial => (S::CONFLICT, "no-trial", "No policies are on trial"),
+            Self::NoEarlierRevision => {
+                (S::CONFLICT, "no-earlier-revision", "There are no earlier policies to return to")
+            }
+            Self::PlansInUse => (S::CONFLICT, "plans-in-use", "Tenants are on plans that would be missing"),
             Self::PoliciesInvalid => {
                 (S::UNPROCESSABLE_ENTITY, "policies-invalid", "The policies have errors")
             }

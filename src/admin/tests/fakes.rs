@@ -115,6 +115,8 @@ impl World {
             compiler: world.clone(),
             survey: world.clone(),
             previews: world.clone(),
+            revisions: Arc::new(crate::admin::tests::no_revisions::NoRevisions),
+            folder: Arc::new(|| None),
             ledger: world.clone(),
             keys: world.clone(),
             barrier: world,
@@ -317,7 +319,7 @@ impl TenantStore for Fake {
         let log = self.0.log.lock().unwrap();
         let rows = log.iter().zip(1u64..).map(|((command, origin), n)| ChangeRow {
             version: Version(n),
-            tenant: command.tenant.clone(),
+            tenant: Some(command.tenant.clone()),
             kind: command.change.kind().to_owned(),
             at: origin.at,
         });

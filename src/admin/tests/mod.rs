@@ -4,6 +4,7 @@ mod errors;
 mod fakes;
 mod history;
 mod life;
+mod no_revisions;
 mod policies;
 mod policy_diff;
 mod reads;
