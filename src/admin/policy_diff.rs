@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 
 use super::{
     MAX_POLICIES, Shared, body,
+    deploy::compile,
     openapi::ReadErrors,
     params::NoParams,
     policy_impact,
@@ -20,7 +21,8 @@ use crate::{
     domain::{
         catalog::Catalog,
         diff::{Change, diff},
-        revision::{Deployment, PolicyFiles},
+        revision::PolicyFiles,
+        time::Version,
     },
     wire::diff::{Base, ImpactView, PolicyDiff},
 };
@@ -35,6 +37,9 @@ pub(super) struct DiffPolicies {
     #[serde(default = "yes")]
     impact: bool,
 }
+
+/// Of the latest revisions the one in force is one, on a node that is not long behind.
+const LATEST: u32 = 100;
 
 const fn yes() -> bool {
     true
@@ -61,7 +66,7 @@ pub(super) async fn diff_policies(
     asked: DiffPolicies,
 ) -> Result<Json<PolicyDiff>, Problem> {
     let files = asked.files.into_iter().filter(|(name, _)| !name.starts_with("cases/")).collect();
-    let compiled = compile(&shared, PolicyFiles(files)).await?;
+    let (compiled, _) = compile(&shared, &PolicyFiles(files)).await?;
     let after = Arc::new(shared.previews.preview(compiled).await?);
     // Of those in force, not of those that are tried beside them.
     let before = shared.policies.catalog();
@@ -77,25 +82,17 @@ pub(super) async fn diff_policies(
     Ok(Json(PolicyDiff { base, digest, changes: changes.iter().map(Into::into).collect(), impact }))
 }
 
-/// Compiles files: on a thread of its own, as it takes as long as they are large.
-async fn compile(shared: &Shared, files: PolicyFiles) -> Result<Catalog, Problem> {
-    let compiler = Arc::clone(&shared.compiler);
-    let compiled = tokio::task::spawn_blocking(move || compiler.compile(&files)).await;
-    let compiled =
-        compiled.map_err(|_| Problem::new(Code::Internal, "the policies could not be compiled"))?;
-    compiled.map(|(catalog, _)| catalog).map_err(|findings| Problem::policies(&findings))
-}
-
 async fn differences(before: &Arc<Catalog>, after: &Arc<Catalog>) -> Result<Vec<Change>, Problem> {
     let (before, after) = (Arc::clone(before), Arc::clone(after));
     let found = tokio::task::spawn_blocking(move || diff(&before, &after)).await;
     found.map_err(|_| Problem::new(Code::Internal, "the policies could not be compared"))
 }
 
-/// The place of the policies in force in the history.
+/// The place in the history of the policies that this node decides by: 0 for a folder's; `None`: it is long past.
 async fn number(shared: &Shared, before: &Catalog) -> Result<Option<u64>, Problem> {
-    let Deployment { number, enforced, .. } = shared.revisions.deployment().await?;
-    // This node may be about to switch, or to have switched: then the number is that of others.
-    let theirs = enforced.is_none_or(|enforced| enforced == before.digest);
-    Ok(theirs.then_some(number.0))
+    if before.deployed == Version(0) {
+        return Ok(Some(0));
+    }
+    let history = shared.revisions.revisions(None, LATEST).await?;
+    Ok(history.iter().find(|entry| entry.version == before.deployed).map(|entry| entry.number.0))
 }

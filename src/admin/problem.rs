@@ -42,6 +42,7 @@ pub(super) enum Code {
     NothingToUndo,
     TrialUsed,
     GrantsFull,
+    RefusalNotFound,
     RevisionNotFound,
     RevisionStale,
     PoliciesUnchanged,
@@ -95,6 +96,9 @@ impl Code {
             Self::NothingToUndo => (S::CONFLICT, "nothing-to-undo", "There is nothing to undo"),
             Self::TrialUsed => (S::CONFLICT, "trial-used", "The plan was tried before"),
             Self::GrantsFull => (S::CONFLICT, "grants-full", "The tenant has too many grants"),
+            Self::RefusalNotFound => {
+                (S::NOT_FOUND, "refusal-not-found", "This node knows of no such refusal")
+            }
             Self::RevisionNotFound => (S::NOT_FOUND, "revision-not-found", "There is no such revision"),
             Self::RevisionStale => (S::CONFLICT, "revision-stale", "Another revision is in force by now"),
             Self::PoliciesUnchanged => {

@@ -255,6 +255,9 @@ fn explain(status: StatusCode, problem: &Value) -> String {
         "no-trial" => "`plangate policy apply DIR --shadow` or `--tenants 5%` begins one",
         "revision-not-found" | "no-earlier-revision" => "`plangate policy history` shows the revisions",
         "policies-invalid" => "`plangate policy check DIR` shows them in their lines",
+        "refusal-not-found" => {
+            "`plangate explain --recent` lists what a node remembers; --admin says which node is asked"
+        }
         "internal" => "the server's log has more, under this request id:",
         _ => "",
     };

@@ -6,6 +6,7 @@
 mod addon;
 mod client;
 mod demo;
+mod explain;
 mod grant;
 mod key;
 mod node;
@@ -49,6 +50,8 @@ pub enum Command {
     Demo(demo::Demo),
     /// Check and test policy files
     Policy(policy::Policy),
+    /// Explain why a request is let through or refused, step by step
+    Explain(explain::Explain),
     /// Make, change, read and remove tenants
     Tenant(tenant::Tenant),
     /// Put a tenant on a plan: try, change, cancel, pause, and what will happen by itself
@@ -131,6 +134,7 @@ pub fn execute(command: Command) -> Result<(), Failure> {
         Command::Serve(command) => command.run(),
         Command::Demo(command) => command.run(),
         Command::Policy(command) => command.run(),
+        Command::Explain(command) => calling(command.run()),
         Command::Tenant(command) => calling(command.run()),
         Command::Subscription(command) => calling(command.run()),
         Command::Grant(command) => calling(command.run()),

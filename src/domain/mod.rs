@@ -22,6 +22,7 @@ pub mod plan;
 pub mod rate;
 pub mod revision;
 pub mod rights;
+pub mod rollover;
 pub mod route;
 pub mod settlement;
 pub mod subscription;

@@ -31,6 +31,7 @@ use crate::{
         transitions::State,
         units::Units,
     },
+    pipeline::refusals::Refusals,
     ports::*,
 };
 
@@ -113,14 +114,17 @@ impl World {
             nodes: world.clone(),
             policies: world.clone(),
             compiler: world.clone(),
-            survey: world.clone(),
-            previews: world.clone(),
             revisions: Arc::new(crate::admin::tests::no_revisions::NoRevisions),
             folder: Arc::new(|| None),
+            survey: world.clone(),
+            previews: world.clone(),
             ledger: world.clone(),
             keys: world.clone(),
             barrier: world,
             clock: self.clock.clone(),
+            node: "a".to_owned(),
+            age: Arc::new(|| Some(Duration::from_millis(85))),
+            refusals: Arc::new(Refusals::of_workers(1)),
             metrics: Arc::new(|| "plangate_connections 1\n# EOF\n".to_owned()),
             readiness: Arc::new(move || {
                 let reasons: Vec<String> =

@@ -29,8 +29,6 @@ enum PolicyCommand {
     Check(check::Check),
     /// Run the cases of a policy folder
     Test(test::Test),
-    /// Show what would change, for whom and at what cost, before applying it
-    Diff(diff::Diff),
     /// Put policies in force on all nodes, or try them first
     Apply(apply::Apply),
     /// List which policies decided when
@@ -41,6 +39,8 @@ enum PolicyCommand {
     Show(show::Show),
     /// Print the JSON Schema of a kind of policy files, for editors that complete and check
     Schema(schema::Schema),
+    /// Show what would change, for whom and at what cost, before applying it
+    Diff(diff::Diff),
 }
 
 impl Policy {
@@ -48,12 +48,12 @@ impl Policy {
         match self.command {
             PolicyCommand::Check(command) => command.run(),
             PolicyCommand::Test(command) => command.run(),
-            PolicyCommand::Diff(command) => command.run(),
             PolicyCommand::Apply(command) => calling(command.run()),
             PolicyCommand::History(command) => calling(command.run()),
             PolicyCommand::Rollback(command) => calling(command.run()),
             PolicyCommand::Show(command) => command.run(),
             PolicyCommand::Schema(command) => command.run(),
+            PolicyCommand::Diff(command) => command.run(),
         }
     }
 }
