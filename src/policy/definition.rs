@@ -49,6 +49,8 @@ pub(super) struct Declarations {
 #[derive(Debug)]
 pub(super) struct PlanFile {
     pub(super) id: PlanId,
+    /// Where its name stands.
+    pub(super) place: Place,
     pub(super) version: PlanVersion,
     pub(super) existing: Option<At<Existing>>,
     pub(super) title: Option<String>,

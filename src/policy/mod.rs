@@ -25,6 +25,7 @@ mod lint;
 mod names;
 mod outcome;
 mod report;
+mod rules;
 mod source;
 mod suggest;
 mod test_report;
@@ -37,12 +38,13 @@ mod tests;
 
 use std::{path::Path, sync::Arc};
 
-use crate::domain::catalog::Catalog;
+use crate::domain::{catalog::Catalog, revision::PolicyFiles};
 
 pub use case::{Case, CaseResult, run};
 pub use compiler::{Compiler, digest, files};
 pub use diagnostic::{Diagnostic, Excerpt, Location, Severity, Span};
 pub use report::Report;
+pub use rules::{RULES, Rule};
 pub use test_report::TestReport;
 pub use watch::{PolicyStatus, Watched};
 
@@ -76,8 +78,17 @@ fn checked(folder: &Path, sources: &source::Sources) -> (Report, Option<Arc<Cata
     let mut diagnostics = compiled.diagnostics;
     let (cases, more) = case::read(sources, catalog.as_deref());
     diagnostics.extend(more);
+    if let (Some(catalog), Some(file)) = (&catalog, &compiled.routes) {
+        diagnostics.extend(lint::cases::check(sources, catalog, file, &cases));
+    }
     diagnostics.sort_by(|a, b| a.location.cmp(&b.location));
     (Report::new(folder, diagnostics), catalog, cases)
+}
+
+/// Checks files that come from elsewhere, cases included, as though they lay in `folder`.
+#[must_use]
+pub fn check_files(folder: &Path, files: &PolicyFiles) -> Report {
+    checked(folder, &compiler::sources(files)).0
 }
 
 /// Checks a policy folder and runs its cases. Where the check finds errors, no case is run.
@@ -85,8 +96,19 @@ fn checked(folder: &Path, sources: &source::Sources) -> (Report, Option<Arc<Cata
 pub fn test(folder: &Path) -> TestReport {
     let sources = folder::read(folder);
     let (check, catalog, cases) = checked(folder, &sources);
+    tested(check, catalog, &cases)
+}
+
+/// Checks files that come from elsewhere, as though they lay in `folder`, and runs the cases among them.
+#[must_use]
+pub fn test_files(folder: &Path, files: &PolicyFiles) -> TestReport {
+    let (check, catalog, cases) = checked(folder, &compiler::sources(files));
+    tested(check, catalog, &cases)
+}
+
+fn tested(check: Report, catalog: Option<Arc<Catalog>>, cases: &[Case]) -> TestReport {
     let results = match catalog {
-        Some(catalog) if check.is_ok() => run(&catalog, &cases),
+        Some(catalog) if check.is_ok() => run(&catalog, cases),
         _ => Vec::new(),
     };
     TestReport::new(check, results)

@@ -50,8 +50,10 @@ pub(in crate::policy) fn decode(
         section(&fields, "limits", findings, |node, findings| scalar::allowance(node, "a limit", findings));
     let quotas = section(&fields, "quotas", findings, quota::quota);
     let rates = section(&fields, "rates", findings, rate::rate);
+    let place = fields.get("plan").map_or(Place::new(file, 0, 0), |node| node.place);
     Some(PlanFile {
         id: id?,
+        place,
         version: version.unwrap_or(PlanVersion::FIRST),
         existing,
         title,
