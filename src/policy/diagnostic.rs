@@ -100,6 +100,19 @@ const MOST_WARNINGS: usize = 50;
 /// And only so many come with a suggestion, which takes longer to find than the mistake.
 const MOST_SUGGESTIONS: usize = 100;
 
+/// A message in which nothing is invisible, breaks the line or turns the direction of writing.
+fn visible(text: String) -> String {
+    let hidden = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+    };
+    if !text.contains(hidden) {
+        return text;
+    }
+    let shown = text.chars().map(|c| if hidden(c) { c.escape_default().to_string() } else { c.to_string() });
+    shown.collect()
+}
+
 /// Collects findings while the files are read.
 #[derive(Debug)]
 pub(super) struct Findings<'s> {
@@ -113,7 +126,14 @@ pub(super) struct Findings<'s> {
 
 impl<'s> Findings<'s> {
     pub(super) fn over(sources: &'s Sources) -> Self {
-        Self { sources, list: Vec::new(), errors: false, dropped: 0, per_file: BTreeMap::new(), warnings: BTreeMap::new() }
+        Self {
+            sources,
+            list: Vec::new(),
+            errors: false,
+            dropped: 0,
+            per_file: BTreeMap::new(),
+            warnings: BTreeMap::new(),
+        }
     }
 
     fn seen(&self, place: Place) -> usize {
@@ -156,7 +176,9 @@ impl<'s> Findings<'s> {
         Diagnostic { severity, code, message, location, help: None, related: Vec::new() }
     }
 
-    pub(super) fn push(&mut self, diagnostic: Diagnostic) {
+    pub(super) fn push(&mut self, mut diagnostic: Diagnostic) {
+        diagnostic.message = visible(diagnostic.message);
+        diagnostic.help = diagnostic.help.map(visible);
         if diagnostic.severity == Severity::Warning {
             let alike = self.warnings.entry(diagnostic.code).or_default();
             *alike += 1;

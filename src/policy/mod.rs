@@ -28,6 +28,7 @@ mod report;
 mod rules;
 mod source;
 mod suggest;
+mod syntax;
 mod test_report;
 mod tree;
 mod watch;
@@ -77,8 +78,10 @@ fn checked(folder: &Path, sources: &source::Sources) -> (Report, Option<Arc<Cata
     let catalog = compiled.catalog.map(Arc::new);
     let mut diagnostics = compiled.diagnostics;
     let (cases, more) = case::read(sources, catalog.as_deref());
+    // Cases with a mistake are not read: what they ask for is not known.
+    let whole = more.iter().all(|finding| finding.severity == Severity::Warning);
     diagnostics.extend(more);
-    if let (Some(catalog), Some(file)) = (&catalog, &compiled.routes) {
+    if whole && let (Some(catalog), Some(file)) = (&catalog, &compiled.routes) {
         diagnostics.extend(lint::cases::check(sources, catalog, file, &cases));
     }
     diagnostics.sort_by(|a, b| a.location.cmp(&b.location));

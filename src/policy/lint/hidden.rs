@@ -43,7 +43,10 @@ pub(super) fn check(catalog: &Catalog, file: &RoutesFile, findings: &mut Finding
             }
             Methods::Any if reached(&USUAL) => continue,
             Methods::Any if reached(&UNUSUAL) => {
-                format!("`{}` is left methods alone that hardly anybody sends", route.name.value)
+                format!(
+                    "only methods that hardly anybody sends reach `{}`: other routes take the rest",
+                    route.name.value
+                )
             }
             Methods::Any => nothing(route),
         };

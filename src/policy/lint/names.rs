@@ -40,7 +40,12 @@ pub(super) fn check(catalog: &Catalog, read: &Read, findings: &mut Findings<'_>)
     for declared in &declarations.limits {
         if !limits.contains(declared.id.as_str()) {
             let message = format!("no plan sets the limit `{}`", declared.id);
-            findings.warn("unused-limit", declared.place, message, "set it in a plan, or remove it".to_owned());
+            findings.warn(
+                "unused-limit",
+                declared.place,
+                message,
+                "set it in a plan, or remove it".to_owned(),
+            );
         }
     }
     for declared in &declarations.meters {

@@ -44,7 +44,8 @@ const MOST_SHOWN: usize = 3;
 /// Warns of routes that no plan admits.
 pub(super) fn check(catalog: &Catalog, read: &Read, file: &RoutesFile, findings: &mut Findings<'_>) {
     let named = file.routes.iter().zip(catalog.routes.operations());
-    let named = named.map(|(route, operation)| (format!("`{}`", route.name.value), route.name.place, operation));
+    let named =
+        named.map(|(route, operation)| (format!("`{}`", route.name.value), route.name.place, operation));
     // Requests that no route covers are charged as the default says, so that is where they have a place.
     let rest = match (&catalog.unmatched, file.default_charge.first()) {
         (Unmatched::Allow(operation), Some((name, _))) => {

@@ -11,9 +11,9 @@ use std::{
 
 use crate::domain::{
     catalog::Catalog,
-    money::{Currency, Price},
+    money::Price,
     period::Window,
-    plan::{Overage, Plan, Quota},
+    plan::{MeterIx, Overage, Plan, Quota},
     units::{Allowance, Units},
 };
 use crate::policy::{
@@ -39,7 +39,7 @@ struct Priced<'r> {
 
 /// Something that a plan has less of.
 struct Less {
-    /// What and how much, on both sides: whatever agrees in one with what was told already has the same cause.
+    /// What, and how much of it on either side: whatever agrees in one with what was told already has the same cause.
     keys: [String; 2],
     text: String,
     place: Option<Place>,
@@ -52,8 +52,7 @@ pub(super) fn check(catalog: &Catalog, read: &Read, findings: &mut Findings<'_>)
         if let Some(plan) = catalog.plan(file.id.as_str())
             && let Some(price) = plan.price
         {
-            let currency: Currency = price.currency;
-            currencies.entry(currency.to_string()).or_default().push(Priced { file, plan, price });
+            currencies.entry(price.currency.to_string()).or_default().push(Priced { file, plan, price });
         }
     }
     let (mut told, mut left) = (BTreeSet::new(), MOST_VALUES);
@@ -139,7 +138,9 @@ fn of_one_line(catalog: &Catalog, read: &Read, cheaper: &Priced<'_>, dearer: &Pr
     if let Some(variant) = chain(dearer, cheaper) {
         return !variant;
     }
-    if chain(cheaper, dearer).is_some() || dearer.plan.features.first_missing(&cheaper.plan.features).is_none() {
+    if chain(cheaper, dearer).is_some()
+        || dearer.plan.features.first_missing(&cheaper.plan.features).is_none()
+    {
         return true;
     }
     less(catalog, dearer.plan, cheaper).is_empty()
@@ -162,14 +163,14 @@ fn less(catalog: &Catalog, than: &Plan, of: &Priced<'_>) -> Vec<Less> {
             Some(less) => format!("{less} `{id}` instead of {more}"),
             None => format!("no limit `{id}`, which is {more} there"),
         };
-        let key = |limit: Option<&Allowance>| format!("limit {id} {limit:?}");
+        let key = |side: &str, limit: Option<&Allowance>| format!("{side} limit {id} {limit:?}");
         let written = of.file.limits.iter().find(|(name, _)| name.value == id.as_str());
         let place = written.map(|(name, _)| name.place);
-        out.push(Less { keys: [key(less), key(Some(more))], text, place });
+        out.push(Less { keys: [key("less", less), key("more", Some(more))], text, place });
     }
     for (ix, (more, less)) in (0..).zip(than.meters.iter().zip(&of.plan.meters)) {
         let Some(more) = more.quota else { continue };
-        let name = meter_name(catalog, crate::domain::plan::MeterIx(ix));
+        let name = meter_name(catalog, MeterIx(ix));
         let text = match less.quota {
             None => format!("no quota for `{name}`"),
             Some(less) => {
@@ -183,10 +184,10 @@ fn less(catalog: &Catalog, than: &Plan, of: &Priced<'_>) -> Vec<Less> {
                 }
             }
         };
-        let key = |quota: Option<Quota>| format!("quota {name} {quota:?}");
+        let key = |side: &str, quota: Option<Quota>| format!("{side} quota {name} {quota:?}");
         let written = of.file.quotas.iter().find(|(meter, _)| meter.value == name);
         let place = written.map(|(name, _)| name.place);
-        out.push(Less { keys: [key(less.quota), key(Some(more))], text, place });
+        out.push(Less { keys: [key("less", less.quota), key("more", Some(more))], text, place });
     }
     out
 }
