@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::domain::catalog::Catalog;
+use crate::domain::{catalog::Catalog, route::OperationIx};
 use crate::policy::{
     case::Case,
     definition::RoutesFile,
@@ -24,10 +24,16 @@ pub(in crate::policy) fn check(
     if cases.is_empty() {
         return Vec::new();
     }
-    let asked = cases.iter().filter_map(|case| catalog.routes.find(&case.method, case.path.as_deref()?));
-    let asked: BTreeSet<u32> = asked.map(|ix| ix.0).collect();
-    let missing: Vec<_> =
-        file.routes.iter().zip(0..).filter(|(_, ix)| !asked.contains(ix)).map(|(route, _)| route).collect();
+    let requests = cases.iter().flat_map(Case::requests);
+    let asked: BTreeSet<OperationIx> =
+        requests.filter_map(|(method, path)| catalog.routes.find(method, path)).collect();
+    let missing: Vec<_> = file
+        .routes
+        .iter()
+        .zip(0..)
+        .filter(|(_, ix)| !asked.contains(&OperationIx(*ix)))
+        .map(|(route, _)| route)
+        .collect();
     for (route, left) in missing.iter().zip((1..=missing.len()).rev()).take(MOST) {
         let place = route.name.place;
         let others = left - 1;
