@@ -119,6 +119,12 @@ pub const RULES: &[Rule] = &[
     error("state-without-plan", "A tenant without a plan has no state."),
     error("unknown-code", "A refusal has no such code, or none that policies lead to."),
     error("unknown-window", "A quota has no such window."),
+    error("empty-step", "A step says nothing of what comes before it."),
+    error("invalid-step", "A step says something that cannot happen."),
+    error("step-without-tenant", "A step is about a tenant, and the case has none."),
+    error("step-back-in-time", "A step would set the clock back."),
+    error("too-many-steps", "A case has more steps than are carried out."),
+    error("unknown-usage", "There is no such rule for the units used so far."),
 ];
 
 #[cfg(test)]
