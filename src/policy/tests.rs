@@ -469,7 +469,7 @@ fn example() -> Vec<(String, String)> {
     ];
     let mut files: Vec<(String, String)> =
         names.iter().map(|name| ((*name).to_owned(), fs::read_to_string(root.join(name)).unwrap())).collect();
-    for cases in ["cases/quotas.yaml", "cases/life.yaml"] {
+    for cases in ["cases/quotas.yaml", "cases/life.yaml", "cases/steps.yaml"] {
         files.push((cases.into(), fs::read_to_string(root.join(cases)).unwrap()));
     }
     files
