@@ -80,7 +80,7 @@ fn case(result: &CaseResult, paint: Paint) -> String {
         out.push_str(&format!("     {} {}\n", paint.with(DIM, &format!("{what:<8}")), clean(text)));
     };
     if let Some(led_to) = led_to(failed) {
-        line("step", &led_to);
+        line("step", led_to.trim_start_matches("step "));
     }
     line("request", &format!("{} at {}", failed.request, failed.at));
     if failed.differences.is_empty() {
