@@ -1,5 +1,7 @@
 //! The decision on a request that nobody sends: its reasons, and nothing charged.
 
+use std::sync::Arc;
+
 use axum::{
     Json,
     extract::{FromRequest, Request, State},
@@ -85,7 +87,7 @@ pub(super) async fn check(
         }
     };
     view.pass("path", path.as_ref());
-    let catalog = shared.policies.catalog();
+    let catalog = Arc::clone(shared.policies.catalog().of_tenant(&tenant));
     let operation = operation(&catalog, method.as_str(), &path);
     view.route = operation.map(|operation| operation.name.clone());
     if let Some(operation) = operation.filter(|operation| operation.public) {

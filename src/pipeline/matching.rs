@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     domain::{
-        catalog::Unmatched,
+        catalog::{Catalog, Unmatched},
         path::canonicalise,
         time::{Monotonic, UnixMillis},
     },
@@ -184,16 +184,22 @@ fn find<B>(head: &mut Head<B>) -> Result<Passage, HeadRefusal> {
         head.context.route = Route::Own;
         return Ok(Passage::Protected);
     }
-    head.context.route = match head.context.catalog.routes.find(head.request.method().as_str(), path) {
-        Some(ix) => Route::Operation(ix),
-        None if matches!(head.context.catalog.unmatched, Unmatched::Allow(_)) => Route::Unmatched,
-        None => Route::Uncovered,
-    };
+    head.context.route = route(&head.context.catalog, head.request.method(), path);
     let public = head.operation().is_some_and(|operation| operation.public);
     if public || (is_preflight(&head.request) && is_covered(head)) {
         return Ok(Passage::Open);
     }
     Ok(Passage::Protected)
+}
+
+/// The route of a request that is not for the gateway itself, its path canonical.
+#[inline]
+pub(super) fn route(catalog: &Catalog, method: &Method, path: &str) -> Route {
+    match catalog.routes.find(method.as_str(), path) {
+        Some(ix) => Route::Operation(ix),
+        None if matches!(catalog.unmatched, Unmatched::Allow(_)) => Route::Unmatched,
+        None => Route::Uncovered,
+    }
 }
 
 fn is_covered<B>(head: &Head<B>) -> bool {

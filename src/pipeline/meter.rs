@@ -2,14 +2,23 @@
 
 use std::sync::Arc;
 
+use http::{Method, Uri};
+
 use super::{
     context::Route,
+    matching,
+    parts::Parts,
     request::{Granted, Metered, Rejection},
     stage::{Check, StageLayer},
 };
 use crate::{
     domain::{
-        decision::decide, denial::Denial, identity::Identity, rights::Rights, route::Charge, time::UnixMillis,
+        decision::decide,
+        denial::Denial,
+        identity::Identity,
+        rights::Rights,
+        route::Charge,
+        time::{Monotonic, UnixMillis},
     },
     ports::{Answer, BoxFuture, ChargeError, Directory, Hold, Ledger},
 };
@@ -31,10 +40,10 @@ pub fn layer<L: Ledger, D: Directory>(ledger: Arc<L>, directory: Arc<D>) -> Stag
     StageLayer::new(Meter { ledger, directory })
 }
 
-/// The units taken, and under which rights, where these had to be read anew.
+/// The units taken, and what the request was decided by in the end, where that had to be asked anew.
 pub struct Taken {
     hold: Hold,
-    rights: Option<Arc<Rights>>,
+    anew: Option<(Arc<Rights>, Route)>,
 }
 
 impl<L: Ledger, D: Directory, B> Check<Granted<B>> for Meter<L, D> {
@@ -45,10 +54,10 @@ impl<L: Ledger, D: Directory, B> Check<Granted<B>> for Meter<L, D> {
     fn check(&self, request: &Granted<B>) -> Answer<Taken, Rejection> {
         let charges = match request.head.operation() {
             Some(operation) if !operation.charge.is_empty() => &operation.charge,
-            _ => return Answer::Ready(Ok(Taken { hold: Hold::empty(), rights: None })),
+            _ => return Answer::Ready(Ok(Taken { hold: Hold::empty(), anew: None })),
         };
         match self.ledger.charge(&request.rights, charges, request.head.context.arrived) {
-            Answer::Ready(Ok(hold)) => Answer::Ready(Ok(Taken { hold, rights: None })),
+            Answer::Ready(Ok(hold)) => Answer::Ready(Ok(Taken { hold, anew: None })),
             Answer::Ready(Err(ChargeError::Outdated)) => {
                 Answer::Pending(self.again(request, Box::pin(async { Err(ChargeError::Outdated) })))
             }
@@ -59,8 +68,12 @@ impl<L: Ledger, D: Directory, B> Check<Granted<B>> for Meter<L, D> {
 
     #[inline]
     fn pass(request: Granted<B>, taken: Taken) -> Metered<B> {
-        let rights = taken.rights.unwrap_or(request.rights);
-        Metered { head: request.head, identity: request.identity, rights, hold: taken.hold }
+        let Granted { mut head, identity, mut rights } = request;
+        if let Some((newer, route)) = taken.anew {
+            (head.context.catalog, head.context.route) = (Arc::clone(&newer.catalog), route);
+            rights = newer;
+        }
+        Metered { head, identity, rights, hold: taken.hold }
     }
 }
 
@@ -70,7 +83,11 @@ struct Again {
     rights: Arc<Rights>,
     charges: Box<[Charge]>,
     arrived: UnixMillis,
+    started: Monotonic,
     route: Route,
+    method: Method,
+    uri: Uri,
+    parts: Arc<Parts>,
 }
 
 impl<L: Ledger, D: Directory> Meter<L, D> {
@@ -85,23 +102,64 @@ impl<L: Ledger, D: Directory> Meter<L, D> {
             rights: Arc::clone(&request.rights),
             charges: request.head.operation().map(|o| o.charge.clone()).unwrap_or_default(),
             arrived: request.head.context.arrived,
+            started: request.head.context.started,
             route: request.head.context.route,
+            method: request.head.request.method().clone(),
+            uri: request.head.request.uri().clone(),
+            parts: Arc::clone(&request.head.context.parts),
         };
         let (ledger, directory) = (Arc::clone(&self.ledger), Arc::clone(&self.directory));
         Box::pin(async move {
             match first.await {
                 Err(ChargeError::Outdated) => {}
-                first => return first.map(|hold| Taken { hold, rights: None }).map_err(rejection),
+                first => return first.map(|hold| Taken { hold, anew: None }).map_err(rejection),
             }
-            let rights = directory.newer(&again.identity, &again.rights).wait().await?;
+            let mut rights = Arc::clone(&again.rights);
+            if !again.policies_changed() {
+                rights = directory.newer(&again.identity, &again.rights).wait().await?;
+            }
+            if again.policies_changed() {
+                return again.by_other_policies(&*ledger, &*directory).await;
+            }
             let operation = again.route.operation(&rights.catalog);
             if operation.is_none() {
                 return Err(Rejection::Denied(Denial::RouteNotCovered));
             }
             decide(&rights, operation)?;
             let second = ledger.charge(&rights, &again.charges, again.arrived).wait().await;
-            Ok(Taken { hold: second.map_err(rejection)?, rights: Some(rights) })
+            Ok(Taken { hold: second.map_err(rejection)?, anew: Some((rights, again.route)) })
         })
+    }
+}
+
+impl Again {
+    /// Whether others decide for the tenant now than those by which the request was decided.
+    fn policies_changed(&self) -> bool {
+        self.parts.review.catalog(&self.identity.tenant).stamp != self.rights.catalog.stamp
+    }
+
+    /// Decides and charges wholly by the policies of now: nothing of what the ones before said is left.
+    async fn by_other_policies(
+        &self,
+        ledger: &impl Ledger,
+        directory: &impl Directory,
+    ) -> Result<Taken, Rejection> {
+        let catalog = self.parts.review.catalog(&self.identity.tenant);
+        let route = matching::route(&catalog, &self.method, self.uri.path());
+        let rights = directory.resolve(&self.identity, &catalog, self.started, self.arrived).wait().await?;
+        let operation = route.operation(&catalog);
+        let charges = match operation {
+            Some(operation) if operation.public => &[][..],
+            operation => {
+                decide(&rights, operation)?;
+                operation.map_or(&[][..], |operation| &operation.charge)
+            }
+        };
+        let hold = match charges {
+            [] => Hold::empty(),
+            charges => ledger.charge(&rights, charges, self.arrived).wait().await.map_err(rejection)?,
+        };
+        Ok(Taken { hold, anew: Some((rights, route)) })
     }
 }
 

@@ -6,7 +6,7 @@ use super::{
     decode,
     definition::{AddonFile, ChargeTerms, Declarations, Declared, Name, PlanFile, RouteTerms, RoutesFile},
     diagnostic::{Diagnostic, Findings, Location, Severity},
-    inherit, lint, names,
+    inherit, lint, names, origins,
     source::{Kind, Place, Sources},
     yaml,
 };
@@ -225,6 +225,7 @@ fn assemble(
             .collect(),
         routes,
         unmatched,
+        origins: Arc::new(origins::of(sources, declarations, read, order)),
         ..Catalog::empty(sources.digest())
     }
 }

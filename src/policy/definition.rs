@@ -1,6 +1,6 @@
 //! The policy files as they were written: checked one by one, not yet against each other.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::source::Place;
 use crate::domain::{
@@ -49,6 +49,8 @@ pub(super) struct Declarations {
 #[derive(Debug)]
 pub(super) struct PlanFile {
     pub(super) id: PlanId,
+    /// Where its keys stand.
+    pub(super) keys: BTreeMap<&'static str, Place>,
     pub(super) version: PlanVersion,
     pub(super) existing: Option<At<Existing>>,
     pub(super) title: Option<String>,
@@ -92,6 +94,8 @@ pub(super) struct AddonFile {
 #[derive(Debug)]
 pub(super) struct RoutesFile {
     pub(super) unmatched_allowed: bool,
+    /// Where `unmatched` stands.
+    pub(super) unmatched: Option<Place>,
     pub(super) default_charge: Vec<(Name, ChargeTerms)>,
     pub(super) routes: Vec<RouteTerms>,
 }

@@ -23,8 +23,10 @@ mod folder;
 mod inherit;
 mod lint;
 mod names;
+mod origins;
 mod outcome;
 mod report;
+pub mod schema;
 mod source;
 mod suggest;
 mod test_report;
@@ -45,6 +47,7 @@ pub use case::{
 pub use compiler::{Compiler, digest, files};
 pub use diagnostic::{Diagnostic, Excerpt, Location, Severity, Span};
 pub use report::Report;
+pub use suggest::help as suggestion;
 pub use test_report::TestReport;
 pub use watch::{PolicyStatus, Watched};
 

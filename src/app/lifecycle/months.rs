@@ -16,7 +16,8 @@ const RETURNED_MILLIS: i64 = 20_000;
 impl Lifecycle {
     pub(super) async fn roll_over(&mut self, at: UnixMillis) -> Result<bool, StoreError> {
         let catalog = self.parts.policies.catalog();
-        let plans: Vec<PlanId> = plans(&catalog).into_iter().cloned().collect();
+        let plans: BTreeSet<&PlanId> = catalog.deciding().flat_map(|catalog| plans(catalog)).collect();
+        let plans: Vec<PlanId> = plans.into_iter().cloned().collect();
         if plans.is_empty() {
             return Ok(false);
         }
@@ -27,7 +28,8 @@ impl Lifecycle {
             match self.parts.tenants.tenant(&id).await {
                 Ok(read) => {
                     let Some(tenant) = read.value else { continue };
-                    let change = Change::RollOver { rules: tenant.rollover_rules(&catalog, at) };
+                    let rules = tenant.rollover_rules(catalog.of_tenant(&id), at);
+                    let change = Change::RollOver { rules };
                     self.make(id, change, at).await?;
                 }
                 Err(error) => self.aside.failed(&id, "quota.rolled_over", error.into())?,

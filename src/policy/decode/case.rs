@@ -16,6 +16,7 @@ use crate::policy::{
     case::{Case, Step},
     definition::Name,
     diagnostic::Findings,
+    schema,
     source::Place,
     tree::{Node, Value},
 };
@@ -29,7 +30,9 @@ pub(in crate::policy) fn decode(
     catalog: Option<&Catalog>,
     findings: &mut Findings<'_>,
 ) -> Vec<Case> {
-    let Some(fields) = Fields::read(root, "a file of cases", &["cases"], findings) else { return Vec::new() };
+    let Some(fields) = Fields::read(root, "a file of cases", schema::Cases::KEYS, findings) else {
+        return Vec::new();
+    };
     let Some(node) = fields.need("cases", "a list of cases", findings) else { return Vec::new() };
     let items = list(node, "`cases`", findings);
     let mut names: BTreeMap<String, Place> = BTreeMap::new();

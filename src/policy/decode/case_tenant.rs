@@ -24,7 +24,7 @@ use crate::policy::{
     case::Value as Attribute,
     definition::Name,
     diagnostic::Findings,
-    suggest,
+    schema, suggest,
     tree::{Node, Value},
 };
 
@@ -214,8 +214,7 @@ fn used(node: &Node, catalog: Option<&Catalog>, findings: &mut Findings<'_>) -> 
             continue;
         }
         if let Value::Map(_) = &node.value {
-            let Some(fields) = Fields::read(node, "`used`", &["month", "week", "day", "hour"], findings)
-            else {
+            let Some(fields) = Fields::read(node, "`used`", schema::Used::KEYS, findings) else {
                 continue;
             };
             for window in Window::ALL {
@@ -236,8 +235,9 @@ fn used(node: &Node, catalog: Option<&Catalog>, findings: &mut Findings<'_>) -> 
 /// Reads overrides.
 pub(super) fn overrides(node: &Node, catalog: Option<&Catalog>, findings: &mut Findings<'_>) -> Overrides {
     let mut out = Overrides::default();
-    let keys = ["features", "limits", "quotas", "rates"];
-    let Some(fields) = Fields::read(node, "`overrides`", &keys, findings) else { return out };
+    let Some(fields) = Fields::read(node, "`overrides`", schema::Overrides::KEYS, findings) else {
+        return out;
+    };
     let mut section = |key: &'static str| match fields.get(key) {
         Some(node) => named(node, &format!("`{key}`"), findings),
         None => Vec::new(),
