@@ -155,8 +155,9 @@ fn failing_cases_say_what_was_expected_and_what_came() {
     let text = report.render(false);
     for part in [
         "ten is too many (cases/x.yaml:2)",
-        "deny quota-exhausted",
-        "allow, charge { requests: 1 }",
+        "decision deny             allow",
+        "code     quota-exhausted  -",
+        "10 of 10 `requests` used this month, this request included",
         "1 failed",
     ] {
         assert!(text.contains(part), "{part}\n{text}");

@@ -29,7 +29,9 @@ use schemars::{
 use serde_json::Value;
 
 pub(super) use addon::Addon;
-pub(super) use case::{Case, Cases, Expectation, Overrides, Tenant, Used};
+pub(super) use case::{
+    After, Case, Cases, Expectation, NewGrant, Overrides, PastDue, RequestParts, Step, Tenant, Used,
+};
 pub(super) use features::{Declaration, Features, Meter};
 pub(super) use plan::{Changes, Grace, Overage, Plan, Price, Quota, Rate, Rollover, Trial};
 pub(super) use routes::{Defaults, Header, Reserve, Route, Routes};

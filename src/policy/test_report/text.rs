@@ -142,7 +142,8 @@ fn holding(tenant: &Holding) -> Vec<String> {
         let Held { meter, window, used, limit, overage } = held;
         let limit = limit.map_or("unlimited".to_owned(), |limit| limit.to_string());
         let beyond = overage.map_or(String::new(), |mode| format!(" (overage: {mode})"));
-        format!("{used} of {limit} `{meter}` used this {window}{beyond}")
+        let counted = if tenant.counted { ", this request included" } else { "" };
+        format!("{used} of {limit} `{meter}` used this {window}{beyond}{counted}")
     };
     std::iter::once(first).chain(tenant.meters.iter().map(meter)).collect()
 }
