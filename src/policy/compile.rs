@@ -227,7 +227,7 @@ fn assemble(
             .collect(),
         routes,
         unmatched,
-        origins: Arc::new(origins::of(sources, declarations, read, order)),
+        origins: Arc::new(origins::of(sources, declarations, read)),
         ..Catalog::empty(sources.digest())
     }
 }
