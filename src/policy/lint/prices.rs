@@ -53,7 +53,7 @@ struct Link {
 enum Less<'c> {
     Feature(FeatureIx),
     Limit { id: &'c LimitId, less: Option<Allowance>, more: Allowance },
-    Quota { meter: MeterIx, less: Option<Quota>, more: Quota },
+    Quota { meter: MeterIx, less: Option<&'c Quota>, more: &'c Quota },
 }
 
 /// Warns of each plan that has less than a cheaper one.
@@ -177,7 +177,7 @@ fn less<'p>(than: &'p Plan, of: &'p Plan) -> impl Iterator<Item = Less<'p>> {
         less.is_none_or(|less| is_less(less, *more)).then_some(Less::Limit { id, less, more: *more })
     });
     let quotas = (0..).zip(than.meters.iter().zip(&of.meters)).filter_map(|(ix, (more, less))| {
-        let (more, less) = (more.quota?, less.quota);
+        let (more, less) = (more.quota.as_ref()?, less.quota.as_ref());
         let is = less.is_none_or(|less| shorter(less, more).is_some());
         is.then_some(Less::Quota { meter: MeterIx(ix), less, more })
     });
@@ -205,7 +205,7 @@ impl Less<'_> {
             Self::Limit { id, less: None, more } => format!("no limit `{id}`, which is {more} there"),
             Self::Quota { meter, less, more } => {
                 let name = meter_name(catalog, *meter);
-                match less.and_then(|less| shorter(less, *more)) {
+                match less.and_then(|less| shorter(less, more)) {
                     Some((window, less, more)) => {
                         format!("{less} `{name}` in the {} instead of {more}", window.as_str())
                     }
@@ -231,7 +231,7 @@ impl Less<'_> {
 }
 
 /// The longest window in which less may be used, with both numbers.
-fn shorter(less: Quota, more: Quota) -> Option<(Window, Allowance, Allowance)> {
+fn shorter(less: &Quota, more: &Quota) -> Option<(Window, Allowance, Allowance)> {
     let windows = Window::ALL.into_iter().rev();
     let mut windows = windows.map(|window| (window, usable(less, window), usable(more, window)));
     windows.find(|(_, less, more)| is_less(*less, *more))
@@ -243,7 +243,7 @@ fn is_less(one: Allowance, other: Allowance) -> bool {
 }
 
 /// What may be used in a window without being billed, longer windows included.
-fn usable(quota: Quota, window: Window) -> Allowance {
+fn usable(quota: &Quota, window: Window) -> Allowance {
     let free = match quota.overage {
         Overage::Allow { .. } => quota.hard_limit(Window::Month),
         Overage::Block | Overage::Bill { .. } => quota.month.limit(),
