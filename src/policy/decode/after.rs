@@ -151,7 +151,7 @@ impl Reading<'_> {
             "grant" => return self.grants(node, findings),
             "addons" => {
                 let all = case_tenant::quantities(node, 0, catalog, findings);
-                // What was left out was reported.
+                let all = whole_map(node, all)?;
                 return Some(all.into_iter().map(|(addon, quantity)| What::Addon(addon, quantity)).collect());
             }
             "overrides" => What::Overrides(Box::new(case_tenant::overrides(node, catalog, findings))),
@@ -206,8 +206,14 @@ impl Reading<'_> {
                 out.push(What::Grant(new));
             }
         }
-        Some(out)
+        whole_map(node, out)
     }
+}
+
+/// What was made of each entry of a map; nothing where one of them was reported instead.
+fn whole_map<T>(node: &Node, made: Vec<T>) -> Option<Vec<T>> {
+    let entries = if let Value::Map(entries) = &node.value { entries.len() } else { return None };
+    (entries == made.len()).then_some(made)
 }
 
 /// What was given must be good.
