@@ -23,6 +23,7 @@ use crate::domain::{
 use crate::ports::Policies;
 
 mod life;
+mod lints;
 
 fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();

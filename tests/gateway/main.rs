@@ -30,6 +30,7 @@ mod pauses;
 mod plan_life;
 mod plan_versions;
 mod policies;
+mod policy_diff;
 mod policy_cases;
 mod proxying;
 mod quotas;

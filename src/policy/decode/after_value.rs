@@ -75,7 +75,7 @@ pub(super) fn grant(meter: MeterId, node: &Node, findings: &mut Findings<'_>) ->
         new.units = scalar::units(node, "granted units", 1, findings)?;
         return Some(new);
     };
-    let fields = Fields::read(node, "a grant", schema::NewGrant::KEYS, findings)?;
+    let fields = Fields::read(node, "a grant", schema::Grant::KEYS, findings)?;
     let units = fields.need("units", "a number of units", findings);
     new.units = scalar::units(units?, "granted units", 1, findings)?;
     if let Some(node) = fields.get("priority") {

@@ -60,7 +60,7 @@ fn is_method<'t>(method: &'t str, node: &Node, findings: &mut Findings<'_>) -> O
 
 /// The form that names every part.
 fn whole(node: &Node, findings: &mut Findings<'_>) -> Option<Request> {
-    let fields = Fields::read(node, "a request", schema::RequestParts::KEYS, findings)?;
+    let fields = Fields::read(node, "a request", schema::Request::KEYS, findings)?;
     let method = fields.need("method", "a method such as `GET`", findings).and_then(|node| {
         let text = scalar::text(node, "a method such as `GET`", findings)?;
         is_method(text, node, findings)

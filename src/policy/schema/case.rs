@@ -2,7 +2,9 @@
 
 use super::{
     plan::{QuotaForms, RateForms},
+    routes::HeaderName,
     shape::{Named, one_of, shape, value},
+    step::Step,
     value::{Allowance, Line, MeterName, Name, SomeUnits, Switch, Units},
 };
 
@@ -22,22 +24,24 @@ shape! {
         name: Line,
         /// Whose request it is; without this key, nobody's: an anonymous request.
         tenant: Tenant,
-        /// The request.
+        /// A method, a space and a path; or a map, where more of the request matters.
         request: RequestForms,
         /// When it comes.
         #[schemars(extend("default" = "2026-01-15T12:00:00Z"))]
         at: Instant,
         /// What the policies must say.
         expect: Expectation,
-        /// What comes after that, one step after the other.
+        /// What goes on from there, step by step.
+        #[schemars(extend("maxItems" = 1000))]
         then: Vec<Step>,
     }
 }
 
 one_of! {
-    /// A request: in one line, or in its parts.
-    RequestForms = [RequestLine, RequestParts]
+    /// A request.
+    RequestForms = [RequestLine, Request]
 }
+
 value! {
     /// A method and a path.
     RequestLine = {
@@ -47,19 +51,18 @@ value! {
         "examples": ["GET /v1/messages/1"],
     }
 }
-
 shape! {
-    /// A request in its parts.
-    RequestParts requires ["method", "path"] {
-        /// The method.
+    /// A request of which more matters than its method and path, to conditions.
+    Request requires ["method", "path"] {
+        /// Its method.
         method: Method,
-        /// The path, also with a query after `?`.
-        path: RequestPath,
-        /// The query, without the question mark.
+        /// Its path.
+        path: Path,
+        /// Its query, without the question mark.
         query: Query,
-        /// Its headers, by name in any case.
+        /// Its headers.
         headers: Named<HeaderName, HeaderValue>,
-        /// The address from which it comes.
+        /// The client's address.
         client: Address,
     }
 }
@@ -70,182 +73,28 @@ value! {
 }
 value! {
     /// A path.
-    RequestPath = { "title": "path", "type": "string", "pattern": "^\\S+$", "examples": ["/v1/messages/1"] }
+    Path = { "title": "path", "type": "string", "pattern": "^\\S+$", "examples": ["/v1/messages/1"] }
 }
 value! {
     /// A query.
-    Query = { "title": "query", "type": ["string", "number", "boolean"], "pattern": "^[^?#\\s][^#\\s]*$", "examples": ["page=2"] }
+    Query = {
+        "title": "query",
+        "type": ["string", "number", "boolean"],
+        "pattern": "^([^?\\s#][^\\s#]*)?$",
+        "examples": ["page=2"],
+    }
 }
 value! {
-    /// A header's name.
-    HeaderName = { "title": "header", "type": "string", "pattern": "^[A-Za-z0-9!#$%&'*+.^_`|~-]+$" }
-}
-value! {
-    /// A header's value, as it is written.
-    HeaderValue = { "title": "text", "type": ["string", "number", "boolean"] }
+    /// A header's value: whatever it means in YAML, it is sent as it was written.
+    HeaderValue = {
+        "title": "value",
+        "type": ["string", "number", "boolean"],
+        "pattern": "^[^\\u0000-\\u001f\\u007f-\\u009f]*$",
+    }
 }
 value! {
     /// An address.
     Address = { "title": "address", "type": "string", "pattern": "^[0-9A-Fa-f:.]+$", "examples": ["10.0.0.1"] }
-}
-
-shape! {
-    /// What follows in a case: what comes in between, and what the policies must then say.
-    Step requires ["expect"] {
-        /// What comes before the request: words in their order, one word alone, or a list of both.
-        after: AfterForms,
-        /// The request; without this key, the one before again.
-        request: RequestForms,
-        /// What the policies must say.
-        expect: Expectation,
-    }
-}
-
-one_of! {
-    /// What comes between two requests.
-    AfterForms = [AfterWord, After, Vec<AfterItem>]
-}
-one_of! {
-    /// One of a list of things that come between two requests.
-    AfterItem = [AfterWord, After]
-}
-value! {
-    /// A word that needs no value, or a span of time.
-    AfterWord = {
-        "title": "word or span of time",
-        "type": "string",
-        "pattern": "^(cancel|undo|pause|resume|past_due|paid|suspend|[0-9]+(ms|s|m|h|d))$",
-        "examples": ["cancel"],
-    }
-}
-
-shape! {
-    /// What comes between two requests, carried out in the order in which it is written.
-    #[schemars(extend(
-        "minProperties" = 1,
-        "dependencies" = { "usage": ["plan"], "trial_days": ["plan"], "anchor_day": ["plan"] }
-    ))]
-    After requires [] {
-        /// The request before so many times more, slowly enough for every rate; charged as far as it is let through.
-        requests: Requests,
-        /// The same in one instant, so that rates count.
-        burst: Burst,
-        /// A change to this plan.
-        plan: Name,
-        /// With `plan`, when it comes into force (without it, as the plan that is left says); else the clock goes there.
-        at: When,
-        /// With `plan`: what becomes of the units already used.
-        usage: Usage,
-        /// With `plan`: a trial of so many days; 0 is none, not even the plan's own.
-        trial_days: Days,
-        /// With `plan`: the day on which months begin from then on.
-        anchor_day: Day,
-        /// The subscription is canceled.
-        cancel: CancelForms,
-        /// What is scheduled, or a cancellation, is taken back.
-        undo: True,
-        /// The subscription is paused.
-        pause: True,
-        /// The suspension is taken back, or where there is none the pause.
-        resume: True,
-        /// A payment failed.
-        past_due: PastDueForms,
-        /// It was paid.
-        paid: True,
-        /// The tenant is suspended.
-        suspend: True,
-        /// Units beside the plan's.
-        grant: Named<MeterName, GrantForms>,
-        /// So many of an add-on from now on; 0 takes it away.
-        addons: Named<Name, AnyQuantity>,
-        /// All overrides are replaced by these.
-        overrides: Overrides,
-        /// The tenant's zone from now on.
-        timezone: Zone,
-        /// The clock goes to where the tenant's next one begins.
-        next: Window,
-        /// The clock goes to the same local time so many days later.
-        days: SomeDays,
-        /// The clock goes so many hours further.
-        hours: Requests,
-        /// The clock goes so many minutes further.
-        minutes: Requests,
-    }
-}
-
-value! {
-    /// A number that is not nothing.
-    Requests = { "title": "whole number, at least 1", "type": "integer", "minimum": 1, "maximum": 1_000_000_000_000_u64 }
-}
-value! {
-    /// Requests in one instant.
-    Burst = { "type": "integer", "minimum": 1, "maximum": 10_000 }
-}
-value! {
-    /// Days, or none.
-    Days = { "type": "integer", "minimum": 0, "maximum": 3650 }
-}
-value! {
-    /// Days.
-    SomeDays = { "type": "integer", "minimum": 1, "maximum": 3650 }
-}
-value! {
-    /// How many of an add-on, or none.
-    AnyQuantity = { "type": "integer", "minimum": 0, "maximum": 10_000 }
-}
-value! {
-    /// What becomes of the units already used.
-    Usage = { "enum": ["keep", "reset", "prorate"] }
-}
-value! {
-    /// Now, or with the end of the billing month or trial.
-    WhenWord = { "enum": ["now", "period_end"] }
-}
-one_of! {
-    /// When something comes into force.
-    When = [WhenWord, Instant]
-}
-one_of! {
-    /// When a subscription ends.
-    CancelForms = [True, WhenWord, Instant]
-}
-one_of! {
-    /// A failed payment, with the plan's days of grace or others.
-    PastDueForms = [True, PastDue]
-}
-
-shape! {
-    /// A failed payment, with days of grace of its own.
-    PastDue requires ["grace_days"] {
-        /// For so many days it still entitles.
-        grace_days: Days,
-    }
-}
-
-one_of! {
-    /// Units, or more about them.
-    GrantForms = [SomeUnits, NewGrant]
-}
-
-shape! {
-    /// Units beside the plan's, with all that the admin API lets one say of them.
-    NewGrant requires ["units"] {
-        /// How many.
-        units: SomeUnits,
-        /// Lower ones are burnt first.
-        #[schemars(extend("default" = 100))]
-        priority: Priority,
-        /// From then on nothing of it can be used.
-        expires_at: Instant,
-        /// Anew in each billing month.
-        #[schemars(extend("default" = false))]
-        recurring: Switch,
-    }
-}
-
-value! {
-    /// A place in the order of burning.
-    Priority = { "type": "integer", "minimum": 0, "maximum": 1000 }
 }
 
 value! {
@@ -285,22 +134,21 @@ shape! {
         #[schemars(extend("default" = false))]
         suspended: Switch,
         /// What conditions may ask of it.
-        attributes: Named<AttributeName, AttributeValue>,
+        attributes: Named<AttributeName, AttributeForms>,
     }
 }
 
 value! {
-    /// An attribute's name.
-    AttributeName = { "title": "name", "type": "string" }
+    /// A name of an attribute.
+    AttributeName = { "title": "attribute", "type": "string", "pattern": "^[a-z][a-z0-9_]{0,62}$" }
 }
 value! {
-    /// An attribute's value.
-    AttributeValue = {
-        "title": "text, whole number, `true` or `false`",
-        "type": ["string", "integer", "boolean"],
-        "maxLength": 200,
-        "examples": ["eu"],
-    }
+    /// A whole number, also below zero.
+    Whole = { "title": "whole number", "type": "integer" }
+}
+one_of! {
+    /// The value of an attribute.
+    AttributeForms = [Line, Whole, Switch]
 }
 
 value! {

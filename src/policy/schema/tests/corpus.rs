@@ -6,14 +6,13 @@ use super::{Validators, kind, root};
 use crate::policy;
 
 /// What no schema can see, by the diagnostic's code, and for codes that have other reasons by words of its message.
-const BEYOND: [(&str, &str); 35] = [
+const BEYOND: [(&str, &str); 34] = [
     // Names of other files, and what follows from several values together.
     ("unknown-feature", ""),
     ("unknown-limit", ""),
     ("unknown-meter", ""),
     ("unknown-plan", ""),
     ("unknown-addon", ""),
-    ("step-without-tenant", ""),
     ("plan-name-mismatch", ""),
     ("addon-name-mismatch", ""),
     ("plan-cycle", ""),
