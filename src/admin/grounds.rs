@@ -91,7 +91,7 @@ pub(super) struct Question<'a> {
 }
 
 impl Question<'_> {
-    fn ground(&self, plan: Option<&PlanOrigins>, at: Option<Origin>, by: Vec<Applied>) -> Ground {
+    fn ground(&self, plan: Option<PlanOrigins<'_>>, at: Option<Origin>, by: Vec<Applied>) -> Ground {
         let inherited = at.as_ref().and_then(|at| plan?.ancestor(at));
         Ground {
             inherited_from: inherited.map(ToString::to_string),
@@ -100,7 +100,7 @@ impl Question<'_> {
         }
     }
 
-    fn origins(&self, given: &Entitlement) -> Option<&PlanOrigins> {
+    fn origins(&self, given: &Entitlement) -> Option<PlanOrigins<'_>> {
         self.rules.plan(&given.plan, given.plan_version)
     }
 
@@ -160,7 +160,7 @@ impl Question<'_> {
     /// A plan's own line, where nothing else is to be pointed at.
     pub(super) fn plan(&self, given: &Entitlement) -> Ground {
         let plan = self.origins(given);
-        self.ground(plan, plan.map(PlanOrigins::name), Vec::new())
+        self.ground(plan, plan.map(|plan| plan.name()), Vec::new())
     }
 
     /// Why the subscription entitles, or does not.

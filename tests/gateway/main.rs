@@ -31,6 +31,7 @@ mod plan_life;
 mod plan_versions;
 mod policies;
 mod policy_diff;
+mod policy_cases;
 mod proxying;
 mod quotas;
 mod reserve;

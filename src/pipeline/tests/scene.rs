@@ -18,7 +18,6 @@ use super::super::{
     admission::Admission,
     cors::Cors,
     observe::Mode,
-    refusals::RefusalRing,
     request::{ForwardError, Forwardable, Inbound, Subject},
     respond::RespondBody,
 };
@@ -105,7 +104,7 @@ pub struct Scene {
     pub fakes: Arc<Fakes>,
     pub metrics: Arc<Metrics>,
     pub mode: Mode,
-    pub refusals: Arc<RefusalRing>,
+    pub refusals: Arc<crate::pipeline::refusals::RefusalRing>,
     pub cors: Cors,
 }
 
