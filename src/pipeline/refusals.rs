@@ -136,6 +136,18 @@ impl Refusals {
     }
 }
 
+#[cfg(test)]
+impl Refusals {
+    /// What the rings take at the most.
+    pub(super) fn bytes(&self) -> usize {
+        let each = |ring: &Arc<RefusalRing>| {
+            let ring = ring.lock();
+            ring.texts.len() + ring.entries.capacity() * size_of::<Entry>()
+        };
+        self.rings().iter().map(each).sum()
+    }
+}
+
 /// Those that came last, the newest first.
 fn newest(mut found: Vec<Remembered>, most: usize) -> Vec<Remembered> {
     found.sort_by_key(|refusal| std::cmp::Reverse(refusal.at));
