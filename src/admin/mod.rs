@@ -23,6 +23,8 @@ mod operations;
 mod overrides;
 mod params;
 mod policy;
+mod policy_diff;
+mod policy_impact;
 mod present;
 mod problem;
 mod quota_check;
@@ -58,8 +60,8 @@ use crate::{
     domain::{catalog::Digest, id::TenantId, revision::PolicyFiles},
     pipeline::refusals::Refusals,
     ports::{
-        Barrier, KeyIssuer, Ledger, LifecycleStore, NodeStore, Policies, PolicyCompiler, Readiness,
-        RevisionStore, TenantStore,
+        Barrier, KeyIssuer, Ledger, LifecycleStore, NodeStore, Policies, PolicyCompiler, Previews, Readiness,
+        RevisionStore, SurveyStore, TenantStore,
     },
 };
 use present::Present;
@@ -81,6 +83,10 @@ pub struct AdminState {
     pub revisions: Arc<dyn RevisionStore>,
     /// The files of this node's policy folder that were last good; `None`: it has no folder.
     pub folder: Arc<dyn Fn() -> Option<(Digest, PolicyFiles)> + Send + Sync>,
+    /// What many tenants used.
+    pub survey: Arc<dyn SurveyStore>,
+    /// Makes whole what the compiler made.
+    pub previews: Arc<dyn Previews>,
     /// What tenants use now.
     pub ledger: Arc<dyn Ledger>,
     /// Makes API keys.
@@ -113,6 +119,8 @@ const BODY_TIME: Duration = Duration::from_secs(10);
 struct Inner {
     ports: AdminState,
     body_time: Duration,
+    /// Taken while the impact of policies is reckoned: it reads every tenant.
+    reckoning: tokio::sync::Semaphore,
     texts: rules::Texts,
 }
 
@@ -143,7 +151,8 @@ pub fn router(state: AdminState) -> Router {
 
 fn build(ports: AdminState, body_time: Duration) -> Router {
     let access = access::Access::new(ports.token.as_deref());
-    let shared = Shared(Arc::new(Inner { ports, body_time, texts: rules::Texts::default() }));
+    let (reckoning, texts) = (tokio::sync::Semaphore::new(1), rules::Texts::default());
+    let shared = Shared(Arc::new(Inner { ports, body_time, reckoning, texts }));
     let (routes, _) = openapi::routes().split_for_parts();
     routes
         .fallback(operations::no_such_path)

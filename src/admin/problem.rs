@@ -58,6 +58,7 @@ pub(super) enum Code {
     Internal,
     StoreUnavailable,
     StoreFull,
+    Busy,
 }
 
 impl Code {
@@ -129,6 +130,7 @@ impl Code {
                 (S::SERVICE_UNAVAILABLE, "store-unavailable", "The database is not available")
             }
             Self::StoreFull => (S::SERVICE_UNAVAILABLE, "store-full", "The database cannot store more"),
+            Self::Busy => (S::SERVICE_UNAVAILABLE, "busy", "This node does that for somebody else just now"),
         }
     }
 }

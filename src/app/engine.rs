@@ -65,7 +65,7 @@ pub(super) struct EngineParts {
 /// The adapters behind the stages.
 pub(super) struct Engine {
     pub(super) policies: Arc<InForce>,
-    versions: Arc<PlanVersions>,
+    pub(super) versions: Arc<PlanVersions>,
     pub(super) credentials: Arc<Credentials>,
     pub(super) directory: TenantDirectory,
     pub(super) ledger: EscrowLedger,

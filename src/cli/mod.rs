@@ -1,6 +1,7 @@
 //! The commands of the shell.
 //!
-//! Exit codes: 0 done, 1 refused or failed, 2 bad usage or configuration, 3 the server could not be reached.
+//! Exit codes: 0 done, 1 refused or failed, 2 bad usage or configuration, 3 the server could not be reached; 4 of
+//! `policy diff`: something differs.
 
 mod addon;
 mod client;
@@ -86,6 +87,9 @@ pub enum Failure {
     /// The server did not answer.
     #[error("{0}")]
     Unreachable(String),
+    /// It was done, and there are changes: nothing to complain of, but an exit code of its own.
+    #[error("there are changes")]
+    Changes,
 }
 
 impl Failure {
@@ -96,6 +100,7 @@ impl Failure {
             Self::Refused(_) => 1,
             Self::Usage(_) => 2,
             Self::Unreachable(_) => 3,
+            Self::Changes => 4,
         }
     }
 }
@@ -112,7 +117,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match execute(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            output::complain(&failure.to_string());
+            if !matches!(failure, Failure::Changes) {
+                output::complain(&failure.to_string());
+            }
             ExitCode::from(failure.exit_code())
         }
     }
@@ -145,7 +152,7 @@ pub fn execute(command: Command) -> Result<(), Failure> {
 }
 
 /// Runs a command that calls the admin API, on a small runtime of its own.
-fn calling(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+fn calling<T>(command: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

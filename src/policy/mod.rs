@@ -26,6 +26,7 @@ mod names;
 mod origins;
 mod outcome;
 mod report;
+pub mod schema;
 mod source;
 mod suggest;
 mod test_report;
@@ -40,10 +41,13 @@ use std::{path::Path, sync::Arc};
 
 use crate::domain::catalog::Catalog;
 
-pub use case::{Case, CaseResult, run};
+pub use case::{
+    Case, CaseResult, Coverage, Difference, Exercise, Failed, Held, Holding, Progress, Tried, run, run_with,
+};
 pub use compiler::{Compiler, digest, files};
 pub use diagnostic::{Diagnostic, Excerpt, Location, Severity, Span};
 pub use report::Report;
+pub use suggest::help as suggestion;
 pub use test_report::TestReport;
 pub use watch::{PolicyStatus, Watched};
 
@@ -84,11 +88,22 @@ fn checked(folder: &Path, sources: &source::Sources) -> (Report, Option<Arc<Cata
 /// Checks a policy folder and runs its cases. Where the check finds errors, no case is run.
 #[must_use]
 pub fn test(folder: &Path) -> TestReport {
+    test_some(folder, None, &Progress::default())
+}
+
+/// The same with those cases alone whose name or file contains a text, for somebody who watches the progress.
+#[must_use]
+pub fn test_some(folder: &Path, filter: Option<&str>, progress: &Progress) -> TestReport {
     let sources = folder::read(folder);
     let (check, catalog, cases) = checked(folder, &sources);
-    let results = match catalog {
-        Some(catalog) if check.is_ok() => run(&catalog, &cases),
-        _ => Vec::new(),
-    };
-    TestReport::new(check, results)
+    match catalog {
+        Some(catalog) if check.is_ok() => {
+            let chosen: Vec<&Case> =
+                cases.iter().filter(|case| filter.is_none_or(|text| case.is_named(text))).collect();
+            let results = run_with(&catalog, &chosen, progress);
+            let coverage = case::Coverage::of(&catalog, &results);
+            TestReport::new(check, results, Some(coverage)).left_out(cases.len() - chosen.len())
+        }
+        _ => TestReport::new(check, Vec::new(), None),
+    }
 }

@@ -1,7 +1,10 @@
 //! From YAML trees to definitions, by hand: every mistake is reported, with its place, and the rest is still read.
 
 pub(super) mod addon;
+mod after;
+mod after_value;
 pub(super) mod case;
+mod case_request;
 mod case_tenant;
 mod expectation;
 pub(super) mod features;
