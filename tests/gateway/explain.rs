@@ -133,6 +133,7 @@ async fn a_plan_kept_in_an_older_version_has_no_line_in_the_files() {
     let setup = Setup::before(&upstream);
     let gateway = setup.start().await;
     gateway.admin.tenant("old", "small").await;
+    gateway.admin.tenant("new", "big").await;
     setup.policy("plans/small.yaml", "plan: small\nversion: 2\nfeatures: [chat]\nquotas: { requests: 9 }\n");
     eventually("the second version is in force", async || {
         gateway.admin.subscribe("new", "small").await["version"].is_u64()
