@@ -91,7 +91,7 @@ pub(super) struct Question<'a> {
 }
 
 impl Question<'_> {
-    fn ground(&self, plan: Option<&PlanOrigins>, at: Option<Origin>, by: Vec<Applied>) -> Ground {
+    fn ground(&self, plan: Option<PlanOrigins<'_>>, at: Option<Origin>, by: Vec<Applied>) -> Ground {
         let inherited = at.as_ref().and_then(|at| plan?.ancestor(at));
         Ground {
             inherited_from: inherited.map(ToString::to_string),
@@ -100,7 +100,7 @@ impl Question<'_> {
         }
     }
 
-    fn origins(&self, given: &Entitlement) -> Option<&PlanOrigins> {
+    fn origins(&self, given: &Entitlement) -> Option<PlanOrigins<'_>> {
         self.rules.plan(&given.plan, given.plan_version)
     }
 
@@ -109,7 +109,7 @@ impl Question<'_> {
         let plan = self.origins(given);
         let written = plan.and_then(|plan| plan.feature(ix)).map(|found| found.at().clone());
         // What the tenant lacks, and no file says anything of, is missing in the plan's.
-        let missing = || plan.filter(|_| !given.offer.features.contains(ix)).map(PlanOrigins::name);
+        let missing = || plan.filter(|_| !given.offer.features.contains(ix)).map(|plan| plan.name());
         let at = written.or_else(missing);
         let id = self.rights.catalog.feature(ix).map(|feature| &feature.id);
         let set = id.and_then(|id| Some((id, self.overrides()?.features.get(id)?)));
@@ -162,7 +162,7 @@ impl Question<'_> {
     /// A plan's own line, where nothing else is to be pointed at.
     pub(super) fn plan(&self, given: &Entitlement) -> Ground {
         let plan = self.origins(given);
-        self.ground(plan, plan.map(PlanOrigins::name), Vec::new())
+        self.ground(plan, plan.map(|plan| plan.name()), Vec::new())
     }
 
     /// Why the subscription entitles, or does not.

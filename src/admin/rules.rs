@@ -95,7 +95,7 @@ impl Rules {
     }
 
     /// Where the values of a plan are written. `None`: the files have another version of it.
-    pub(super) fn plan(&self, id: &PlanId, version: PlanVersion) -> Option<&PlanOrigins> {
+    pub(super) fn plan(&self, id: &PlanId, version: PlanVersion) -> Option<PlanOrigins<'_>> {
         let in_file = self.catalog.plan(id.as_str()).is_some_and(|plan| plan.version == version);
         self.catalog.origins.plan(id).filter(|_| in_file)
     }

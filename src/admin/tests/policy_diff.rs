@@ -67,7 +67,7 @@ async fn what_changes_and_for_whom() {
     api.world.spent.lock().unwrap().insert(nova, vec![spent]);
 
     let told = api.ok("POST", "/v1/policy/diff", FILES).await;
-    assert_eq!((&told["base"], &told["digest"]), (&json!({"digest":"d1","number":null}), &json!("d2")));
+    assert_eq!((&told["base"], &told["digest"]), (&json!({"digest":"d1","number":0}), &json!("d2")));
     let lines: Vec<String> = told["changes"]
         .as_array()
         .unwrap()

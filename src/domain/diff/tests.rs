@@ -382,8 +382,8 @@ fn each_change_says_whom_it_favours() {
         ),
         (pro(|_| {}), pro(|p| p.grace_days = Some(3)), "grace: - -> 3 days (loss)"),
         (
-            pro(|p| drop(p.limits.insert(LimitId::parse("seats").unwrap(), Allowance::Limited(units(5))))),
-            pro(|p| drop(p.limits.insert(LimitId::parse("seats").unwrap(), Allowance::Limited(units(3))))),
+            pro(|p| p.limits = [(LimitId::parse("seats").unwrap(), Allowance::Limited(units(5)))].into()),
+            pro(|p| p.limits = [(LimitId::parse("seats").unwrap(), Allowance::Limited(units(3)))].into()),
             "limits.seats: 5 -> 3 (loss)",
         ),
     ];

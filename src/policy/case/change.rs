@@ -15,6 +15,8 @@ use crate::domain::{
 
 /// A case's clock goes no further than so many days from its start: each month on the way costs time.
 const MOST_DAYS: i64 = 3660;
+/// More than there are in so many days, also where anchor and zone are changed.
+const MOST_MONTHS: usize = 200;
 
 fn text(error: impl std::fmt::Display) -> String {
     error.to_string()
@@ -108,7 +110,9 @@ impl Life<'_> {
         if at.0.saturating_sub(self.start.0) > MOST_DAYS * 86_400_000 {
             return Err("a case's clock goes at most ten years from its start".into());
         }
-        while let Some(end) = self.month_ends(at) {
+        // Bounded, as the last month that the calendar knows never ends.
+        for _ in 0..MOST_MONTHS {
+            let Some(end) = self.month_ends(at) else { break };
             self.now = self.now.max(end);
             self.roll_over()?;
         }

@@ -62,6 +62,8 @@ pub struct Holding {
     pub attributes: Vec<(String, String)>,
     /// What it has used of the meters that the request is charged to.
     pub meters: Vec<Held>,
+    /// Whether the request itself is part of that, as it was let through.
+    pub counted: bool,
 }
 
 /// What has been used of a meter in a window.

@@ -176,7 +176,7 @@ impl<'a> Run<'a> {
             at: self.local(self.life.now),
             differences,
             reason: self.reason(outcome, request),
-            tenant: self.holding(request, catalog),
+            tenant: self.holding(request, matches!(outcome, Outcome::Allowed { .. }), catalog),
             left: self.case.then.len() - step,
         }));
     }
@@ -219,7 +219,7 @@ impl<'a> Run<'a> {
         Some(text)
     }
 
-    fn holding(&self, request: &Request, catalog: &Catalog) -> Option<Holding> {
+    fn holding(&self, request: &Request, counted: bool, catalog: &Catalog) -> Option<Holding> {
         let (tenant, metered) = self.life.holding(self.life.charges(request).unwrap_or_default())?;
         let meters = metered.into_iter().map(|(meter, overage, state)| Held {
             meter: meter_name(catalog, meter).to_owned(),
@@ -239,6 +239,7 @@ impl<'a> Run<'a> {
                 .map(|(name, value)| (name.clone(), value.to_string()))
                 .collect(),
             meters: meters.collect(),
+            counted,
         })
     }
 }

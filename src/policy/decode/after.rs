@@ -12,36 +12,11 @@ use crate::domain::{command::When, id::MeterId, period::AnchorDay, time::UnixMil
 use crate::policy::{
     case::{NewPlan, What, Word},
     diagnostic::Findings,
-    suggest,
+    schema, suggest,
     tree::{Node, Value},
 };
 use crate::wire::duration;
 
-/// Every word.
-const WORDS: [&str; 22] = [
-    "requests",
-    "burst",
-    "plan",
-    "at",
-    "usage",
-    "trial_days",
-    "anchor_day",
-    "cancel",
-    "undo",
-    "pause",
-    "resume",
-    "past_due",
-    "paid",
-    "suspend",
-    "grant",
-    "addons",
-    "overrides",
-    "timezone",
-    "next",
-    "days",
-    "hours",
-    "minutes",
-];
 /// Those that may stand alone.
 const ALONE: [&str; 7] = ["cancel", "undo", "pause", "resume", "past_due", "paid", "suspend"];
 /// Those that say more about `plan`.
@@ -85,7 +60,8 @@ impl Reading<'_> {
             let what = alone(node, findings);
             return self.take(what.map(|what| vec![what]), node, clock, findings);
         };
-        let Some(fields) = Fields::read(node, "what comes before a step", &WORDS, findings) else {
+        let Some(fields) = Fields::read(node, "what comes before a step", schema::After::KEYS, findings)
+        else {
             self.good = false;
             return;
         };
@@ -100,7 +76,7 @@ impl Reading<'_> {
         }
         for (key, value) in entries {
             let Value::Scalar { text: word, .. } = &key.value else { continue };
-            if !WORDS.contains(&word.as_str())
+            if !schema::After::KEYS.contains(&word.as_str())
                 || OF_PLAN.contains(&word.as_str())
                 || (word == "at" && of_plan)
             {
@@ -167,7 +143,7 @@ impl Reading<'_> {
             "plan" => What::Plan(self.plan(node, fields, findings)?),
             "cancel" if !is_true(node) => What::Cancel(when(node, findings)?),
             "past_due" if !is_true(node) => {
-                let fields = Fields::read(node, "`past_due`", &["grace_days"], findings)?;
+                let fields = Fields::read(node, "`past_due`", schema::PastDue::KEYS, findings)?;
                 let days = fields.need("grace_days", "a number of days", findings)?;
                 let days = scalar::whole(days, "`grace_days`", (0, MOST_DAYS), findings)?;
                 What::PastDue(u16::try_from(days).ok())
@@ -175,7 +151,7 @@ impl Reading<'_> {
             "grant" => return self.grants(node, findings),
             "addons" => {
                 let all = case_tenant::quantities(node, 0, catalog, findings);
-                // What was left out was reported.
+                let all = whole_map(node, all)?;
                 return Some(all.into_iter().map(|(addon, quantity)| What::Addon(addon, quantity)).collect());
             }
             "overrides" => What::Overrides(Box::new(case_tenant::overrides(node, catalog, findings))),
@@ -230,8 +206,14 @@ impl Reading<'_> {
                 out.push(What::Grant(new));
             }
         }
-        Some(out)
+        whole_map(node, out)
     }
+}
+
+/// What was made of each entry of a map; nothing where one of them was reported instead.
+fn whole_map<T>(node: &Node, made: Vec<T>) -> Option<Vec<T>> {
+    let entries = if let Value::Map(entries) = &node.value { entries.len() } else { return None };
+    (entries == made.len()).then_some(made)
 }
 
 /// What was given must be good.
@@ -284,10 +266,9 @@ fn alone(node: &Node, findings: &mut Findings<'_>) -> Option<What> {
     }
     let help = match suggest::nearest(text, ALONE) {
         Some(near) => Some(format!("did you mean `{near}`?")),
-        None if WORDS.contains(&text) => Some(format!("it needs a value: `{{ {text}: .. }}`")),
-        None => {
-            suggest::help(text, WORDS).filter(|_| text.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'))
-        }
+        None if schema::After::KEYS.contains(&text) => Some(format!("it needs a value: `{{ {text}: .. }}`")),
+        None => suggest::help(text, schema::After::KEYS.iter().copied())
+            .filter(|_| text.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')),
     };
     findings.error_help(
         "invalid-step",

@@ -10,7 +10,7 @@ use crate::domain::{
 };
 use crate::policy::{
     diagnostic::Findings,
-    suggest,
+    schema, suggest,
     tree::{Node, Value},
 };
 
@@ -75,8 +75,7 @@ pub(super) fn grant(meter: MeterId, node: &Node, findings: &mut Findings<'_>) ->
         new.units = scalar::units(node, "granted units", 1, findings)?;
         return Some(new);
     };
-    let keys = ["units", "priority", "expires_at", "recurring"];
-    let fields = Fields::read(node, "a grant", &keys, findings)?;
+    let fields = Fields::read(node, "a grant", schema::Grant::KEYS, findings)?;
     let units = fields.need("units", "a number of units", findings);
     new.units = scalar::units(units?, "granted units", 1, findings)?;
     if let Some(node) = fields.get("priority") {

@@ -51,8 +51,7 @@ pub(in crate::policy) fn decode(
 }
 
 fn case(node: &Node, catalog: Option<&Catalog>, findings: &mut Findings<'_>) -> Option<Case> {
-    let keys = ["name", "tenant", "request", "at", "expect", "then"];
-    let fields = Fields::read(node, "a case", &keys, findings)?;
+    let fields = Fields::read(node, "a case", schema::Case::KEYS, findings)?;
     let name = fields
         .need("name", "what the case shows", findings)
         .and_then(|node| scalar::line(node, "the name", findings));
@@ -117,8 +116,7 @@ fn steps(
     let mut clock = at;
     let mut steps = Vec::new();
     for item in items {
-        let keys = ["after", "request", "expect"];
-        let Some(fields) = Fields::read(item, "a step", &keys, findings) else { continue };
+        let Some(fields) = Fields::read(item, "a step", schema::Step::KEYS, findings) else { continue };
         let after = fields
             .get("after")
             .map_or(Some(Vec::new()), |node| after::decode(node, setting, &mut clock, findings));

@@ -6,6 +6,7 @@ use super::{Fields, named, route_text, scalar};
 use crate::policy::{
     case::Request,
     diagnostic::Findings,
+    schema,
     tree::{Node, Value},
 };
 
@@ -59,8 +60,7 @@ fn is_method<'t>(method: &'t str, node: &Node, findings: &mut Findings<'_>) -> O
 
 /// The form that names every part.
 fn whole(node: &Node, findings: &mut Findings<'_>) -> Option<Request> {
-    let keys = ["method", "path", "query", "headers", "client"];
-    let fields = Fields::read(node, "a request", &keys, findings)?;
+    let fields = Fields::read(node, "a request", schema::Request::KEYS, findings)?;
     let method = fields.need("method", "a method such as `GET`", findings).and_then(|node| {
         let text = scalar::text(node, "a method such as `GET`", findings)?;
         is_method(text, node, findings)

@@ -37,22 +37,9 @@ pub(super) struct Known {
     pub(super) attributes: BTreeMap<String, Attribute>,
 }
 
-const KEYS: [&str; 10] = [
-    "plan",
-    "state",
-    "addons",
-    "grants",
-    "used",
-    "overrides",
-    "timezone",
-    "anchor_day",
-    "suspended",
-    "attributes",
-];
-
 /// Reads a tenant and what it has used.
 pub(super) fn tenant(node: &Node, catalog: Option<&Catalog>, findings: &mut Findings<'_>) -> Option<Known> {
-    let fields = Fields::read(node, "a tenant", &KEYS, findings)?;
+    let fields = Fields::read(node, "a tenant", schema::Tenant::KEYS, findings)?;
     let plan = match fields.get("plan") {
         Some(node) => plan(node, catalog, findings).map(Some),
         None => Some(None),

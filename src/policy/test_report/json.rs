@@ -75,6 +75,7 @@ fn tenant(tenant: &Holding) -> Value {
         "suspended": tenant.suspended,
         "attributes": attributes,
         "meters": meters,
+        "request_counted": tenant.counted,
     })
 }
 

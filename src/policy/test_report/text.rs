@@ -80,7 +80,7 @@ fn case(result: &CaseResult, paint: Paint) -> String {
         out.push_str(&format!("     {} {}\n", paint.with(DIM, &format!("{what:<8}")), clean(text)));
     };
     if let Some(led_to) = led_to(failed) {
-        line("step", &led_to);
+        line("step", led_to.trim_start_matches("step "));
     }
     line("request", &format!("{} at {}", failed.request, failed.at));
     if failed.differences.is_empty() {
@@ -142,7 +142,8 @@ fn holding(tenant: &Holding) -> Vec<String> {
         let Held { meter, window, used, limit, overage } = held;
         let limit = limit.map_or("unlimited".to_owned(), |limit| limit.to_string());
         let beyond = overage.map_or(String::new(), |mode| format!(" (overage: {mode})"));
-        format!("{used} of {limit} `{meter}` used this {window}{beyond}")
+        let counted = if tenant.counted { ", this request included" } else { "" };
+        format!("{used} of {limit} `{meter}` used this {window}{beyond}{counted}")
     };
     std::iter::once(first).chain(tenant.meters.iter().map(meter)).collect()
 }

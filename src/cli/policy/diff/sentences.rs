@@ -222,18 +222,10 @@ fn cost(of: &Cost, told: &mut Vec<Sentence>) {
     let text =
         format!("the last billing month would have cost {after} {currency} instead of {before} {currency}");
     told.push(Sentence { sign: Sign::Other, text });
-    tell(told, Sign::Minus, dearer.total, || {
-        format!(
-            "{} more {currency}: {}",
-            who(dearer.total, "would have paid", "would have paid"),
-            bills(dearer)
-        )
-    });
-    tell(told, Sign::Plus, cheaper.total, || {
-        format!(
-            "{} less {currency}: {}",
-            who(cheaper.total, "would have paid", "would have paid"),
-            bills(cheaper)
-        )
-    });
+    for (sign, word, list) in [(Sign::Minus, "more", dearer), (Sign::Plus, "less", cheaper)] {
+        tell(told, sign, list.total, || {
+            let who = count(list.total, "tenant");
+            format!("{who} would have paid {word}, in {currency}: {}", bills(list))
+        });
+    }
 }

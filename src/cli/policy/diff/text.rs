@@ -110,12 +110,15 @@ fn subject(page: &mut Page, changes: &[ChangeEntry]) {
             Bearing::Neither => String::new(),
         };
         let values = printable(&values(change));
-        let line = if change.aspect.is_empty() {
-            format!("    {values}{bearing}")
-        } else {
-            let aspect = format!("{:width$}", printable(&change.aspect));
-            let aspect = page.signed(sign(change), &aspect);
-            format!("    {aspect}  {values}{bearing}")
+        let line = match (change.aspect.is_empty(), values.is_empty()) {
+            (true, _) => format!("    {values}{bearing}"),
+            (false, true) => {
+                format!("    {}{bearing}", page.signed(sign(change), &printable(&change.aspect)))
+            }
+            (false, false) => {
+                let aspect = format!("{:width$}", printable(&change.aspect));
+                format!("    {}  {values}{bearing}", page.signed(sign(change), &aspect))
+            }
         };
         page.line(line.trim_end());
     }

@@ -5,9 +5,9 @@ use std::fs;
 use serde_json::{Map, Value};
 
 use super::super::{
-    Addon, Case, Cases, Changes, Declaration, Defaults, Expectation, Features, Grace, Header, Kind, Meter,
-    Overage, Overrides, Plan, Price, Quota, Rate, Reserve, Rollover, Route, Routes, Tenant, Trial, Used,
-    addon::AddedQuota, of,
+    Addon, After, Case, Cases, Changes, Declaration, Defaults, Expectation, Features, Grace, Grant, Header,
+    Kind, Meter, Overage, Overrides, PastDue, Plan, Price, Quota, Rate, Request, Reserve, Rollover, Route,
+    Routes, Step, Tenant, Trial, Used, addon::AddedQuota, of,
 };
 use super::root;
 
@@ -42,10 +42,15 @@ fn shapes(kind: Kind) -> Vec<Shape> {
         Kind::Cases => vec![
             ("", Cases::KEYS),
             ("Case", Case::KEYS),
+            ("Request", Request::KEYS),
             ("Tenant", Tenant::KEYS),
             ("Used", Used::KEYS),
             ("Overrides", Overrides::KEYS),
             ("Expectation", Expectation::KEYS),
+            ("Step", Step::KEYS),
+            ("After", After::KEYS),
+            ("PastDue", PastDue::KEYS),
+            ("Grant", Grant::KEYS),
         ],
     }
 }
