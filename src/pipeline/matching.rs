@@ -29,7 +29,7 @@ use crate::{
 const OWN: &str = "/.plangate";
 
 /// Why some methods are refused on any path.
-pub const NEVER_SERVED: HeadRefusal = HeadRefusal::Malformed("TRACE and CONNECT are not served");
+pub const NEVER_SERVED: HeadRefusal = HeadRefusal::Malformed("the methods TRACE and CONNECT are not served");
 
 /// Whether a canonical path is one of the gateway's own, which no route can cover.
 #[must_use]

@@ -16,6 +16,7 @@ mod crash_files;
 mod database_faults;
 mod exact_tail;
 mod exhausted;
+mod explain;
 mod figures;
 mod first_steps;
 mod hostile;

@@ -194,10 +194,19 @@ async fn a_check_says_what_would_pass() {
     assert_eq!(
         decision["quotas"],
         json!([
-            {"meter": "requests", "window": "day", "needs": 1, "limit": 20, "used": 0, "resets_at": "2026-11-22T23:00:00Z"},
-            {"meter": "requests", "window": "month", "needs": 1, "limit": 100, "used": 0, "resets_at": "2026-12-14T23:00:00Z"},
+            {"meter": "requests", "window": "day", "needs": 1, "limit": 20, "used": 0, "remaining": 20,
+             "resets_at": "2026-11-22T23:00:00Z", "ok": true, "rule": null},
+            {"meter": "requests", "window": "month", "needs": 1, "limit": 100, "used": 0, "remaining": 100,
+             "resets_at": "2026-12-14T23:00:00Z", "ok": true, "rule": null,
+             "sources": [{"source": "plan", "id": null, "limit": 100, "used": 0, "remaining": 100, "priority": 100,
+                          "expires_at": "2026-12-14T23:00:00Z", "uncertain": 0}]},
         ])
     );
+    assert_eq!(
+        (&decision["node"], &decision["age_ms"], &decision["version"]),
+        (&json!("a"), &json!(85), &json!(2))
+    );
+    assert_eq!(decision["policy"], json!({"number": null, "digest": "d1", "source": "none", "trial": false}));
     let steps: Vec<_> = decision["steps"].as_array().unwrap().iter().map(|s| s["step"].clone()).collect();
     assert_eq!(steps, ["path", "tenant", "subscription", "route", "features", "rate", "quota"]);
     let public = check(&api, "nobody", "GET /healthz").await;

@@ -5,6 +5,7 @@ mod endings;
 mod matching;
 mod observing;
 mod refusing;
+mod remembering;
 mod reserving;
 mod reviewing;
 mod scene;
