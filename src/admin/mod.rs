@@ -27,6 +27,7 @@ mod problem;
 mod refused;
 mod rights;
 mod serve;
+mod shadow;
 mod sources;
 mod standing;
 mod steps;
@@ -54,7 +55,7 @@ use crate::{
     domain::{catalog::Digest, id::TenantId, revision::PolicyFiles},
     ports::{
         Barrier, KeyIssuer, Ledger, LifecycleStore, NodeStore, Policies, PolicyCompiler, Readiness,
-        RevisionStore, TenantStore,
+        RevisionStore, ShadowStore, TenantStore,
     },
 };
 use present::Present;
@@ -74,6 +75,8 @@ pub struct AdminState {
     pub compiler: Arc<dyn PolicyCompiler>,
     /// Which policies decide, and which did.
     pub revisions: Arc<dyn RevisionStore>,
+    /// What policies that are tried in the shadow would have decided otherwise.
+    pub shadow: Arc<dyn ShadowStore>,
     /// The files of this node's policy folder that were last good; `None`: it has no folder.
     pub folder: Arc<dyn Fn() -> Option<(Digest, PolicyFiles)> + Send + Sync>,
     /// What tenants use now.

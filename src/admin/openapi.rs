@@ -15,7 +15,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     Shared, addons, check, deploy, feeds, grants, keys, nodes, offers, operations, overrides, policy,
-    problem::ProblemView, rights, standing, subscription, subscription_view, tenants, upcoming, usage,
+    problem::ProblemView, rights, shadow, standing, subscription, subscription_view, tenants, upcoming, usage,
 };
 
 #[derive(OpenApi)]
@@ -63,6 +63,7 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(policy::get_policy))
         .routes(routes!(policy::list_revisions))
         .routes(routes!(policy::get_revision))
+        .routes(routes!(shadow::get_shadow))
         .routes(routes!(deploy::apply))
         .routes(routes!(deploy::promote))
         .routes(routes!(deploy::discard))

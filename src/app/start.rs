@@ -248,6 +248,7 @@ impl Ground {
             policies: Arc::clone(&engine.policies) as _,
             compiler: Arc::new(Compiler),
             revisions: Arc::clone(store) as _,
+            shadow: Arc::clone(store) as _,
             folder: Arc::new(move || watched.is_a_folder().then(|| watched.files())),
             ledger: Arc::new(engine.ledger.clone()),
             keys: Arc::new(Issuer { hasher, clock: Arc::clone(&self.clock) as _ }),

@@ -28,3 +28,4 @@ pub mod time;
 pub mod transitions;
 mod trie;
 pub mod units;
+pub mod verdict;

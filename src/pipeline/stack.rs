@@ -18,6 +18,7 @@ use super::{
     respond::Respond,
     review::Reviewer,
     settle::{Settle, SettleLayer},
+    shadow::{Shadower, Trials},
     stage::Stage,
     strip::Strip,
 };
@@ -45,6 +46,8 @@ pub struct Gateway<P, A, D, L> {
     pub cors: Arc<Cors>,
     /// Whether refusals are carried out.
     pub mode: Mode,
+    /// What is counted while other policies are tried.
+    pub trials: Arc<Trials>,
 }
 
 impl<P, A, D, L> Clone for Gateway<P, A, D, L> {
@@ -58,6 +61,7 @@ impl<P, A, D, L> Clone for Gateway<P, A, D, L> {
             metrics: Arc::clone(&self.metrics),
             cors: Arc::clone(&self.cors),
             mode: self.mode,
+            trials: Arc::clone(&self.trials),
         }
     }
 }
@@ -95,12 +99,18 @@ where
             authenticator: Arc::clone(&self.authenticator),
             directory: Arc::clone(&self.directory),
         };
+        let shadow = Shadower {
+            trials: Arc::clone(&self.trials),
+            directory: Arc::clone(&self.directory),
+            ledger: Arc::clone(&self.ledger),
+        };
         let parts = Parts {
             clock: Arc::clone(&self.clock),
             metrics: Arc::clone(&self.metrics),
             cors: Arc::clone(&self.cors),
             mode: self.mode,
             review: Arc::new(review),
+            shadow: Arc::new(shadow),
         };
         Respond {
             inner: Match::new(Arc::clone(&self.policies), Arc::clone(&self.directory), observe, forward),

@@ -9,6 +9,7 @@ mod lifecycle;
 mod nodes;
 mod policies;
 mod revisions;
+mod shadow;
 mod span;
 mod tenants;
 
@@ -23,6 +24,7 @@ pub use lifecycle::*;
 pub use nodes::*;
 pub use policies::*;
 pub use revisions::*;
+pub use shadow::*;
 pub use span::*;
 pub use tenants::*;
 

@@ -103,6 +103,7 @@ impl World {
             policies: world.clone(),
             compiler: world.clone(),
             revisions: Arc::new(crate::admin::tests::no_revisions::NoRevisions),
+            shadow: Arc::new(crate::admin::tests::no_revisions::NoRevisions),
             folder: Arc::new(|| None),
             ledger: world.clone(),
             keys: world.clone(),

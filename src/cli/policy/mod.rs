@@ -2,11 +2,12 @@
 
 mod check;
 mod folder;
+mod shadow;
 mod test;
 
 use clap::{Args, Subcommand};
 
-use super::Failure;
+use super::{Failure, calling};
 
 /// Check and test policy files
 #[derive(Debug, Args)]
@@ -21,6 +22,8 @@ enum PolicyCommand {
     Check(check::Check),
     /// Run the cases of a policy folder
     Test(test::Test),
+    /// Show what the policies that are tried in the shadow would have decided otherwise
+    Shadow(shadow::Shadow),
 }
 
 impl Policy {
@@ -28,6 +31,7 @@ impl Policy {
         match self.command {
             PolicyCommand::Check(command) => command.run(),
             PolicyCommand::Test(command) => command.run(),
+            PolicyCommand::Shadow(command) => calling(command.run()),
         }
     }
 }

@@ -148,6 +148,7 @@ impl Scene {
             metrics: Arc::clone(&self.metrics),
             cors: Arc::new(self.cors.clone()),
             mode: self.mode,
+            trials: Arc::default(),
         };
         gateway
             .layer(forward)
