@@ -34,6 +34,7 @@ mod proxying;
 mod quotas;
 mod reserve;
 mod schedules;
+mod shadow;
 mod shell;
 mod standby;
 mod streams_again;
