@@ -15,7 +15,8 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     Shared, addons, check, deploy, feeds, grants, keys, nodes, offers, operations, overrides, policy,
-    problem::ProblemView, rights, shadow, standing, subscription, subscription_view, tenants, upcoming, usage,
+    problem::ProblemView, rights, shadow, standing, subscription, subscription_view, tenants, upcoming,
+    usage,
 };
 
 #[derive(OpenApi)]

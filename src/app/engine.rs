@@ -171,6 +171,7 @@ impl Engine {
             trials: Arc::clone(&self.trials),
             policies: Arc::clone(&self.policies) as _,
             store: Arc::clone(&self.store) as _,
+            ledger: Arc::new(self.ledger.clone()),
             clock: Arc::clone(&self.clock) as _,
             run: self.incarnation,
         };

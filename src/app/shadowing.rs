@@ -1,4 +1,4 @@
-//! Records now and then what was counted of policies that are tried in the shadow.
+//! Records now and then what was counted of policies that are tried in the shadow, and learns for them what was used.
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,7 +8,7 @@ use crate::{
     clock::Clock,
     domain::revision::Rollout,
     pipeline::shadow::Trials,
-    ports::{Incarnation, Policies, ShadowStore},
+    ports::{Incarnation, Ledger, Policies, ShadowStore},
 };
 
 /// What a node counts is recorded so often: one that is killed loses no more.
@@ -19,6 +19,7 @@ pub(super) struct Shadowing {
     pub(super) trials: Arc<Trials>,
     pub(super) policies: Arc<dyn Policies>,
     pub(super) store: Arc<dyn ShadowStore>,
+    pub(super) ledger: Arc<dyn Ledger>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) run: Incarnation,
 }
@@ -31,6 +32,11 @@ impl Shadowing {
             let ended = end.run_until_cancelled(tokio::time::sleep(EVERY)).await.is_none();
             well = self.record(well).await;
             if ended {
+                return;
+            }
+            let learning = self.trials.learn(&*self.ledger, self.clock.now(), self.clock.monotonic());
+            if end.run_until_cancelled(learning).await.is_none() {
+                self.record(well).await;
                 return;
             }
         }
@@ -49,7 +55,9 @@ impl Shadowing {
             }
             Err(error) => {
                 if well {
-                    tracing::warn!("what the tried policies would change is not recorded, tried again: {error}");
+                    tracing::warn!(
+                        "what the tried policies would change is not recorded, tried again: {error}"
+                    );
                 }
                 false
             }

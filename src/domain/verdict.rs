@@ -159,7 +159,10 @@ mod tests {
             assert_eq!(verdict.refuses(), !["allow", "identity-needed"].contains(&verdict.code()));
         }
         let lacks = Verdict::parse("feature-not-in-plan feature:export").unwrap();
-        assert_eq!((lacks.code(), lacks.feature(), lacks.meter()), ("feature-not-in-plan", Some("export"), None));
+        assert_eq!(
+            (lacks.code(), lacks.feature(), lacks.meter()),
+            ("feature-not-in-plan", Some("export"), None)
+        );
         assert_eq!(lacks.in_short(), Verdict::refused("feature-not-in-plan"));
         for text in ["", " ", "a ", "a b", "a plan:b", "a meter:", " meter:b", "a meter:b c", "a:b"] {
             assert_eq!(Verdict::parse(text), None, "{text:?}");

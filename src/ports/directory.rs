@@ -5,9 +5,9 @@ use std::sync::Arc;
 use super::{Answer, BoxFuture};
 use crate::domain::{
     catalog::Catalog,
+    id::TenantId,
     identity::Identity,
     rights::{Rights, UnknownPlan},
-    id::TenantId,
     time::{Monotonic, UnixMillis, Version},
 };
 

@@ -20,12 +20,7 @@ pub trait ShadowStore: Send + Sync + 'static {
     async fn shadow_totals(&self, trial: Version) -> Result<ShadowTotals, StoreError>;
 
     /// What was decided otherwise on all nodes, the most frequent first; `skip` and `limit` cut a page.
-    async fn shadow_rows(
-        &self,
-        trial: Version,
-        skip: u64,
-        limit: u32,
-    ) -> Result<Vec<ShadowRow>, StoreError>;
+    async fn shadow_rows(&self, trial: Version, skip: u64, limit: u32) -> Result<Vec<ShadowRow>, StoreError>;
 
     /// The same, summed up by tenant or by route.
     async fn shadow_sums(

@@ -159,7 +159,9 @@ impl ShadowStore for SqlStore {
             ShadowBy::Tenant => {
                 self.list(BY_TENANT, &args, |row| sum(row, ShadowOf::Sender(sender(row, 0)?))).await
             }
-            ShadowBy::Route => self.list(BY_ROUTE, &args, |row| sum(row, ShadowOf::Route(row.text(0)?))).await,
+            ShadowBy::Route => {
+                self.list(BY_ROUTE, &args, |row| sum(row, ShadowOf::Route(row.text(0)?))).await
+            }
         }
     }
 }

@@ -131,8 +131,7 @@ const DELETE_FILES: Sql = Sql::same(
      SELECT file FROM ledger_files WHERE opened_ms < $1 ORDER BY opened_ms LIMIT $2)",
 );
 // The last change of the policies names the trial that runs, if any.
-const DELETE_SHADOW: Sql =
-    Sql::same("DELETE FROM policy_shadow WHERE trial <> (SELECT policies FROM head)");
+const DELETE_SHADOW: Sql = Sql::same("DELETE FROM policy_shadow WHERE trial <> (SELECT policies FROM head)");
 const DELETE_SHADOW_TOTALS: Sql =
     Sql::same("DELETE FROM policy_shadow_totals WHERE trial <> (SELECT policies FROM head)");
 const DELETE_SLOTS: Sql =

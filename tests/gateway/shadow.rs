@@ -63,7 +63,13 @@ fn rows(report: &Value) -> Vec<(String, String, String, String, u64)> {
     rows
 }
 
-fn row(who: &str, route: &str, enforced: &str, candidate: &str, count: u64) -> (String, String, String, String, u64) {
+fn row(
+    who: &str,
+    route: &str,
+    enforced: &str,
+    candidate: &str,
+    count: u64,
+) -> (String, String, String, String, u64) {
     (who.into(), route.into(), enforced.into(), candidate.into(), count)
 }
 
@@ -153,7 +159,8 @@ async fn what_would_differ_is_counted_and_nothing_of_it_is_carried_out() {
         "compared": 22, "differing": 13, "newly_refused": 10, "newly_allowed": 2, "uncompared": 0
     });
     assert_eq!(found["totals"], totals);
-    let counts: Vec<u64> = found["items"].as_array().unwrap().iter().map(|i| i["count"].as_u64().unwrap()).collect();
+    let counts: Vec<u64> =
+        found["items"].as_array().unwrap().iter().map(|i| i["count"].as_u64().unwrap()).collect();
     assert_eq!(counts, [4, 3, 2, 2, 1, 1], "the most frequent first");
     for (tenant, used) in [("acme", 30), ("tiny", 5), ("costly", 6), ("slow", 2)] {
         assert_eq!(admin.used(tenant, "requests").await, used, "{tenant}");
@@ -179,7 +186,8 @@ async fn sums_and_pages(admin: Admin) {
     });
     assert_eq!((acme, &by_tenant["items"][0]), (&expected, &expected));
     let by_route = admin.get("/v1/policy/shadow?by=route&limit=1").await;
-    let first = json!({ "route": "GET /v1/messages/{id}", "count": 4, "newly_refused": 4, "newly_allowed": 0 });
+    let first =
+        json!({ "route": "GET /v1/messages/{id}", "count": 4, "newly_refused": 4, "newly_allowed": 0 });
     assert_eq!((&by_route["items"], &by_route["next"]), (&json!([first]), &json!(1)));
     let mut paged = Vec::new();
     let mut next = Some(0);
@@ -231,6 +239,31 @@ async fn promoted_and_discarded(gateway: &Gateway, keys: &Keys) {
     assert_eq!(send(gateway, &get("/v1/export/all").key(&keys.acme), 1).await, [403], "as before the trial");
     try_in_the_shadow(admin, candidate(&[])).await;
     assert_eq!(report(admin, 0).await["items"], json!([]), "a new trial begins with nothing");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_used_without_a_limit_is_learned_from_the_database() {
+    let upstream = Upstream::start().await;
+    let setup = Setup::before(&upstream);
+    let gateway = setup.start().await;
+    let key = gateway.admin.tenant("acme", "open").await;
+    let post = ask("POST", "/v1/messages").key(&key);
+    assert_eq!(send(&gateway, &post, 4).await, [200; 4]);
+    // A node that starts again need not know them, as nothing limits them.
+    gateway.stop().await;
+    let gateway = setup.start().await;
+    let admin = gateway.admin;
+    assert_eq!(admin.used("acme", "requests").await, 4);
+    try_in_the_shadow(admin, candidate(&[("limit: unlimited", "limit: 6")])).await;
+    assert_eq!(send(&gateway, &post, 1).await, [200]);
+    // It learns after it has recorded: by the next record it has.
+    report(admin, 1).await;
+    assert_eq!(send(&gateway, &get("/v1/me").key(&key), 1).await, [200]);
+    report(admin, 2).await;
+    assert_eq!(send(&gateway, &post, 3).await, [200; 3]);
+    let found = report(admin, 5).await;
+    let expected = [row("acme", "* /v1/messages", "allow", "quota-exhausted requests", 2)];
+    assert_eq!(rows(&found), expected);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -6,9 +6,7 @@ use plangate::{
         revision::{Deploy, PolicyFiles, Rollout, Trial},
         verdict::Verdict,
     },
-    ports::{
-        DeployCommand, Sender, ShadowBy, ShadowOf, ShadowReport, ShadowRow, ShadowSum, ShadowTotals,
-    },
+    ports::{DeployCommand, Sender, ShadowBy, ShadowOf, ShadowReport, ShadowRow, ShadowSum, ShadowTotals},
     store::{Retention, Tidied},
 };
 
@@ -27,7 +25,13 @@ const TRIAL: Version = Version(7);
 
 fn row(sender: Sender, route: &str, enforced: &str, candidate: &str, count: u64) -> ShadowRow {
     let verdict = |text| Verdict::parse(text).unwrap();
-    ShadowRow { sender, route: route.into(), enforced: verdict(enforced), candidate: verdict(candidate), count }
+    ShadowRow {
+        sender,
+        route: route.into(),
+        enforced: verdict(enforced),
+        candidate: verdict(candidate),
+        count,
+    }
 }
 
 fn acme() -> Sender {

@@ -46,7 +46,13 @@ impl ShadowStore for NoRevisions {
     async fn shadow_rows(&self, _: Version, _: u64, _: u32) -> Result<Vec<ShadowRow>, StoreError> {
         Ok(Vec::new())
     }
-    async fn shadow_sums(&self, _: Version, _: ShadowBy, _: u64, _: u32) -> Result<Vec<ShadowSum>, StoreError> {
+    async fn shadow_sums(
+        &self,
+        _: Version,
+        _: ShadowBy,
+        _: u64,
+        _: u32,
+    ) -> Result<Vec<ShadowSum>, StoreError> {
         Ok(Vec::new())
     }
 }

@@ -201,7 +201,8 @@ mod tests {
 
     #[test]
     fn long_numbers_are_grouped() {
-        for (number, text) in [(0, "0"), (999, "999"), (1_000, "1,000"), (12_400, "12,400"), (123_456, "123,456")]
+        for (number, text) in
+            [(0, "0"), (999, "999"), (1_000, "1,000"), (12_400, "12,400"), (123_456, "123,456")]
         {
             assert_eq!(grouped(number), text);
         }

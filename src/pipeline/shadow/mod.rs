@@ -7,10 +7,8 @@
 
 mod found;
 mod tally;
-#[cfg(test)]
-mod tests;
-mod tried;
 mod trials;
+mod tried;
 
 use std::sync::Arc;
 
@@ -150,7 +148,9 @@ impl<D: Directory, L: Ledger> Shadow for Shadower<D, L> {
                 count(Verdict::ALLOW, Verdict::from(&Denial::RouteNotCovered));
             }
             (Enforced::Public, _) => count(Verdict::ALLOW, Verdict::IDENTITY_NEEDED),
-            (Enforced::Unknown(code), _) if found.is_public() => count(Verdict::refused(code), Verdict::ALLOW),
+            (Enforced::Unknown(code), _) if found.is_public() => {
+                count(Verdict::refused(code), Verdict::ALLOW)
+            }
             // Whoever is not known by the one is not known by the other.
             (Enforced::Unknown(_), _) | (_, None) => {}
             (Enforced::Admitted, Some(_)) if found.is_public() => trial.tally.same(),

@@ -155,13 +155,8 @@ mod tests {
         tally.differs(tenant(2), "GET /a", refused("route-not-covered"), refused("tenant-suspended"));
         tally.differs(Sender::Anonymous, "GET /b", Verdict::ALLOW, Verdict::IDENTITY_NEEDED);
         let (totals, rows) = tally.report();
-        let expected = ShadowTotals {
-            compared: 6,
-            differing: 5,
-            newly_refused: 2,
-            newly_allowed: 1,
-            uncompared: 1,
-        };
+        let expected =
+            ShadowTotals { compared: 6, differing: 5, newly_refused: 2, newly_allowed: 1, uncompared: 1 };
         assert_eq!((totals, rows.len()), (expected, 4));
         assert_eq!(rows.iter().map(|row| row.count).sum::<u64>(), 5);
     }
@@ -176,7 +171,10 @@ mod tests {
         assert_eq!(tally.report().1.len(), 3, "nothing of it is recorded");
         tally.recorded(&first);
         let (_, grown) = tally.report();
-        assert_eq!(grown.iter().map(|row| (row.sender.clone(), row.count)).collect::<Vec<_>>(), [(tenant(2), 2)]);
+        assert_eq!(
+            grown.iter().map(|row| (row.sender.clone(), row.count)).collect::<Vec<_>>(),
+            [(tenant(2), 2)]
+        );
         tally.recorded(&grown);
         tally.recorded(&first);
         assert!(tally.report().1.is_empty(), "an older report that comes late changes nothing");

@@ -7,6 +7,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use super::{
@@ -17,11 +18,17 @@ use crate::{
     domain::{
         catalog::Catalog,
         id::TenantId,
-        time::{UnixMillis, Version},
+        rights::Rights,
+        time::{Monotonic, UnixMillis, Version},
     },
     freshness::Freshness,
-    ports::{Incarnation, ShadowReport, ShadowTotals, TriedRights},
+    ports::{Incarnation, Ledger, ShadowReport, ShadowTotals, TriedRights},
 };
+
+/// What a tenant has used without the ledger's knowing is learned anew after so long.
+const LEARNED_FOR: Duration = Duration::from_secs(60);
+/// Tenants whose use is learned in one go.
+const AT_ONCE: usize = 16;
 
 /// Tenants that are compared on one node; the requests of more are counted as not compared.
 pub(super) const TENANTS: usize = 20_000;
@@ -56,6 +63,22 @@ impl Trial {
             known: AtomicUsize::new(0),
             recorded: Mutex::default(),
         }
+    }
+
+    /// The rights of those whose use is to be learned.
+    fn to_learn(&self, at: Monotonic) -> Vec<Arc<Rights>> {
+        let before =
+            Monotonic(at.0.saturating_sub(u64::try_from(LEARNED_FOR.as_nanos()).unwrap_or(u64::MAX)));
+        let mut found = Vec::new();
+        for shard in &self.tenants {
+            let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            found.extend(shard.values().filter_map(|tried| tried.to_learn(before).cloned()));
+            if found.len() >= AT_ONCE {
+                found.truncate(AT_ONCE);
+                break;
+            }
+        }
+        found
     }
 
     /// Asks a tenant's place; `None`: there is no room for another one.
@@ -106,6 +129,19 @@ impl Trials {
     ) -> Option<Result<(), Refused>> {
         let min_version = self.freshness.min_version(asked.tenant);
         trial.with(asked.tenant, |tried| tried.decide(asked, candidate.stamp, min_version, fresh))
+    }
+
+    /// Learns from the database what some tenants have used without this node's ledger knowing: those of whom that was
+    /// not learned for a minute, a few at a time. Where it cannot be learned, it is as it was.
+    pub async fn learn(&self, ledger: &dyn Ledger, now: UnixMillis, at: Monotonic) {
+        let Some(trial) = self.current.lock().unwrap_or_else(PoisonError::into_inner).clone() else { return };
+        for rights in trial.to_learn(at) {
+            let Ok(usage) = ledger.usage(&rights, now).await else { return };
+            trial.with(&rights.tenant, |tried| {
+                tried.learn(&rights, &usage, at, |bucket| ledger.known_used(bucket));
+                Some(())
+            });
+        }
     }
 
     /// Forgets what was counted in any trial but this one.

@@ -1,7 +1,7 @@
 //! One tenant under tried policies: its rights by them, and what it would have used otherwise.
 //!
-//! Units are estimated: what the ledger knows as used, by the policies in force and on all nodes, and this node's own
-//! running difference between what would have been charged and what was.
+//! Units are estimated: what the ledger knows as used by the policies in force, what was learned beside that from the
+//! database, and this node's own running difference between what would have been charged and what was.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use crate::{
         units::Units,
         verdict::Verdict,
     },
-    ports::{BucketKey, Span, TriedRights},
+    ports::{BucketKey, MeterUsage, Span, TriedRights},
 };
 
 /// What is asked of tried policies about one request.
@@ -60,6 +60,8 @@ impl Refused {
 #[derive(Debug, Default)]
 pub(super) struct Tried {
     held: Option<Held>,
+    /// When it was last learned what the ledger does not know; `None`: never.
+    learned: Option<Monotonic>,
     /// The version at which counting last began anew.
     epoch: Version,
     meters: Vec<Metered>,
@@ -87,6 +89,15 @@ struct Metered {
 struct Ran {
     start: UnixMillis,
     difference: i64,
+    /// Used of it without the ledger's knowing, as far as that was learned: where a meter has no limit, a node needs not
+    /// know what the others use, or what it has used itself before it was started.
+    missed: u64,
+}
+
+impl Ran {
+    const fn from(start: UnixMillis) -> Self {
+        Self { start, difference: 0, missed: 0 }
+    }
 }
 
 /// How a meter stands in a window that the tried policies limit.
@@ -149,8 +160,7 @@ impl Tried {
             for meter in found.charges.iter().filter_map(|charge| found.meter(charge)) {
                 let known = self.meters.iter().position(|known| known.meter == *meter);
                 let place = known.unwrap_or_else(|| {
-                    let windows = [Ran { start: UnixMillis(i64::MIN), difference: 0 }; 4];
-                    self.meters.push(Metered { meter: meter.clone(), arrival: Monotonic(0), windows });
+                    self.meters.push(Metered::new(meter));
                     self.meters.len() - 1
                 });
                 if !places.contains(&place) {
@@ -189,11 +199,11 @@ impl Tried {
             }
         }
         standings.extend(month(entitlement, ix, asked.arrived, |terms| {
-            known(match terms.source {
-                Source::Plan => key(Span::MONTH, terms.period.start, entitlement.epoch),
-                Source::Overage => key(Span::Overage, terms.period.start, entitlement.epoch),
-                Source::Grant(number) => key(Span::Grant, terms.period.start, number),
-            })
+            let epoch = match terms.source {
+                Source::Grant(number) => number,
+                Source::Plan | Source::Overage => entitlement.epoch,
+            };
+            known(key(span_of(terms.source), terms.period.start, epoch))
         }));
         standings
     }
@@ -248,7 +258,8 @@ impl Tried {
         let spent = asked.spent.and_then(|spent| spent.charge_of(&metered.meter));
         let own = spent.map_or(0, |charge| signed(charge.units.get()));
         let known = standing.known.map_or(0, |known| signed(known).saturating_sub(own));
-        let used = known.saturating_add(metered.difference(standing));
+        let Ran { difference, missed, .. } = metered.ran(standing.window, standing.period.start);
+        let used = known.saturating_add(signed(missed)).saturating_add(difference);
         Units::saturating(u64::try_from(used).unwrap_or(0))
     }
 
@@ -268,16 +279,77 @@ impl Tried {
             // What the ledger does not count in this window is not in what it knows.
             let was = was.filter(|_| standing.known.is_some()).map_or(0, |(_, was)| signed(was.units.get()));
             let would = would.map_or(0, |would| signed(would.units.get()));
-            let difference = metered.difference(standing).saturating_add(would).saturating_sub(was);
-            metered.windows[standing.window as usize] = Ran { start: standing.period.start, difference };
+            let mut ran = metered.ran(standing.window, standing.period.start);
+            ran.difference = ran.difference.saturating_add(would).saturating_sub(was);
+            metered.windows[standing.window as usize] = ran;
+        }
+    }
+
+    /// The rights of one whose use is to be learned, as that was not done since `before`.
+    pub(super) fn to_learn(&self, before: Monotonic) -> Option<&Arc<Rights>> {
+        let held = self.held.as_ref()?;
+        let due = self.learned.is_none_or(|learned| learned < before);
+        (due && held.rights.entitlement.is_some()).then_some(&held.rights)
+    }
+
+    /// Learns what all nodes have used. `known`: what the ledger knows of a bucket; read after `usage`, so that nothing is
+    /// taken for missed that it has heard of meanwhile.
+    pub(super) fn learn(
+        &mut self,
+        rights: &Rights,
+        usage: &[MeterUsage],
+        at: Monotonic,
+        known: impl Fn(&BucketKey) -> Option<Units>,
+    ) {
+        self.learned = Some(at);
+        let Some(entitlement) = rights.entitlement.as_ref().filter(|now| now.epoch == self.epoch) else {
+            return;
+        };
+        let known = |meter: &MeterId, span: Span, start: UnixMillis, epoch: Version| {
+            let (tenant, meter) = (rights.tenant.clone(), meter.clone());
+            known(&BucketKey { tenant, meter, span, start, epoch }).map_or(0, Units::get)
+        };
+        for metered in &mut self.meters {
+            let Some(usage) = usage.iter().find(|usage| usage.meter == metered.meter) else { continue };
+            for of in &usage.windows {
+                let missed = if of.window == Window::Month {
+                    let missed = usage.sources.iter().map(|source| {
+                        let (span, start) = (span_of(source.source), source.period.start);
+                        let epoch = match source.source {
+                            Source::Grant(number) => number,
+                            Source::Plan | Source::Overage => entitlement.epoch,
+                        };
+                        source.used.get().saturating_sub(known(&metered.meter, span, start, epoch))
+                    });
+                    missed.fold(0, u64::saturating_add)
+                } else {
+                    let known = known(&metered.meter, of.window.into(), of.period.start, entitlement.epoch);
+                    of.used.get().saturating_sub(known)
+                };
+                let ran = metered.ran(of.window, of.period.start);
+                metered.windows[of.window as usize] = Ran { missed, ..ran };
+            }
         }
     }
 }
 
 impl Metered {
-    fn difference(&self, standing: &Standing) -> i64 {
-        let Ran { start, difference } = self.windows[standing.window as usize];
-        if start == standing.period.start { difference } else { 0 }
+    fn new(meter: &MeterId) -> Self {
+        let windows = [Ran::from(UnixMillis(i64::MIN)); 4];
+        Self { meter: meter.clone(), arrival: Monotonic(0), windows }
+    }
+
+    fn ran(&self, window: Window, start: UnixMillis) -> Ran {
+        let ran = self.windows[window as usize];
+        if ran.start == start { ran } else { Ran::from(start) }
+    }
+}
+
+const fn span_of(source: Source) -> Span {
+    match source {
+        Source::Plan => Span::MONTH,
+        Source::Overage => Span::Overage,
+        Source::Grant(_) => Span::Grant,
     }
 }
 

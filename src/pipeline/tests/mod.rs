@@ -8,4 +8,5 @@ mod refusing;
 mod reserving;
 mod reviewing;
 mod scene;
+mod shadowing;
 mod waiting;
