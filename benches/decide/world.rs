@@ -152,6 +152,7 @@ impl World {
             metrics,
             cors: Arc::new(Cors::default()),
             mode: Mode::Enforce,
+            refusals: Arc::default(),
             trials: Arc::default(),
         };
         let end = stop.clone();

@@ -1,6 +1,6 @@
 //! The decision on a request that nobody sends: its reasons, and nothing charged.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use axum::{
     Json,
@@ -11,21 +11,29 @@ use utoipa::ToSchema;
 
 use super::{
     Shared, body,
+    grounds::{Ground, Question},
     openapi::ReadErrors,
     params::NoParams,
     present::Present,
     problem::{Code, Problem},
     rights::Counts,
-    steps::DecisionView,
+    rules::Rules,
+    steps::{DecidingPolicy, DecisionView},
 };
 use crate::{
     domain::{
         catalog::{Catalog, Unmatched},
         id::TenantId,
         path::canonicalise,
-        route::Operation,
+        rights::Rights,
+        route::{Operation, OperationIx},
+        time::Version,
     },
-    pipeline::matching::is_own,
+    pipeline::{
+        matching::{NEVER_SERVED, is_own},
+        request::{HeadRefusal, Rejection},
+    },
+    ports::ResolveError,
 };
 
 /// A request to be decided.
@@ -49,17 +57,6 @@ impl FromRequest<Shared> for Check {
     }
 }
 
-fn operation<'a>(catalog: &'a Catalog, method: &str, path: &str) -> Option<&'a Operation> {
-    if is_own(path) {
-        return None;
-    }
-    match (catalog.routes.find(method, path), &catalog.unmatched) {
-        (Some(ix), _) => catalog.routes.operation(ix),
-        (None, Unmatched::Allow(operation)) => Some(operation),
-        (None, Unmatched::Deny) => None,
-    }
-}
-
 /// Decide on a request without sending it. Nothing is charged.
 #[utoipa::path(post, path = "/v1/check", tag = "check",
     request_body = Check,
@@ -73,37 +70,95 @@ pub(super) async fn check(
         .map_err(|error| Problem::field(Code::FieldInvalid, "/tenant", error.to_string()))?;
     let method = http::Method::from_bytes(asked.method.as_bytes())
         .map_err(|_| Problem::field(Code::FieldInvalid, "/method", "expected an HTTP method such as GET"))?;
-    let mut view = DecisionView { tenant: tenant.to_string(), ..DecisionView::default() };
-    if matches!(method, http::Method::TRACE | http::Method::CONNECT) {
-        view.refuse("path", "request-malformed", 400, format!("{method} is never forwarded"));
-        return Ok(Json(view));
-    }
-    let path = asked.path.split(['?', '#']).next().unwrap_or_default();
-    let path = match canonicalise(path) {
+    let in_force = shared.policies.catalog();
+    let catalog = in_force.of_tenant(&tenant);
+    let raw = asked.path.split(['?', '#']).next().unwrap_or_default();
+    let mut view = DecisionView {
+        tenant: tenant.to_string(),
+        method: method.to_string(),
+        path: raw.to_owned(),
+        policy: deciding(&shared, &in_force, catalog).await,
+        node: shared.node.clone(),
+        age_ms: (shared.age)().map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
+        ..DecisionView::default()
+    };
+    let path = match target(&method, raw) {
         Ok(path) => path,
-        Err(error) => {
-            view.refuse("path", "path-ambiguous", 400, error.to_string());
+        Err(refusal) => {
+            view.refuse("path", &Rejection::Head(refusal), Ground::default());
             return Ok(Json(view));
         }
     };
-    view.pass("path", path.as_ref());
-    let catalog = Arc::clone(shared.policies.catalog().of_tenant(&tenant));
-    let operation = operation(&catalog, method.as_str(), &path);
+    view.pass("path", path.as_ref(), Ground::default());
+    path.as_ref().clone_into(&mut view.path);
+    let rules = Rules::of(&shared, catalog).await;
+    let (route, operation) = find(catalog, method.as_str(), &path);
     view.route = operation.map(|operation| operation.name.clone());
     if let Some(operation) = operation.filter(|operation| operation.public) {
-        view.pass("route", format!("{} is public: no identity, no charge", operation.name));
+        let detail = format!("{} is public: no identity, no charge", operation.name);
+        view.pass("route", detail, Ground::of_rule(rules.route(route)));
         view.allow = true;
         return Ok(Json(view));
     }
     let Some(facts) = shared.tenants.tenant(&tenant).await?.value else {
-        view.refuse("tenant", "tenant-unknown", 403, format!("there is no tenant `{tenant}`"));
+        view.refuse("tenant", &Rejection::Resolve(ResolveError::TenantUnknown), Ground::default());
         return Ok(Json(view));
     };
-    let present = Present::of(&facts, &catalog, shared.clock.now());
+    let present = Present::of(&facts, catalog, shared.clock.now());
     let rights = present.rights()?;
-    view.period = present.period();
-    view.plan = rights.entitlement.as_ref().map(|given| given.plan.to_string());
+    view.show_tenant(&present, &rights);
     let counts = Counts::of(&shared, &rights, present.now).await?;
-    view.decide(&rights, operation, &counts, present.now);
+    let question =
+        Question { present: &present, rights: &rights, route, operation, counts: &counts, rules: &rules };
+    view.decide(&question);
     Ok(Json(view))
+}
+
+/// The path in its canonical form.
+fn target<'p>(method: &http::Method, path: &'p str) -> Result<Cow<'p, str>, HeadRefusal> {
+    if matches!(*method, http::Method::TRACE | http::Method::CONNECT) {
+        return Err(NEVER_SERVED);
+    }
+    canonicalise(path).map_err(|error| HeadRefusal::AmbiguousPath(error.reason()))
+}
+
+/// The route, and what the request is by it: what becomes of those without one may be written, too.
+fn find<'a>(catalog: &'a Catalog, method: &str, path: &str) -> (Option<OperationIx>, Option<&'a Operation>) {
+    if is_own(path) {
+        return (None, None);
+    }
+    match (catalog.routes.find(method, path), &catalog.unmatched) {
+        (Some(ix), _) => (Some(ix), catalog.routes.operation(ix)),
+        (None, Unmatched::Allow(operation)) => (None, Some(operation)),
+        (None, Unmatched::Deny) => (None, None),
+    }
+}
+
+/// The policies that decide for a tenant.
+async fn deciding(shared: &Shared, in_force: &Arc<Catalog>, catalog: &Arc<Catalog>) -> DecidingPolicy {
+    let applied = catalog.deployed > Version(0);
+    let deployment = if applied { shared.revisions.deployment().await.ok() } else { None };
+    // Where this node does not decide by the last change yet, or any more, its number is not to be shown.
+    let number = deployment.filter(|deployment| deployment.version == catalog.deployed);
+    let source = match applied {
+        true => "revision",
+        false if (shared.folder)().is_some() => "folder",
+        false => "none",
+    };
+    DecidingPolicy {
+        number: number.map(|deployment| deployment.number.0),
+        digest: catalog.digest.0.to_string(),
+        source,
+        trial: !Arc::ptr_eq(in_force, catalog),
+    }
+}
+
+impl DecisionView {
+    fn show_tenant(&mut self, present: &Present, rights: &Rights) {
+        self.period = present.period();
+        self.version = Some(rights.version.0);
+        let given = rights.entitlement.as_ref();
+        self.plan = given.map(|given| given.plan.to_string());
+        self.plan_version = given.map(|given| given.plan_version.0);
+    }
 }

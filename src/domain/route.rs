@@ -24,7 +24,7 @@ pub struct Operation {
 }
 
 /// So many units of a meter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Charge {
     /// The meter.
     pub meter: MeterIx,

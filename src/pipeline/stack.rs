@@ -14,6 +14,7 @@ use super::{
     meter::{self, Meter},
     observe::{Mode, Observe},
     parts::Parts,
+    refusals::RefusalRing,
     resolve::{self, Resolve},
     respond::Respond,
     review::Reviewer,
@@ -46,6 +47,8 @@ pub struct Gateway<P, A, D, L> {
     pub cors: Arc<Cors>,
     /// Whether refusals are carried out.
     pub mode: Mode,
+    /// Remembers what was refused.
+    pub refusals: Arc<RefusalRing>,
     /// What is counted while other policies are tried.
     pub trials: Arc<Trials>,
 }
@@ -61,6 +64,7 @@ impl<P, A, D, L> Clone for Gateway<P, A, D, L> {
             metrics: Arc::clone(&self.metrics),
             cors: Arc::clone(&self.cors),
             mode: self.mode,
+            refusals: Arc::clone(&self.refusals),
             trials: Arc::clone(&self.trials),
         }
     }
@@ -109,6 +113,7 @@ where
             metrics: Arc::clone(&self.metrics),
             cors: Arc::clone(&self.cors),
             mode: self.mode,
+            refusals: Arc::clone(&self.refusals),
             review: Arc::new(review),
             shadow: Arc::new(shadow),
         };

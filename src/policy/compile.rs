@@ -25,6 +25,8 @@ use crate::domain::{
 pub(super) struct Compiled {
     /// `None`: there are errors among the diagnostics.
     pub(super) catalog: Option<Catalog>,
+    /// Its routes as they were written, in the order of its operations.
+    pub(super) routes: Option<RoutesFile>,
     pub(super) diagnostics: Vec<Diagnostic>,
 }
 
@@ -55,7 +57,7 @@ pub(super) fn compile(sources: &Sources) -> Compiled {
         lint::check(&built, &read, &mut findings);
         catalog = Some(built);
     }
-    Compiled { catalog, diagnostics: findings.finish() }
+    Compiled { catalog, routes: read.routes, diagnostics: findings.finish() }
 }
 
 fn read(sources: &Sources, findings: &mut Findings<'_>) -> Read {
@@ -225,7 +227,7 @@ fn assemble(
             .collect(),
         routes,
         unmatched,
-        origins: Arc::new(origins::of(sources, declarations, read, order)),
+        origins: Arc::new(origins::of(sources, declarations, read)),
         ..Catalog::empty(sources.digest())
     }
 }

@@ -11,6 +11,7 @@ mod policies;
 mod revisions;
 mod shadow;
 mod span;
+mod survey;
 mod tenants;
 
 use std::{future::Future, pin::Pin};
@@ -26,6 +27,7 @@ pub use policies::*;
 pub use revisions::*;
 pub use shadow::*;
 pub use span::*;
+pub use survey::*;
 pub use tenants::*;
 
 /// A future that may move between threads.

@@ -16,13 +16,21 @@ use super::{
 };
 use crate::ports::{
     KeyStore, LedgerStore, LifecycleStore, NodeStore, PlanStore, RevisionStore, ShadowStore, StoreError,
-    TenantStore,
+    SurveyStore, TenantStore,
 };
 
 /// A whole store: coerces to an `Arc` of any of its ports.
 #[async_trait]
 pub trait Store:
-    TenantStore + KeyStore + LedgerStore + NodeStore + LifecycleStore + PlanStore + RevisionStore + ShadowStore
+    TenantStore
+    + KeyStore
+    + LedgerStore
+    + NodeStore
+    + LifecycleStore
+    + PlanStore
+    + RevisionStore
+    + ShadowStore
+    + SurveyStore
 {
     /// The database's own identity, made with it: a ledger file of another database must not be used with this one.
     fn installation(&self) -> Uuid;

@@ -33,6 +33,7 @@ mod session;
 mod shadow;
 mod sql;
 mod sqlite;
+mod survey;
 mod tenant_row;
 mod tenants;
 mod tidy;

@@ -1,6 +1,7 @@
 //! Text and JSON shapes that several adapters share, and their way into the domain and back.
 
 pub mod belongings;
+pub mod diff;
 pub mod duration;
 mod fields;
 pub mod overrides;

@@ -11,6 +11,7 @@ mod opening;
 mod recall;
 mod revisions;
 mod shadow;
+mod survey;
 mod tenants;
 mod tidy;
 mod windows;

@@ -18,6 +18,7 @@ use super::super::{
     admission::Admission,
     cors::Cors,
     observe::Mode,
+    refusals::RefusalRing,
     request::{ForwardError, Forwardable, Inbound, Subject},
     respond::RespondBody,
     shadow::Trials,
@@ -111,6 +112,7 @@ pub struct Scene {
     pub fakes: Arc<Fakes>,
     pub metrics: Arc<Metrics>,
     pub mode: Mode,
+    pub refusals: Arc<crate::pipeline::refusals::RefusalRing>,
     pub cors: Cors,
     pub freshness: Arc<Freshness>,
     pub trials: Arc<Trials>,
@@ -133,6 +135,7 @@ impl Scene {
             fakes: Arc::new(Fakes { told, catalog, freshness: Arc::clone(&freshness) }),
             metrics: Arc::default(),
             mode: Mode::Enforce,
+            refusals: Arc::default(),
             cors: Cors::default(),
             trials: Arc::new(Trials::new(Arc::clone(&freshness))),
             freshness,
@@ -164,6 +167,7 @@ impl Scene {
             metrics: Arc::clone(&self.metrics),
             cors: Arc::new(self.cors.clone()),
             mode: self.mode,
+            refusals: Arc::clone(&self.refusals),
             trials: Arc::clone(&self.trials),
         };
         gateway

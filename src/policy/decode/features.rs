@@ -7,6 +7,7 @@ use crate::domain::id::{FeatureId, InvalidId, LimitId, MeterId};
 use crate::policy::{
     definition::{Declarations, Declared},
     diagnostic::Findings,
+    schema, suggest,
     tree::{Node, Value},
 };
 
@@ -17,11 +18,11 @@ const MOST_METERS: usize = 256;
 /// Reads the file.
 pub(in crate::policy) fn decode(root: &Node, findings: &mut Findings<'_>) -> Declarations {
     let mut found = Declarations::default();
-    let Some(fields) = Fields::read(root, "features.yaml", &SECTIONS, findings) else {
-        found.unread.extend(SECTIONS);
+    let Some(fields) = Fields::read(root, "features.yaml", schema::Features::KEYS, findings) else {
+        found.unread.extend(schema::Features::KEYS);
         return found;
     };
-    for section in SECTIONS {
+    for section in schema::Features::KEYS {
         // A section that is missing beside an unknown key is most likely that key.
         let absent = fields.get(section).is_none() && fields.unknown > 0;
         let broken = fields.get(section).is_some_and(|node| !matches!(node.value, Value::Map(_)));
@@ -31,23 +32,30 @@ pub(in crate::policy) fn decode(root: &Node, findings: &mut Findings<'_>) -> Dec
     }
     let doubtful = &mut found.doubtful;
     if let Some(node) = fields.get("features") {
-        let of =
-            Section { what: "`features`", most: MOST_FEATURES, keys: &["title"], parse: FeatureId::parse };
+        let of = Section {
+            what: "`features`",
+            most: MOST_FEATURES,
+            keys: schema::Declaration::KEYS,
+            parse: FeatureId::parse,
+        };
         found.features = of.read(node, doubtful, findings);
     }
     if let Some(node) = fields.get("limits") {
-        let of = Section { what: "`limits`", most: MOST_FEATURES, keys: &["title"], parse: LimitId::parse };
+        let of = Section {
+            what: "`limits`",
+            most: MOST_FEATURES,
+            keys: schema::Declaration::KEYS,
+            parse: LimitId::parse,
+        };
         found.limits = of.read(node, doubtful, findings);
     }
     if let Some(node) = fields.get("meters") {
         let of =
-            Section { what: "`meters`", most: MOST_METERS, keys: &["title", "unit"], parse: MeterId::parse };
+            Section { what: "`meters`", most: MOST_METERS, keys: schema::Meter::KEYS, parse: MeterId::parse };
         found.meters = of.read(node, doubtful, findings);
     }
     found
 }
-
-const SECTIONS: [&str; 3] = ["features", "limits", "meters"];
 
 struct Section<I> {
     what: &'static str,
@@ -66,7 +74,9 @@ impl<I> Section<I> {
         let entries = named(node, self.what, findings);
         if entries.len() > self.most {
             let message = format!("{} has more than {} names", self.what, self.most);
-            findings.error("too-many-names", node.place, message);
+            let help =
+                "a plan's rights hold a place for each: declare only what routes or plans need".to_owned();
+            findings.error_help("too-many-names", node.place, message, help);
         }
         let mut out = Vec::new();
         for (name, value) in entries {
@@ -83,7 +93,8 @@ impl<I> Section<I> {
             match (self.parse)(&name.value) {
                 Ok(id) => out.push(Declared { id, place: name.place, title, unit }),
                 Err(error) => {
-                    findings.error("invalid-id", name.place, error.to_string());
+                    let help = suggest::as_name(&name.value, self.parse);
+                    findings.error_help("invalid-id", name.place, error.to_string(), help);
                     doubtful.insert(name.value);
                 }
             }

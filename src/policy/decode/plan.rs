@@ -7,14 +7,10 @@ use crate::domain::{id::PlanId, plan::PlanVersion};
 use crate::policy::{
     definition::{At, Name, PlanFile},
     diagnostic::Findings,
+    schema,
     source::{FileIx, Place},
     tree::{Node, Value},
 };
-
-const KEYS: [&str; 14] = [
-    "plan", "title", "version", "existing", "extends", "price", "trial", "grace", "changes", "features",
-    "without", "limits", "quotas", "rates",
-];
 
 const PLAN: own_name::Naming<PlanId> =
     own_name::Naming { key: "plan", whose: "the plan", mismatch: "plan-name-mismatch", parse: PlanId::parse };
@@ -26,7 +22,7 @@ pub(in crate::policy) fn decode(
     root: &Node,
     findings: &mut Findings<'_>,
 ) -> Option<PlanFile> {
-    let fields = Fields::read(root, "a plan", &KEYS, findings)?;
+    let fields = Fields::read(root, "a plan", schema::Plan::KEYS, findings)?;
     let id = own_name::read(file, name, &fields, &PLAN, findings);
     if id.as_ref().is_some_and(|id| id.as_str() == life::BLOCK) {
         let top = fields.key_place("plan").unwrap_or(Place::new(file, 0, 0));
@@ -50,9 +46,11 @@ pub(in crate::policy) fn decode(
         section(&fields, "limits", findings, |node, findings| scalar::allowance(node, "a limit", findings));
     let quotas = section(&fields, "quotas", findings, quota::quota);
     let rates = section(&fields, "rates", findings, rate::rate);
+    let place = fields.get("plan").map_or(Place::new(file, 0, 0), |node| node.place);
     Some(PlanFile {
         id: id?,
-        keys: KEYS.into_iter().filter_map(|key| Some((key, fields.key_place(key)?))).collect(),
+        place,
+        keys: schema::Plan::KEYS.iter().filter_map(|key| Some((*key, fields.key_place(key)?))).collect(),
         version: version.unwrap_or(PlanVersion::FIRST),
         existing,
         title,

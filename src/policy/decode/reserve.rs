@@ -5,12 +5,13 @@ use crate::domain::settlement::CostHeader;
 use crate::policy::{
     definition::ChargeTerms,
     diagnostic::Findings,
+    schema,
     tree::{Node, Value},
 };
 
 /// Reads a reserve. All of its mistakes are reported at once.
 pub(super) fn decode(node: &Node, findings: &mut Findings<'_>) -> Option<ChargeTerms> {
-    let fields = Fields::read(node, "a reserved charge", &["reserve", "from"], findings)?;
+    let fields = Fields::read(node, "a reserved charge", schema::Reserve::KEYS, findings)?;
     let units = fields
         .need("reserve", "the units to take beforehand", findings)
         .and_then(|node| scalar::units(node, "`reserve`", 1, findings));
@@ -28,7 +29,7 @@ fn from(node: &Node, findings: &mut Findings<'_>) -> Option<CostHeader> {
         let help = format!("write `from: {{ header: {text} }}`");
         return scalar::wrong(node, "a map for `from`", Some(help), findings);
     }
-    let fields = Fields::read(node, "a cost's source", &["header"], findings)?;
+    let fields = Fields::read(node, "a cost's source", schema::Header::KEYS, findings)?;
     if fields.get("header").is_none() && fields.unknown > 0 {
         // That said which source there is.
         return None;

@@ -25,10 +25,13 @@ pub(super) struct Counted {
 impl Counted {
     /// Forgets the trials for which `over` holds. How many rows that were.
     pub(super) fn forget(&mut self, over: impl Fn(Version) -> bool) -> u64 {
-        let gone = self.rows.extract_if(.., |(trial, _), _| over(*trial));
-        let rows: usize = gone.map(|(_, rows)| rows.len()).sum();
-        let totals = self.totals.extract_if(.., |(trial, _), _| over(*trial)).count();
-        (rows + totals) as u64
+        let count = |counted: &Self| -> usize {
+            counted.rows.values().map(BTreeMap::len).sum::<usize>() + counted.totals.len()
+        };
+        let before = count(self);
+        self.rows.retain(|(trial, _), _| !over(*trial));
+        self.totals.retain(|(trial, _), _| !over(*trial));
+        (before - count(self)) as u64
     }
 
     fn keep(&mut self, report: &ShadowReport) {
