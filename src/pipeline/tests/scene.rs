@@ -112,7 +112,7 @@ pub struct Scene {
     pub fakes: Arc<Fakes>,
     pub metrics: Arc<Metrics>,
     pub mode: Mode,
-    pub refusals: Arc<crate::pipeline::refusals::RefusalRing>,
+    pub refusals: Arc<RefusalRing>,
     pub cors: Cors,
     pub freshness: Arc<Freshness>,
     pub trials: Arc<Trials>,
