@@ -125,8 +125,8 @@ async fn the_impact_is_that_of_what_was_used(setup: Setup) {
     nobody_has_plan_big(&setup, &gateway).await;
     // Nothing of all this changed anything.
     assert_eq!(get("/v1/export/all").key(&acme).send(gateway.data).await.status, 200);
-    assert!(gateway.stop().await.success());
     let admin = gateway.admin.0;
+    assert!(gateway.stop().await.success());
     let mut command = plangate();
     command.args(["policy", "diff"]).arg(&less).env("PLANGATE_ADMIN_URL", format!("http://{admin}"));
     command.env("PLANGATE_ADMIN_TOKEN", TOKEN);
