@@ -111,7 +111,7 @@ pub struct Scene {
     pub fakes: Arc<Fakes>,
     pub metrics: Arc<Metrics>,
     pub mode: Mode,
-    pub refusals: Arc<RefusalRing>,
+    pub refusals: Arc<crate::pipeline::refusals::RefusalRing>,
     pub cors: Cors,
     pub freshness: Arc<Freshness>,
     pub trials: Arc<Trials>,
