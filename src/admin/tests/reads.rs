@@ -341,6 +341,7 @@ async fn the_document_has_every_route_of_the_contract() {
         ("get", "/v1/policy"),
         ("get", "/v1/policy/revisions"),
         ("get", "/v1/policy/revisions/{number}"),
+        ("get", "/v1/policy/shadow"),
         ("post", "/v1/policy/apply"),
         ("post", "/v1/policy/promote"),
         ("post", "/v1/policy/discard"),
