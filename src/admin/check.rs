@@ -1,5 +1,7 @@
 //! The decision on a request that nobody sends: its reasons, and nothing charged.
 
+use std::{collections::BTreeMap, net::IpAddr};
+
 use axum::{
     Json,
     extract::{FromRequest, Request, State},
@@ -19,9 +21,13 @@ use super::{
 use crate::{
     domain::{
         catalog::{Catalog, Unmatched},
+        condition::{RequestFacts, hidden},
+        decision::decide,
         id::TenantId,
         path::canonicalise,
-        route::Operation,
+        route::{Operation, OperationIx},
+        time::UnixMillis,
+        variant::{self, Decided, decide_request},
     },
     pipeline::matching::is_own,
 };
@@ -34,8 +40,13 @@ pub(super) struct Check {
     tenant: String,
     /// The HTTP method, such as `GET`.
     method: String,
-    /// The path; a query is cut off.
+    /// The path, with the query if there is one.
     path: String,
+    /// The request's headers, as far as conditions ask for them.
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+    /// The address that it comes from.
+    client: Option<String>,
 }
 
 impl FromRequest<Shared> for Check {
@@ -47,14 +58,57 @@ impl FromRequest<Shared> for Check {
     }
 }
 
-fn operation<'a>(catalog: &'a Catalog, method: &str, path: &str) -> Option<&'a Operation> {
-    if is_own(path) {
-        return None;
+/// A request that nobody sends, as conditions see it.
+struct Asked {
+    method: http::Method,
+    query: String,
+    headers: Vec<(String, String)>,
+    client: Option<IpAddr>,
+}
+
+impl Asked {
+    fn of(asked: &Check) -> Result<Self, Problem> {
+        let invalid = |pointer: &str, what: &str| Problem::field(Code::FieldInvalid, pointer, what);
+        let method = http::Method::from_bytes(asked.method.as_bytes())
+            .map_err(|_| invalid("/method", "expected an HTTP method such as GET"))?;
+        let mut headers = Vec::new();
+        for (name, value) in &asked.headers {
+            let lower = name.to_ascii_lowercase();
+            if http::HeaderName::from_bytes(lower.as_bytes()).is_err() {
+                return Err(invalid("/headers", "a name that no header can have"));
+            }
+            if hidden(&lower).is_none() {
+                headers.push((lower, value.clone()));
+            }
+        }
+        let client = asked.client.as_deref().map(str::parse).transpose();
+        let client = client.map_err(|_| invalid("/client", "expected an address such as 192.0.2.1"))?;
+        let whole = asked.path.split('#').next().unwrap_or_default();
+        let query = whole.split_once('?').map_or("", |(_, query)| query).to_owned();
+        Ok(Self { method, query, headers, client })
     }
-    match (catalog.routes.find(method, path), &catalog.unmatched) {
-        (Some(ix), _) => catalog.routes.operation(ix),
-        (None, Unmatched::Allow(operation)) => Some(operation),
-        (None, Unmatched::Deny) => None,
+
+    fn facts<'a>(&'a self, path: &'a str, now: UnixMillis) -> RequestFacts<'a> {
+        let Self { method, query, headers, client } = self;
+        RequestFacts { method: method.as_str(), path, query, headers, client: *client, now, tenant: None }
+    }
+}
+
+/// The first route of the request's methods and path, and what it is, or what the policies say of the rest.
+fn found<'c>(
+    catalog: &'c Catalog,
+    facts: &RequestFacts<'_>,
+) -> (Option<OperationIx>, Option<&'c Operation>) {
+    if is_own(facts.path) {
+        return (None, None);
+    }
+    match (catalog.routes.find(facts.method, facts.path), &catalog.unmatched) {
+        (Some(ix), _) => {
+            let open = variant::public(catalog, ix, facts, |_| {}).unwrap_or(ix);
+            (Some(ix), catalog.routes.operation(open))
+        }
+        (None, Unmatched::Allow(operation)) => (None, Some(operation)),
+        (None, Unmatched::Deny) => (None, None),
     }
 }
 
@@ -69,10 +123,10 @@ pub(super) async fn check(
 ) -> Result<Json<DecisionView>, Problem> {
     let tenant = TenantId::parse(&asked.tenant)
         .map_err(|error| Problem::field(Code::FieldInvalid, "/tenant", error.to_string()))?;
-    let method = http::Method::from_bytes(asked.method.as_bytes())
-        .map_err(|_| Problem::field(Code::FieldInvalid, "/method", "expected an HTTP method such as GET"))?;
+    let request = Asked::of(&asked)?;
+    let method = &request.method;
     let mut view = DecisionView { tenant: tenant.to_string(), ..DecisionView::default() };
-    if matches!(method, http::Method::TRACE | http::Method::CONNECT) {
+    if matches!(*method, http::Method::TRACE | http::Method::CONNECT) {
         view.refuse("path", "request-malformed", 400, format!("{method} is never forwarded"));
         return Ok(Json(view));
     }
@@ -86,22 +140,28 @@ pub(super) async fn check(
     };
     view.pass("path", path.as_ref());
     let catalog = shared.policies.catalog();
-    let operation = operation(&catalog, method.as_str(), &path);
+    let facts = request.facts(&path, shared.clock.now());
+    let (head, operation) = found(&catalog, &facts);
     view.route = operation.map(|operation| operation.name.clone());
     if let Some(operation) = operation.filter(|operation| operation.public) {
         view.pass("route", format!("{} is public: no identity, no charge", operation.name));
         view.allow = true;
         return Ok(Json(view));
     }
-    let Some(facts) = shared.tenants.tenant(&tenant).await?.value else {
+    let Some(tenant) = shared.tenants.tenant(&tenant).await?.value else {
         view.refuse("tenant", "tenant-unknown", 403, format!("there is no tenant `{tenant}`"));
         return Ok(Json(view));
     };
-    let present = Present::of(&facts, &catalog, shared.clock.now());
+    let present = Present::of(&tenant, &catalog, facts.now);
     let rights = present.rights()?;
     view.period = present.period();
     view.plan = rights.entitlement.as_ref().map(|given| given.plan.to_string());
     let counts = Counts::of(&shared, &rights, present.now).await?;
-    view.decide(&rights, operation, &counts, present.now);
+    let decided = if is_own(&path) {
+        Decided { chosen: None, outcome: decide(&rights, None) }
+    } else {
+        decide_request(&rights, &catalog, head, facts)
+    };
+    view.decide(&rights, operation, decided, &counts, present.now);
     Ok(Json(view))
 }

@@ -1,6 +1,6 @@
 //! The steps of a decision as `check` shows them: in the gateway's order, up to the one that refuses.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{borrow::Cow, collections::BTreeMap, time::Duration};
 
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -11,7 +11,6 @@ use super::{
     views::{AllowanceView, PeriodView},
 };
 use crate::domain::{
-    decision::decide,
     denial::Denial,
     period::{Period, Window},
     rate::RateStep,
@@ -19,6 +18,7 @@ use crate::domain::{
     route::Operation,
     time::{Monotonic, UnixMillis},
     units::Units,
+    variant::{Chosen, Decided},
 };
 
 /// What would become of a request.
@@ -88,7 +88,10 @@ pub(super) struct QuotaCheck {
 
 const fn status(denial: &Denial) -> u16 {
     match denial {
-        Denial::TenantSuspended | Denial::FeatureNotInPlan { .. } | Denial::MeterNotInPlan { .. } => 403,
+        Denial::TenantSuspended
+        | Denial::ConditionFailed { .. }
+        | Denial::FeatureNotInPlan { .. }
+        | Denial::MeterNotInPlan { .. } => 403,
         Denial::SubscriptionInactive(_) => 402,
         Denial::RouteNotCovered => 404,
         Denial::RateLimited { .. } | Denial::QuotaExhausted { .. } => 429,
@@ -118,14 +121,25 @@ impl DecisionView {
         self.refuse(step, denial.code(), status(denial), denial.to_string());
     }
 
-    /// Decides for a tenant whose rights are known. Nothing is charged.
+    /// Shows how a tenant whose rights are known was decided. Nothing is charged. `head`: what the request's methods and path
+    /// lead to, where it was not asked which route it is.
     pub(super) fn decide(
         &mut self,
         rights: &Rights,
-        operation: Option<&Operation>,
+        head: Option<&Operation>,
+        Decided { chosen, outcome: decision }: Decided<'_, '_>,
         counts: &Counts,
         now: UnixMillis,
     ) {
+        let charged = match chosen {
+            None => head.map(Cow::Borrowed),
+            Some(Chosen { operation, charges, .. }) => operation.map(|operation| match charges {
+                Cow::Borrowed(_) => Cow::Borrowed(operation),
+                Cow::Owned(charges) => Cow::Owned(operation.charged(&charges)),
+            }),
+        };
+        let operation = charged.as_deref();
+        self.route = operation.map(|operation| operation.name.clone());
         let catalog = &rights.catalog;
         let charge = operation.map_or(&[][..], |operation| &operation.charge);
         let charge =
@@ -136,13 +150,12 @@ impl DecisionView {
             .iter()
             .filter_map(|from| Some((catalog.meter(from.meter)?.id.to_string(), from.header.to_string())));
         self.reserved = reserved.collect();
-        let decision = decide(rights, operation);
         // The order of the decision: what comes before the refusing step has let the request through.
         let refusing = match &decision {
             Ok(_) => 4,
             Err(Denial::TenantSuspended) => 0,
             Err(Denial::SubscriptionInactive(_)) => 1,
-            Err(Denial::RouteNotCovered) => 2,
+            Err(Denial::RouteNotCovered | Denial::ConditionFailed { .. }) => 2,
             Err(_) => 3,
         };
         let given = rights.entitlement.as_ref();

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     domain::{
-        decision::decide, denial::Denial, identity::Identity, rights::Rights, route::Charge, time::UnixMillis,
+        decision::decide_charged, denial::Denial, identity::Identity, rights::Rights, route::Charge, time::UnixMillis,
     },
     ports::{Answer, BoxFuture, ChargeError, Directory, Hold, Ledger},
 };
@@ -42,12 +42,18 @@ impl<L: Ledger, D: Directory, B> Check<Granted<B>> for Meter<L, D> {
     type Next = Metered<B>;
 
     #[inline]
-    fn check(&self, request: &Granted<B>) -> Answer<Taken, Rejection> {
-        let charges = match request.head.operation() {
-            Some(operation) if !operation.charge.is_empty() => &operation.charge,
-            _ => return Answer::Ready(Ok(Taken { hold: Hold::empty(), rights: None })),
+    fn check(&self, request: &mut Granted<B>) -> Answer<Taken, Rejection> {
+        let context = &request.head.context;
+        let charges = context.charges();
+        if charges.is_empty() {
+            return Answer::Ready(Ok(Taken { hold: Hold::empty(), rights: None }));
+        }
+        let charged = if context.charges.is_none() {
+            self.ledger.charge(&request.rights, charges, context.arrived)
+        } else {
+            self.ledger.charge_once(&request.rights, charges, context.arrived)
         };
-        match self.ledger.charge(&request.rights, charges, request.head.context.arrived) {
+        match charged {
             Answer::Ready(Ok(hold)) => Answer::Ready(Ok(Taken { hold, rights: None })),
             Answer::Ready(Err(ChargeError::Outdated)) => {
                 Answer::Pending(self.again(request, Box::pin(async { Err(ChargeError::Outdated) })))
@@ -64,7 +70,7 @@ impl<L: Ledger, D: Directory, B> Check<Granted<B>> for Meter<L, D> {
     }
 }
 
-/// What a second try needs of the request.
+/// What a second try needs of the request. Its conditions are not asked again: it came before the change.
 struct Again {
     identity: Arc<Identity>,
     rights: Arc<Rights>,
@@ -83,7 +89,7 @@ impl<L: Ledger, D: Directory> Meter<L, D> {
         let again = Again {
             identity: Arc::clone(&request.identity),
             rights: Arc::clone(&request.rights),
-            charges: request.head.operation().map(|o| o.charge.clone()).unwrap_or_default(),
+            charges: request.head.context.charges().into(),
             arrived: request.head.context.arrived,
             route: request.head.context.route,
         };
@@ -98,7 +104,7 @@ impl<L: Ledger, D: Directory> Meter<L, D> {
             if operation.is_none() {
                 return Err(Rejection::Denied(Denial::RouteNotCovered));
             }
-            decide(&rights, operation)?;
+            decide_charged(&rights, operation, &again.charges)?;
             let second = ledger.charge(&rights, &again.charges, again.arrived).wait().await;
             Ok(Taken { hold: second.map_err(rejection)?, rights: Some(rights) })
         })

@@ -100,6 +100,7 @@ where
             metrics: Arc::clone(&self.metrics),
             cors: Arc::clone(&self.cors),
             mode: self.mode,
+            secret_header: self.authenticator.key_header(),
             review: Arc::new(review),
         };
         Respond {

@@ -15,6 +15,7 @@
 mod case;
 mod compile;
 mod compiler;
+mod condition;
 mod decode;
 mod definition;
 mod diagnostic;
@@ -25,6 +26,7 @@ mod lint;
 mod names;
 mod outcome;
 mod report;
+mod routes;
 mod source;
 mod suggest;
 mod test_report;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Fields, named, scalar};
+use super::{Fields, attribute, named, scalar};
 use crate::domain::id::{FeatureId, InvalidId, LimitId, MeterId};
 use crate::policy::{
     definition::{Declarations, Declared},
@@ -17,10 +17,13 @@ const MOST_METERS: usize = 256;
 /// Reads the file.
 pub(in crate::policy) fn decode(root: &Node, findings: &mut Findings<'_>) -> Declarations {
     let mut found = Declarations::default();
-    let Some(fields) = Fields::read(root, "features.yaml", &SECTIONS, findings) else {
+    let Some(fields) = Fields::read(root, "features.yaml", &KEYS, findings) else {
         found.unread.extend(SECTIONS);
         return found;
     };
+    if let Some(node) = fields.get("attributes") {
+        found.attributes = Some(attribute::decode(node, findings));
+    }
     for section in SECTIONS {
         // A section that is missing beside an unknown key is most likely that key.
         let absent = fields.get(section).is_none() && fields.unknown > 0;
@@ -48,6 +51,7 @@ pub(in crate::policy) fn decode(root: &Node, findings: &mut Findings<'_>) -> Dec
 }
 
 const SECTIONS: [&str; 3] = ["features", "limits", "meters"];
+const KEYS: [&str; 4] = ["features", "limits", "meters", "attributes"];
 
 struct Section<I> {
     what: &'static str,

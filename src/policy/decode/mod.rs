@@ -1,6 +1,7 @@
 //! From YAML trees to definitions, by hand: every mistake is reported, with its place, and the rest is still read.
 
 pub(super) mod addon;
+mod attribute;
 pub(super) mod case;
 mod case_tenant;
 mod expectation;
@@ -27,7 +28,7 @@ use super::{
 };
 
 /// Words that a later version will give a meaning to.
-const RESERVED: [&str; 4] = ["host", "upstream", "when", "by"];
+const RESERVED: [&str; 3] = ["host", "upstream", "by"];
 
 /// A map whose keys are known beforehand.
 pub(super) struct Fields<'t> {

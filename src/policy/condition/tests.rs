@@ -1,0 +1,1 @@
+//! What is read, typed, bounded and refused.
