@@ -58,6 +58,8 @@ pub struct Freshness {
     min_version: Box<[AtomicU64]>,
     hasher: RandomState,
     applied: AtomicU64,
+    /// The version of the policies in force here.
+    policies: AtomicU64,
     last_poll: AtomicU64,
     live_nodes: AtomicU32,
     retired: AtomicBool,
@@ -75,6 +77,7 @@ impl Default for Freshness {
             min_version: (0..WORDS).map(|_| AtomicU64::new(0)).collect(),
             hasher: RandomState::new(),
             applied: AtomicU64::new(0),
+            policies: AtomicU64::new(0),
             last_poll: AtomicU64::new(0),
             live_nodes: AtomicU32::new(1),
             retired: AtomicBool::new(false),
@@ -132,6 +135,17 @@ impl Freshness {
     /// Says that everything up to `version` is in force here.
     pub fn set_applied(&self, version: Version) {
         self.applied.fetch_max(version.0, Ordering::AcqRel);
+    }
+
+    /// The version of the change that put the policies in force; 0: they are a folder's.
+    #[must_use]
+    pub fn policies(&self) -> Version {
+        Version(self.policies.load(Ordering::Acquire))
+    }
+
+    /// Says that the policies of this version are in force here.
+    pub fn set_policies(&self, version: Version) {
+        self.policies.fetch_max(version.0, Ordering::AcqRel);
     }
 
     /// Records a good poll by the instant at which it was sent.

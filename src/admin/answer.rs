@@ -107,17 +107,28 @@ impl Done {
         status: StatusCode,
         object: T,
     ) -> Response {
-        let version = self.committed.version;
-        let applied = match self.wait {
+        let written = Written::after(shared, self.wait, self.committed.version, object).await;
+        let mut response = (status, Json(written)).into_response();
+        mark(&mut response, self.committed.replayed);
+        response
+    }
+}
+
+impl<T> Written<T> {
+    /// The answer once the change of this version is in force, if that is to be waited for.
+    pub(super) async fn after(shared: &Shared, wait: Wait, version: Version, object: T) -> Self {
+        let applied = match wait {
             Wait::Applied => Some(shared.barrier.applied(version).await.into()),
             Wait::None => standing(shared, version).await,
         };
-        let written = Written { version: version.0, applied, object };
-        let mut response = (status, Json(written)).into_response();
-        if self.committed.replayed {
-            response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
-        }
-        response
+        Self { version: version.0, applied, object }
+    }
+}
+
+/// Says of an answer that it is to a repetition.
+pub(super) fn mark(response: &mut Response, replayed: bool) {
+    if replayed {
+        response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
     }
 }
 

@@ -1,6 +1,6 @@
 //! The decision on a request that nobody sends: its reasons, and nothing charged.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use axum::{
     Json,
@@ -139,7 +139,7 @@ pub(super) async fn check(
         }
     };
     view.pass("path", path.as_ref());
-    let catalog = shared.policies.catalog();
+    let catalog = Arc::clone(shared.policies.catalog().of_tenant(&tenant));
     let facts = request.facts(&path, shared.clock.now());
     let (head, operation) = found(&catalog, &facts);
     view.route = operation.map(|operation| operation.name.clone());

@@ -16,8 +16,8 @@ use crate::{
 pub(super) struct ChangeView {
     /// Its version.
     version: u64,
-    /// The tenant it concerns.
-    tenant: String,
+    /// The tenant it concerns; `null`: all of them, as the policies were changed.
+    tenant: Option<String>,
     /// What it was, such as `subscription.put`.
     kind: String,
     /// When it was made.
@@ -28,7 +28,7 @@ impl From<ChangeRow> for ChangeView {
     fn from(row: ChangeRow) -> Self {
         Self {
             version: row.version.0,
-            tenant: row.tenant.to_string(),
+            tenant: row.tenant.map(|tenant| tenant.to_string()),
             kind: row.kind,
             at: row.at.to_string(),
         }

@@ -206,7 +206,7 @@ pub(super) async fn create_grant(
     TenantPath(id): TenantPath,
     Write { asked, ticket }: Write<CreateGrant>,
 ) -> Result<Response, Problem> {
-    let new = asked.check(&shared.policies.catalog())?;
+    let new = asked.check(shared.policies.catalog().of_tenant(&id))?;
     let done = ticket.commit(&shared, &id, Change::Grant(new)).await?;
     let version = done.committed.version;
     match given_at(&shared, &id, version).await {

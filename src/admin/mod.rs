@@ -8,7 +8,9 @@ mod addons;
 mod answer;
 mod body;
 mod check;
+mod deploy;
 mod feeds;
+mod findings;
 mod grants;
 mod guard;
 mod instants;
@@ -19,6 +21,7 @@ mod openapi;
 mod operations;
 mod overrides;
 mod params;
+mod policy;
 mod present;
 mod problem;
 mod refused;
@@ -48,10 +51,10 @@ pub use self::{
 };
 use crate::{
     clock::Clock,
-    domain::id::TenantId,
+    domain::{catalog::Digest, id::TenantId, revision::PolicyFiles},
     ports::{
         Barrier, KeyIssuer, Ledger, LifecycleStore, NodeStore, Policies, PolicyCompiler, Readiness,
-        TenantStore,
+        RevisionStore, TenantStore,
     },
 };
 use present::Present;
@@ -69,6 +72,10 @@ pub struct AdminState {
     pub policies: Arc<dyn Policies>,
     /// Makes catalogs of policy files.
     pub compiler: Arc<dyn PolicyCompiler>,
+    /// Which policies decide, and which did.
+    pub revisions: Arc<dyn RevisionStore>,
+    /// The files of this node's policy folder that were last good; `None`: it has no folder.
+    pub folder: Arc<dyn Fn() -> Option<(Digest, PolicyFiles)> + Send + Sync>,
     /// What tenants use now.
     pub ledger: Arc<dyn Ledger>,
     /// Makes API keys.
@@ -88,7 +95,6 @@ pub struct AdminState {
 /// The largest request body.
 const MAX_BODY: usize = 256 * 1024;
 /// The largest one that brings policy files: a thousand plans and ten thousand routes are some 2 MiB.
-#[allow(dead_code)]
 const MAX_POLICIES: usize = 16 * 1024 * 1024;
 /// How long a request's body may take.
 const BODY_TIME: Duration = Duration::from_secs(10);
@@ -114,7 +120,7 @@ impl Shared {
         let found = self.tenants.tenant(id).await?.value;
         let found =
             found.ok_or_else(|| Problem::new(Code::TenantNotFound, format!("there is no tenant `{id}`")))?;
-        Ok(Present::of(&found, &self.policies.catalog(), self.clock.now()))
+        Ok(Present::of(&found, self.policies.catalog().of_tenant(id), self.clock.now()))
     }
 }
 

@@ -14,8 +14,8 @@ use utoipa::{
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    Shared, addons, check, feeds, grants, keys, nodes, offers, operations, overrides, problem::ProblemView,
-    rights, standing, subscription, subscription_view, tenants, upcoming, usage,
+    Shared, addons, check, deploy, feeds, grants, keys, nodes, offers, operations, overrides, policy,
+    problem::ProblemView, rights, standing, subscription, subscription_view, tenants, upcoming, usage,
 };
 
 #[derive(OpenApi)]
@@ -60,6 +60,13 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(rights::get_rights))
         .routes(routes!(usage::get_usage))
         .routes(routes!(check::check))
+        .routes(routes!(policy::get_policy))
+        .routes(routes!(policy::list_revisions))
+        .routes(routes!(policy::get_revision))
+        .routes(routes!(deploy::apply))
+        .routes(routes!(deploy::promote))
+        .routes(routes!(deploy::discard))
+        .routes(routes!(deploy::roll_back))
         .routes(routes!(nodes::list_nodes))
         .routes(routes!(nodes::declare_lost))
         .routes(routes!(feeds::list_changes))

@@ -79,6 +79,6 @@ pub(super) async fn put_overrides(
 ) -> Result<Response, Problem> {
     let asked = overrides::decode(&Value::Object(write.asked))
         .map_err(|errors| Problem::fields(Code::FieldInvalid, errors))?;
-    check_names(&asked, &shared.policies.catalog())?;
+    check_names(&asked, shared.policies.catalog().of_tenant(&id))?;
     write.ticket.change_tenant(&shared, &id, Change::SetOverrides(asked)).await
 }

@@ -8,9 +8,10 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::findings::{FindingView, views};
 use crate::{
     domain::time::Version,
-    ports::{LostError, StoreError},
+    ports::{Finding, LostError, StoreError},
     wire::FieldError,
 };
 
@@ -41,6 +42,14 @@ pub(super) enum Code {
     NothingToUndo,
     TrialUsed,
     GrantsFull,
+    RevisionNotFound,
+    RevisionStale,
+    PoliciesUnchanged,
+    TrialRunning,
+    NoTrial,
+    NoEarlierRevision,
+    PlansInUse,
+    PoliciesInvalid,
     BodyTooLarge,
     BodyUnsupported,
     NameUnknown,
@@ -85,6 +94,20 @@ impl Code {
             Self::NothingToUndo => (S::CONFLICT, "nothing-to-undo", "There is nothing to undo"),
             Self::TrialUsed => (S::CONFLICT, "trial-used", "The plan was tried before"),
             Self::GrantsFull => (S::CONFLICT, "grants-full", "The tenant has too many grants"),
+            Self::RevisionNotFound => (S::NOT_FOUND, "revision-not-found", "There is no such revision"),
+            Self::RevisionStale => (S::CONFLICT, "revision-stale", "Another revision is in force by now"),
+            Self::PoliciesUnchanged => {
+                (S::CONFLICT, "policies-unchanged", "These policies are in force already")
+            }
+            Self::TrialRunning => (S::CONFLICT, "trial-running", "Other policies are on trial"),
+            Self::NoTrial => (S::CONFLICT, "no-trial", "No policies are on trial"),
+            Self::NoEarlierRevision => {
+                (S::CONFLICT, "no-earlier-revision", "There are no earlier policies to return to")
+            }
+            Self::PlansInUse => (S::CONFLICT, "plans-in-use", "Tenants are on plans that would be missing"),
+            Self::PoliciesInvalid => {
+                (S::UNPROCESSABLE_ENTITY, "policies-invalid", "The policies have errors")
+            }
             Self::BodyTooLarge => (S::PAYLOAD_TOO_LARGE, "body-too-large", "The body is too large"),
             Self::BodyUnsupported => {
                 (S::UNSUPPORTED_MEDIA_TYPE, "body-unsupported", "The body is of a type that is not taken")
@@ -112,6 +135,7 @@ pub(super) struct Problem {
     code: Code,
     detail: String,
     fields: Vec<Fault>,
+    findings: Vec<FindingView>,
     headers: Vec<(HeaderName, HeaderValue)>,
     committed: Option<Version>,
 }
@@ -155,6 +179,9 @@ pub(super) struct ProblemView {
     /// All that is wrong, as far as it was found.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<Fault>,
+    /// What is wrong with the policies, and what is to be said of them besides.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    findings: Vec<FindingView>,
     /// The change was made, as this version; only the answer could not be completed.
     #[serde(skip_serializing_if = "Option::is_none")]
     version: Option<u64>,
@@ -171,7 +198,28 @@ fn cut(text: String) -> String {
 
 impl Problem {
     pub(super) fn new(code: Code, detail: impl Into<String>) -> Self {
-        Self { code, detail: cut(detail.into()), fields: Vec::new(), headers: Vec::new(), committed: None }
+        Self {
+            code,
+            detail: cut(detail.into()),
+            fields: Vec::new(),
+            findings: Vec::new(),
+            headers: Vec::new(),
+            committed: None,
+        }
+    }
+
+    /// Policies that cannot be used.
+    pub(super) fn policies(findings: &[Finding]) -> Self {
+        let errors = findings.iter().filter(|finding| finding.severity == "error").count();
+        let plural = if errors == 1 { "" } else { "s" };
+        let mut problem = Self::new(
+            Code::PoliciesInvalid,
+            format!(
+                "the policies have {errors} error{plural}: `plangate policy check` shows them in their lines"
+            ),
+        );
+        problem.findings = views(findings);
+        problem
     }
 
     /// A problem of one field of the body.
@@ -246,6 +294,7 @@ impl Problem {
             pointer: first.and_then(|fault| fault.pointer.clone()),
             parameter: first.and_then(|fault| fault.parameter.clone()),
             errors: self.fields,
+            findings: self.findings,
             version: self.committed.map(|version| version.0),
         };
         let mut response = Response::new(Body::from(serde_json::to_vec(&view).unwrap_or_default()));

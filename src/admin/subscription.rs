@@ -150,7 +150,8 @@ impl PutSubscription {
         let (at, usage) = (self.at()?, self.usage()?);
         self.trial_days()?;
         let catalog = shared.policies.catalog();
-        let to = plan(&catalog, "/plan", &self.plan)?;
+        let catalog = catalog.of_tenant(id);
+        let to = plan(catalog, "/plan", &self.plan)?;
         let anchor = self.anchor(shared, id).await?;
         let at = match at {
             Some(at) => at,
@@ -158,7 +159,7 @@ impl PutSubscription {
             None => when_it_suits(&shared.find(id).await?, to),
         };
         let trial = match at {
-            When::Now => self.trial(&catalog, to)?,
+            When::Now => self.trial(catalog, to)?,
             When::PeriodEnd | When::At(_) if self.asks_for_trial() => {
                 let detail = "a trial begins at once: leave `at` out, or say now";
                 return Err(impossible("/trial_days", detail));

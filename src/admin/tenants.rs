@@ -188,7 +188,9 @@ pub(super) async fn list_tenants(
     let rows = shared.tenants.tenants(after.as_ref(), limit + 1).await?;
     let (catalog, now) = (shared.policies.catalog(), shared.clock.now());
     let place = |tenant: &Tenant| tenant.id.to_string();
-    Ok(Json(Page::cut(rows, limit, place, |tenant| Present::of(&tenant, &catalog, now).into())))
+    Ok(Json(Page::cut(rows, limit, place, |tenant| {
+        Present::of(&tenant, catalog.of_tenant(&tenant.id), now).into()
+    })))
 }
 
 /// Remove a tenant with its subscription and keys. Its recorded usage stays.

@@ -151,7 +151,7 @@ pub(super) async fn list_upcoming(
         |tenant: &Tenant| cursor(&(tenant.next_instant().unwrap_or(UnixMillis::NEVER), tenant.id.clone()));
     let page = Page::cut(rows, limit, place, |tenant| TenantUpcoming {
         tenant: tenant.id.to_string(),
-        upcoming: forecast(&Present::of(&tenant, &catalog, now)),
+        upcoming: forecast(&Present::of(&tenant, catalog.of_tenant(&tenant.id), now)),
     });
     Ok(Json(page))
 }

@@ -8,7 +8,7 @@ use http::{HeaderMap, request::Parts};
 use serde::de::DeserializeOwned;
 
 use super::{
-    Shared, body, instants,
+    MAX_BODY, MAX_POLICIES, Shared, body, instants,
     params::Params,
     problem::{Code, Problem},
     views::Nothing,
@@ -53,7 +53,18 @@ impl<T: DeserializeOwned> FromRequest<Shared> for Write<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, shared: &Shared) -> Result<Self, Problem> {
-        Ok(Self::read(request, shared, |_| Ok(())).await?.0)
+        Ok(Self::read(request, shared, MAX_BODY, |_| Ok(())).await?.0)
+    }
+}
+
+/// A write that brings policy files.
+pub(super) struct WritePolicies<T>(pub(super) Write<T>);
+
+impl<T: DeserializeOwned> FromRequest<Shared> for WritePolicies<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, shared: &Shared) -> Result<Self, Problem> {
+        Ok(Self(Write::read(request, shared, MAX_POLICIES, |_| Ok(())).await?.0))
     }
 }
 
@@ -65,7 +76,7 @@ impl FromRequest<Shared> for WriteAt {
             let Some(text) = params.take("at") else { return Ok(None) };
             instants::when(&text).map(Some).map_err(|detail| Problem::parameter("at", detail))
         };
-        let (write, at) = Write::<Nothing>::read(request, shared, when).await?;
+        let (write, at) = Write::<Nothing>::read(request, shared, MAX_BODY, when).await?;
         Ok(Self { at, ticket: write.ticket })
     }
 }
@@ -75,6 +86,7 @@ impl<T: DeserializeOwned> Write<T> {
     async fn read<P>(
         request: Request,
         shared: &Shared,
+        most: usize,
         take: impl FnOnce(&mut Params) -> Result<P, Problem>,
     ) -> Result<(Self, P), Problem> {
         let (parts, stream) = request.into_parts();
@@ -87,7 +99,7 @@ impl<T: DeserializeOwned> Write<T> {
         let taken = take(&mut params)?;
         params.finish()?;
         let key = idempotency_key(&parts.headers)?;
-        let bytes = body::read(&parts.headers, stream, shared.0.body_time).await?;
+        let bytes = body::read_up_to(most, &parts.headers, stream, shared.0.body_time).await?;
         let asked = body::decode(&bytes)?;
         let idempotency = key.map(|key| Idempotency { key, fingerprint: fingerprint(&parts, &bytes) });
         let source = match parts.extensions.get::<ConnectInfo<SocketAddr>>() {

@@ -19,7 +19,7 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Whom requests are forwarded to.
     pub upstream: UpstreamUri,
-    /// The folder of the policy files.
+    /// The folder of the policy files; `database`: there is none, what was applied is in force.
     #[serde(default = "defaults::policies", deserialize_with = "super::values::plain")]
     pub policies: PathBuf,
     /// The database's URL.
@@ -302,6 +302,12 @@ impl Config {
     pub fn worker_count(&self) -> usize {
         self.workers
             .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get))
+    }
+
+    /// Whether there is no policy folder: what was applied is in force, and nothing else.
+    #[must_use]
+    pub fn has_policies_in_database(&self) -> bool {
+        self.policies.as_os_str() == "database"
     }
 
     /// This node's stable name.

@@ -7,8 +7,8 @@ use tokio_util::sync::CancellationToken;
 use super::{
     background::Background,
     config::RetentionConfig,
+    deployment::Deployer,
     engine::{Engine, EngineParts, NodeGateway},
-    in_force::InForce,
     issuer::Issuer,
     plan_versions::PlanVersions,
     settings,
@@ -70,8 +70,9 @@ impl Embedded {
         };
         let registered = store.register(&registration).await?;
         freshness.set_applied(registered.version);
-        let versions = PlanVersions::new(Arc::clone(&store) as _, Arc::clone(&clock) as _);
-        let policies = InForce::with(versions.complete(&watched.catalog()).await?);
+        let versions = Arc::new(PlanVersions::new(Arc::clone(&store) as _, Arc::clone(&clock) as _));
+        let deployer = Arc::new(Deployer::new(Arc::clone(&store) as _, Arc::clone(&versions)));
+        let policies = deployer.begin(&watched).await?;
         let engine = Engine::new(EngineParts {
             store: Arc::clone(&store),
             freshness: Arc::clone(&freshness),
@@ -90,6 +91,7 @@ impl Embedded {
             },
             policies,
             versions,
+            deployer,
             retention: settings::retention(&RetentionConfig::default()),
         });
         engine.feed.catch_up().await;

@@ -6,6 +6,7 @@ use tokio::runtime::Handle;
 
 use super::{
     background::Background,
+    deployment::{Deployer, Obedient},
     in_force::{InForce, InForceFront},
     lifecycle::{Lifecycle, LifecycleParts},
     obedience::LedgerObeys,
@@ -50,7 +51,9 @@ pub(super) struct EngineParts {
     /// The catalog to begin with, whole.
     pub(super) policies: InForce,
     /// Makes those after it whole.
-    pub(super) versions: PlanVersions,
+    pub(super) versions: Arc<PlanVersions>,
+    /// Makes catalogs of what the database says.
+    pub(super) deployer: Arc<Deployer>,
     pub(super) key_secret: [u8; 32],
     pub(super) identity: Prepared,
     pub(super) directory: directory::Settings,
@@ -105,6 +108,12 @@ impl Engine {
             monotonic: Arc::clone(&clock) as _,
             metrics: Arc::clone(&metrics),
             policies: Arc::clone(&policies) as _,
+            deployments: Arc::new(Obedient {
+                deployer: parts.deployer,
+                in_force: Arc::clone(&policies),
+                ledger: ledger.clone(),
+                freshness: Arc::clone(&freshness),
+            }),
             registration,
             epoch: parts.epoch,
             subscribers: vec![Arc::new(LedgerObeys(ledger.clone()))],
@@ -112,7 +121,7 @@ impl Engine {
         let (credentials, feed) = (Arc::new(credentials), Arc::new(feed));
         Self {
             policies,
-            versions: Arc::new(parts.versions),
+            versions: parts.versions,
             credentials,
             directory,
             ledger,

@@ -212,10 +212,6 @@ fn check(config: &Config) -> Result<(), Mistake> {
         let node = mistake::shown("node", &Value::from(node.as_str()));
         return mistake("node", format!("{node}: expected 1 to 63 visible characters"));
     }
-    if config.policies.as_os_str() == "database" {
-        let detail = "`database`: expected a folder (revisions in the database come later)";
-        return mistake("policies", detail.to_owned());
-    }
     if !["sqlite://", "postgres://", "postgresql://"].iter().any(|s| config.database.starts_with(s)) {
         // The URL may hold a password, so only its scheme is shown.
         let scheme = config.database.split_once("://").map_or("...", |(scheme, _)| scheme);

@@ -12,8 +12,11 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::plan_versions::{PlanVersions, Whole};
-use crate::{domain::catalog::Catalog, ports::Policies};
+use super::plan_versions::{Keep, PlanVersions, Whole};
+use crate::{
+    domain::{catalog::Catalog, time::Version},
+    ports::Policies,
+};
 
 /// Between two tries to make changed policies whole while the database is away.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -24,6 +27,8 @@ pub struct InForce {
     /// The catalog's stamp, for those that have a copy: to read it writes nothing.
     stamp: AtomicU64,
     remarks: Mutex<Remarks>,
+    /// One change at a time: the folder's, or the database's.
+    turn: tokio::sync::Mutex<()>,
 }
 
 /// What an operator should know of the catalog.
@@ -43,6 +48,7 @@ impl InForce {
             stamp: AtomicU64::new(catalog.stamp.get()),
             catalog: ArcSwap::from(catalog),
             remarks: Mutex::default(),
+            turn: tokio::sync::Mutex::default(),
         }
     }
 
@@ -53,11 +59,29 @@ impl InForce {
         in_force
     }
 
+    /// Waits for the turn to change what is in force.
+    pub(super) async fn turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.turn.lock().await
+    }
+
+    /// Puts a catalog in force that was made whole, and of which the ledger knows.
+    pub(super) fn put_whole(&self, whole: &Whole) {
+        self.put(Arc::clone(&whole.catalog));
+        self.remark(|remarks| *remarks = Remarks { waiting: None, damaged: whole.damaged_in_words() });
+    }
+
     fn put(&self, catalog: Arc<Catalog>) {
         let stamp = catalog.stamp.get();
         self.catalog.store(catalog);
         // After it: who sees the stamp finds the catalog.
         self.stamp.store(stamp, Ordering::Release);
+    }
+
+    /// Whether nothing was ever put in force: everything is refused.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        let catalog = self.catalog.load();
+        catalog.plans.is_empty() && catalog.routes.operations().is_empty()
     }
 
     /// The same for one worker, which counts its requests on a copy of its own.
@@ -89,7 +113,11 @@ impl InForce {
     ) {
         loop {
             let catalog = Arc::clone(&catalogs.borrow_and_update());
-            let done = if catalog.digest == self.catalog.load().digest {
+            let turn = self.turn.lock().await;
+            let done = if self.catalog.load().deployed > Version(0) {
+                self.pass_over(&catalog);
+                true
+            } else if catalog.digest == self.catalog.load().digest {
                 // The one to begin with; or the files are again as they were while a change of them still waited.
                 self.remark(|remarks| remarks.waiting = None);
                 true
@@ -99,6 +127,7 @@ impl InForce {
                     done = self.take_over(&catalog, &versions, &tell) => done,
                 }
             };
+            drop(turn);
             tokio::select! {
                 () = stop.cancelled() => return,
                 changed = catalogs.changed() => if changed.is_err() {
@@ -109,6 +138,17 @@ impl InForce {
         }
     }
 
+    /// A folder of which nothing comes into force, as an applied revision does.
+    fn pass_over(&self, folder: &Catalog) {
+        let differs = folder.digest != self.catalog.load().digest;
+        if differs {
+            tracing::info!(
+                "the policy folder is not in force, as a revision was applied: apply the folder to change it"
+            );
+        }
+        self.remark(|remarks| remarks.waiting = None);
+    }
+
     /// Puts a catalog in force, if the database knows of the versions of its plans.
     async fn take_over(
         &self,
@@ -116,14 +156,11 @@ impl InForce {
         versions: &PlanVersions,
         tell: &impl Fn(Arc<Catalog>),
     ) -> bool {
-        match versions.complete(catalog).await {
+        match versions.complete(catalog, Keep::All).await {
             Ok(whole) => {
                 tell(Arc::clone(&whole.catalog));
-                self.put(Arc::clone(&whole.catalog));
+                self.put_whole(&whole);
                 tracing::info!(digest = %catalog.digest.0, "policies in force");
-                self.remark(|remarks| {
-                    *remarks = Remarks { waiting: None, damaged: whole.damaged_in_words() };
-                });
                 true
             }
             Err(error) => {

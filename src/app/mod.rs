@@ -2,6 +2,7 @@
 
 mod background;
 pub mod config;
+mod deployment;
 mod descriptors;
 pub mod embed;
 mod engine;

@@ -33,6 +33,17 @@ impl Whole {
     }
 }
 
+/// What is kept of the plans of a catalog.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Keep {
+    /// What they say, in the place of what was kept of the same versions.
+    All,
+    /// Versions that were never heard of, as those who decide for some tenants only must not change what the others have.
+    Unknown,
+    /// Nothing: they decide for nobody.
+    Nothing,
+}
+
 /// Keeps the versions of plans.
 pub(super) struct PlanVersions {
     store: Arc<dyn PlanStore>,
@@ -48,9 +59,14 @@ impl PlanVersions {
     ///
     /// # Errors
     /// [`StoreError`]: the catalog must not come into force yet.
-    pub(super) async fn complete(&self, catalog: &Catalog) -> Result<Whole, StoreError> {
+    pub(super) async fn complete(&self, catalog: &Catalog, keep: Keep) -> Result<Whole, StoreError> {
         let mut kept = self.store.kept_plans().await?;
-        let news = news(catalog, &kept);
+        let mut news = news(catalog, &kept);
+        match keep {
+            Keep::All => {}
+            Keep::Unknown => news.retain(|news| kept.iter().all(|kept| kept.plan.plan != news.plan)),
+            Keep::Nothing => news.clear(),
+        }
         if !news.is_empty() {
             for PlanTerms { plan: PlanRef { id, version }, .. } in &news {
                 if kept.iter().any(|kept| kept.plan.plan.id == *id && kept.plan.plan.version == *version) {

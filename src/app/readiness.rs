@@ -93,7 +93,11 @@ impl ReadinessBoard {
         if self.policies.status().last_error.is_some() {
             reasons.push("the policy folder has errors; the last good policies are in force".to_owned());
         }
+        let empty = in_force.is_empty();
+        if empty {
+            reasons.push("no policies were applied yet: run `plangate policy apply DIR`".to_owned());
+        }
         reasons.extend(in_force.remarks());
-        Readiness { ready, reasons }
+        Readiness { ready: ready && !empty, reasons }
     }
 }

@@ -11,9 +11,11 @@ use super::{
 use crate::{
     credentials::{self, IssuerSettings, TokenKeys},
     directory::{self, UnknownTenants},
-    domain::{catalog::Catalog, id::PlanId},
+    domain::id::PlanId,
     http,
     metrics::Metrics,
+    policy::Watched,
+    ports::Policies,
     store::Retention,
 };
 
@@ -39,12 +41,15 @@ pub(super) fn data_plane(config: &Config, board: Arc<ReadinessBoard>, metrics: &
 }
 
 /// What the directory is told.
-pub(super) fn directory(config: &Config, catalog: &Catalog) -> Result<directory::Settings, StartError> {
+pub(super) fn directory(config: &Config, watched: &Watched) -> Result<directory::Settings, StartError> {
+    let catalog = watched.catalog();
+    // What the database will say is not known yet.
+    let has = |plan: &PlanId| !watched.is_a_folder() || catalog.plan(plan.as_str()).is_some();
     let unknown = match &config.tenants.unknown {
         UnknownTenant::Deny => UnknownTenants::Deny,
         UnknownTenant::Plan(name) => {
             let key = "tenants.unknown.plan";
-            let known = PlanId::parse(name).ok().filter(|plan| catalog.plan(plan.as_str()).is_some());
+            let known = PlanId::parse(name).ok().filter(has);
             let plan = known.ok_or_else(|| StartError::Value {
                 key,
                 detail: format!(

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     background::Background,
     config::{Config, ModeWord},
+    deployment::Deployer,
     engine::{Engine, EngineParts},
     figures::{FigureSources, Figures},
     in_force::InForce,
@@ -91,9 +92,13 @@ pub async fn start(config: Config, stop: CancellationToken) -> Result<Node, Star
     // Whatever a person must mend is said before the database is waited for.
     let prepared = Prepared::new(settings::identity(&config)?)?;
     let policies = config.policies.clone();
-    let opened = tokio::task::spawn_blocking(move || Watched::open(policies)).await;
-    let watched = opened.map_err(std::io::Error::other)?.map_err(StartError::Policies)?;
-    let directory = settings::directory(&config, &watched.catalog())?;
+    let watched = if config.has_policies_in_database() {
+        Watched::nothing()
+    } else {
+        let opened = tokio::task::spawn_blocking(move || Watched::open(policies)).await;
+        opened.map_err(std::io::Error::other)?.map_err(StartError::Policies)?
+    };
+    let directory = settings::directory(&config, &watched)?;
     let lock = LedgerFile::lock(&config.data_dir)?;
     settings::check_free("listen", config.listen)?;
     let ground = Ground::new(config, background.clone(), watched);
@@ -204,9 +209,9 @@ impl Ground {
         directory: directory::Settings,
     ) -> Result<Engine, StartError> {
         let key_secret = self.patiently(|| async { store.key_secret().await.map(Ok) }).await?;
-        let versions = PlanVersions::new(Arc::clone(store) as _, Arc::clone(&self.clock) as _);
-        let complete = || async { versions.complete(&self.watched.catalog()).await.map(Ok) };
-        let policies = InForce::with(self.patiently(complete).await?);
+        let versions = Arc::new(PlanVersions::new(Arc::clone(store) as _, Arc::clone(&self.clock) as _));
+        let deployer = Arc::new(Deployer::new(Arc::clone(store) as _, Arc::clone(&versions)));
+        let policies = self.patiently(|| async { deployer.begin(&self.watched).await.map(Ok) }).await?;
         Ok(Engine::new(EngineParts {
             store: Arc::clone(store),
             freshness: Arc::clone(&self.freshness),
@@ -221,6 +226,7 @@ impl Ground {
             directory,
             policies,
             versions,
+            deployer,
             retention: settings::retention(&self.config.retention),
         }))
     }
@@ -234,12 +240,15 @@ impl Ground {
         };
         let hasher = engine.credentials.hasher().clone();
         let (figures, board) = (self.figures.clone(), Arc::clone(&self.board));
+        let watched = Arc::clone(&self.watched);
         admin::router(AdminState {
             tenants: Arc::clone(store) as _,
             lifecycle: Arc::clone(store) as _,
             nodes: Arc::clone(store) as _,
             policies: Arc::clone(&engine.policies) as _,
             compiler: Arc::new(Compiler),
+            revisions: Arc::clone(store) as _,
+            folder: Arc::new(move || watched.is_a_folder().then(|| watched.files())),
             ledger: Arc::new(engine.ledger.clone()),
             keys: Arc::new(Issuer { hasher, clock: Arc::clone(&self.clock) as _ }),
             barrier: Arc::new(barrier),

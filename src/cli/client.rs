@@ -236,6 +236,11 @@ fn explain(status: StatusCode, problem: &Value) -> String {
         "grant-not-found" => "`plangate grant list` shows a tenant's grants",
         "addon-not-found" => "`plangate addon list TENANT` shows a tenant's add-ons",
         "key-not-found" => "`plangate key list` shows a tenant's keys",
+        "revision-stale" => "`plangate policy diff` shows what would change now",
+        "trial-running" => "`plangate policy apply --promote` or `--discard` ends it",
+        "no-trial" => "`plangate policy apply DIR --shadow` or `--tenants 5%` begins one",
+        "revision-not-found" | "no-earlier-revision" => "`plangate policy history` shows the revisions",
+        "policies-invalid" => "`plangate policy check DIR` shows them in their lines",
         "internal" => "the server's log has more, under this request id:",
         _ => "",
     };

@@ -226,7 +226,10 @@ impl Shared {
         let (shared, identity, known) = (Arc::clone(shared), Arc::clone(identity), Arc::clone(known));
         Answer::Pending(Box::pin(async move {
             let version = known.version;
-            let heard = |freshness: &Freshness| freshness.min_version(&identity.tenant) > version;
+            let policies = known.catalog.deployed;
+            let heard = |freshness: &Freshness| {
+                freshness.min_version(&identity.tenant) > version || freshness.policies() > policies
+            };
             // What has come by itself is known already.
             let ended = known.until <= shared.clock.now();
             if !ended && !shared.freshness.wait_until(POLL_WAIT, heard).await {

@@ -14,6 +14,7 @@ use super::{
     command::TrialOffer,
     features::FeatureIx,
     id::{AddonId, FeatureId, LimitId, MeterId, PlanId, TenantId},
+    origin::Origins,
     period::BillingCalendar,
     plan::{ChangeAt, Existing, MeterIx, Plan, PlanRef},
     revision::Rollout,
@@ -112,6 +113,8 @@ pub struct Catalog {
     pub routes: RouteTable,
     /// What becomes of the rest.
     pub unmatched: Unmatched,
+    /// Where all of it was written. For people: no request reads it, and copies share it.
+    pub origins: Arc<Origins>,
 }
 
 /// Policies that are tried beside those in force.
@@ -151,6 +154,7 @@ impl Catalog {
             addons: BTreeMap::new(),
             routes: RouteTable::default(),
             unmatched: Unmatched::Deny,
+            origins: Arc::default(),
         }
     }
 
@@ -176,6 +180,12 @@ impl Catalog {
             Some(candidate) if candidate.decides_for(tenant) => &candidate.catalog,
             _ => self,
         }
+    }
+
+    /// The catalogs that decide for somebody: this one, and what is tried with some tenants.
+    pub fn deciding(self: &Arc<Self>) -> impl Iterator<Item = &Arc<Self>> {
+        let staged = self.candidate.as_ref().filter(|candidate| candidate.rollout != Rollout::Shadow);
+        std::iter::once(self).chain(staged.map(|candidate| &candidate.catalog))
     }
 
     /// The place of a feature.

@@ -15,6 +15,7 @@ pub mod identity;
 pub mod lifecycle;
 pub mod mixture;
 pub mod money;
+pub mod origin;
 pub mod path;
 pub mod period;
 pub mod plan;

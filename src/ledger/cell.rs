@@ -60,10 +60,12 @@ impl Cell {
         wish: Wish<'_>,
     ) -> Result<Arc<Slot>, ChargeError> {
         let mut slots = lock(&self.0);
-        match &slots.current {
-            Some(slot) if wish.is_met_by(slot) => Ok(Arc::clone(slot)),
-            _ => slots.open(shared, owner, wish),
-        }
+        let slot = match &slots.current {
+            Some(slot) if wish.is_met_by(slot) => Arc::clone(slot),
+            _ => slots.open(shared, owner, wish)?,
+        };
+        wish.confirm(&slot);
+        Ok(slot)
     }
 }
 
@@ -78,7 +80,11 @@ impl Slots {
         if shared.is_closed() {
             return Err(ChargeError::Unavailable);
         }
-        let in_force = shared.catalog.load().as_ref().is_none_or(|c| c.stamp == wish.rights.catalog.stamp);
+        let in_force = shared
+            .catalog
+            .load()
+            .as_ref()
+            .is_none_or(|catalog| catalog.of_tenant(owner.0).stamp == wish.rights.catalog.stamp);
         // A request that is still decided by the catalog before the present one does not bring an old limit back.
         let limit_holds = |slot: &Slot| wish.is_limited_as(slot) || !in_force;
         let version = wish.rights.version;
@@ -186,6 +192,7 @@ impl Slots {
             counted: current.counted,
             counting: current.counting,
             version: current.version,
+            policies: current.policies(),
             opened: shared.monotonic(),
         };
         let Ok(slot) = self.slot_of(shared, key, terms, current.bucket.stir()) else { return };

@@ -72,6 +72,7 @@ impl Job {
             limit,
             ceiling: self.slot.ceiling(),
             version: self.slot.version,
+            policies: self.slot.policies(),
             granted: refill.believed,
             need: need.saturating_sub(unopened).max(1),
             demand: refill.wanted.max(need),

@@ -39,6 +39,8 @@ pub(super) struct Slot {
     pub counting: Version,
     /// The version of the tenant's facts from which the limit was compiled.
     pub version: Version,
+    /// The version of the newest policies by which the limit was found to be this.
+    policies: AtomicU64,
     /// On record in the ledger file.
     pub word: Record,
     pub bucket: Arc<Bucket>,
@@ -75,6 +77,7 @@ pub(super) struct SlotTerms {
     pub counted: Windows,
     pub counting: Version,
     pub version: Version,
+    pub policies: Version,
     pub opened: Monotonic,
 }
 
@@ -95,6 +98,7 @@ impl Slot {
             counted: terms.counted,
             counting: terms.counting,
             version: terms.version,
+            policies: AtomicU64::new(terms.policies.0),
             word,
             bucket: Arc::clone(bucket),
             refill: Mutex::new(Refill::since(terms.opened)),
@@ -107,6 +111,16 @@ impl Slot {
             seen_used: AtomicU64::new(0),
             seen_at: AtomicU64::new(terms.opened.0),
         })
+    }
+
+    /// The version of the newest policies by which the limit was found to be this.
+    pub fn policies(&self) -> Version {
+        Version(self.policies.load(Ordering::Relaxed))
+    }
+
+    /// The limit is the same by policies of this version.
+    pub fn confirmed_by(&self, policies: Version) {
+        self.policies.fetch_max(policies.0, Ordering::Relaxed);
     }
 
     /// The hard limit; `None`: only counted.

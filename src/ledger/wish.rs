@@ -69,6 +69,13 @@ impl Wish<'_> {
         slot.limit() == self.limit && slot.ceiling() == self.ceiling && slot.counted == self.counted
     }
 
+    /// Lets the slot know by which policies its limit is what it is.
+    pub fn confirm(&self, slot: &Slot) {
+        if self.is_limited_as(slot) {
+            slot.confirmed_by(self.rights.catalog.deployed);
+        }
+    }
+
     /// Whether the slot's charges belong to the counting of these rights. (One version of a tenant may have two: one
     /// until an instant that is known beforehand, one from then on.)
     pub fn is_counted_with(&self, slot: &Slot) -> bool {
@@ -123,6 +130,7 @@ impl Wish<'_> {
             counted: self.counted,
             counting,
             version: self.rights.version,
+            policies: self.rights.catalog.deployed,
             opened,
         };
         (key, terms)

@@ -10,9 +10,12 @@ use super::{
 };
 use crate::{
     domain::{
+        catalog::Catalog,
         decision::decide,
         denial::Denial,
-        variant::{Chosen, decide_request},
+        rights::Rights,
+        route::Charge,
+        variant::{self, Chosen, decide_request},
     },
     ports::Answer,
 };
@@ -35,6 +38,8 @@ impl<B> Check<Entitled<B>> for Decide {
     fn check(&self, request: &mut Entitled<B>) -> Answer<(), Rejection> {
         let decided = match request.head.operation() {
             Some(operation) if operation.conditions.is_some() => by_conditions(request),
+            // Public by policies that are tried for this tenant alone, which were known with its identity.
+            Some(operation) if operation.public => Ok(()),
             operation => decide(&request.rights, operation).map(drop),
         };
         Answer::Ready(decided.map_err(Rejection::from))
@@ -52,14 +57,37 @@ impl<B> Check<Entitled<B>> for Decide {
 #[inline(never)]
 fn by_conditions<B>(request: &mut Entitled<B>) -> Result<(), Denial> {
     let context = &request.head.context;
-    let head = if let Route::Operation(ix) = context.route { Some(ix) } else { None };
     let facts = Facts::of(&request.head);
-    let decided = decide_request(&request.rights, &context.catalog, head, facts.request());
-    if let Err(Denial::ConditionFailed { route, .. }) = &decided.outcome {
+    let Asked { route, charges, outcome } = ask(&context.catalog, &request.rights, context.route, &facts);
+    if let Err(Denial::ConditionFailed { route, .. }) = &outcome {
         context.parts.metrics.condition_failed(route);
     }
+    let context = &mut request.head.context;
+    (context.route, context.charges) = (route, charges);
+    outcome
+}
+
+/// What conditions say of a request.
+pub(super) struct Asked {
+    /// The route that decides it; where that cannot be told, the one that was asked first.
+    pub(super) route: Route,
+    /// What it charges, where that depends on the request.
+    pub(super) charges: Option<Box<[Charge]>>,
+    pub(super) outcome: Result<(), Denial>,
+}
+
+/// Asks the routes of a request's methods and path, the first of which is `head`.
+pub(super) fn ask(catalog: &Catalog, rights: &Rights, head: Route, facts: &Facts<'_>) -> Asked {
+    let first = if let Route::Operation(ix) = head { Some(ix) } else { None };
+    // Public by policies that are tried for this tenant alone, or by others than those by which the request was matched.
+    if let Some(open) = first.and_then(|first| variant::public(catalog, first, &facts.request(), |_| {})) {
+        return Asked { route: Route::Operation(open), charges: None, outcome: Ok(()) };
+    }
+    let decided = decide_request(rights, catalog, first, facts.request());
     let outcome = decided.outcome.map(drop);
-    let Some(Chosen { route, operation, charges }) = decided.chosen else { return outcome };
+    let Some(Chosen { route, operation, charges }) = decided.chosen else {
+        return Asked { route: head, charges: None, outcome };
+    };
     let route = match (route, operation) {
         (Some(ix), _) => Route::Operation(ix),
         (None, Some(_)) => Route::Unmatched,
@@ -69,7 +97,5 @@ fn by_conditions<B>(request: &mut Entitled<B>) -> Result<(), Denial> {
         Cow::Owned(charges) => Some(charges.into_boxed_slice()),
         Cow::Borrowed(_) => None,
     };
-    let context = &mut request.head.context;
-    (context.route, context.charges) = (route, charges);
-    outcome
+    Asked { route, charges, outcome }
 }

@@ -22,14 +22,54 @@ pub(super) struct Facts<'h> {
     now: UnixMillis,
 }
 
+/// A copy of all that conditions see of a request, for one that is decided once more after a wait.
+pub(super) struct Copied {
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    secret: Option<HeaderName>,
+    client: Client,
+    arrived: UnixMillis,
+}
+
+impl Copied {
+    pub(super) fn of<B>(Head { request, context }: &Head<B>) -> Self {
+        Self {
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            headers: request.headers().clone(),
+            secret: context.parts.secret_header.clone(),
+            client: context.client,
+            arrived: context.arrived,
+        }
+    }
+
+    pub(super) fn facts(&self) -> Facts<'_> {
+        let Self { method, uri, headers, secret, client, arrived } = self;
+        Facts {
+            method,
+            uri,
+            headers: Seen { map: headers, secret: secret.as_ref() },
+            client: address(*client, headers),
+            now: *arrived,
+        }
+    }
+
+    pub(super) const fn method(&self) -> &Method {
+        &self.method
+    }
+
+    pub(super) fn path(&self) -> &str {
+        self.uri.path()
+    }
+}
+
 impl<'h> Facts<'h> {
-    pub(super) fn of<B>(head: &'h Head<B>) -> Self {
-        let Head { request, context } = head;
-        let headers = Seen { map: request.headers(), secret: context.parts.secret_header.as_ref() };
+    pub(super) fn of<B>(Head { request, context }: &'h Head<B>) -> Self {
         Self {
             method: request.method(),
             uri: request.uri(),
-            headers,
+            headers: Seen { map: request.headers(), secret: context.parts.secret_header.as_ref() },
             client: address(context.client, request.headers()),
             now: context.arrived,
         }

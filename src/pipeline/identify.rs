@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use super::{
-    request::{Identified, Matched, Rejection},
+    context::Route,
+    matching::route,
+    request::{Head, Identified, Matched, Rejection},
     stage::{Check, StageLayer},
 };
 use crate::{
@@ -30,6 +32,20 @@ pub fn layer<A: Authenticator, D: Directory>(
     directory: Arc<D>,
 ) -> StageLayer<Identify<A, D>> {
     StageLayer::new(Identify { authenticator, directory })
+}
+
+/// Where other policies are tried for this tenant, the request is decided wholly by these: its route, too.
+#[cold]
+#[inline(never)]
+fn decide_by_own<B>(head: &mut Head<B>, identity: &Identity) {
+    let own = head.context.catalog.of_tenant(&identity.tenant);
+    if own.stamp == head.context.catalog.stamp {
+        return;
+    }
+    head.context.catalog = Arc::clone(own);
+    if head.context.route != Route::Own {
+        head.context.route = route(&head.context.catalog, head.request.method(), head.request.uri().path());
+    }
 }
 
 impl<A: Authenticator, D: Directory, B> Check<Matched<B>> for Identify<A, D> {
@@ -63,6 +79,10 @@ impl<A: Authenticator, D: Directory, B> Check<Matched<B>> for Identify<A, D> {
 
     #[inline]
     fn pass(request: Matched<B>, identity: Arc<Identity>) -> Identified<B> {
-        Identified { head: request.0, identity }
+        let mut head = request.0;
+        if head.context.catalog.candidate.is_some() {
+            decide_by_own(&mut head, &identity);
+        }
+        Identified { head, identity }
     }
 }

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     domain::{
-        catalog::Unmatched,
+        catalog::{Catalog, Unmatched},
         path::canonicalise,
         time::{Monotonic, UnixMillis},
         variant,
@@ -187,11 +187,7 @@ fn find<B>(head: &mut Head<B>) -> Result<Passage, HeadRefusal> {
         head.context.route = Route::Own;
         return Ok(Passage::Protected);
     }
-    head.context.route = match head.context.catalog.routes.find(head.request.method().as_str(), path) {
-        Some(ix) => Route::Operation(ix),
-        None if matches!(head.context.catalog.unmatched, Unmatched::Allow(_)) => Route::Unmatched,
-        None => Route::Uncovered,
-    };
+    head.context.route = route(&head.context.catalog, head.request.method(), path);
     let public = match head.operation() {
         Some(operation) if operation.conditions.is_some() => is_open(head),
         operation => operation.is_some_and(|operation| operation.public),
@@ -212,6 +208,16 @@ fn is_open<B>(head: &mut Head<B>) -> bool {
     let Some(open) = variant::public(&head.context.catalog, ix, &facts.request(), failed) else { return false };
     head.context.route = Route::Operation(open);
     true
+}
+
+/// The route of a request that is not for the gateway itself, its path canonical.
+#[inline]
+pub(super) fn route(catalog: &Catalog, method: &Method, path: &str) -> Route {
+    match catalog.routes.find(method.as_str(), path) {
+        Some(ix) => Route::Operation(ix),
+        None if matches!(catalog.unmatched, Unmatched::Allow(_)) => Route::Unmatched,
+        None => Route::Uncovered,
+    }
 }
 
 fn is_covered<B>(head: &Head<B>) -> bool {

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use super::{context::Route, request::Rejection};
 use crate::{
     domain::{
+        catalog::Catalog,
         decision::decide,
+        id::TenantId,
         identity::{Credential, Identity},
         rights::Rights,
         route::{Operation, OperationIx},
@@ -37,6 +39,9 @@ pub(crate) struct Reviewed {
 pub(crate) trait Review: Send + Sync {
     /// Whether the exchange may go on. From memory where nothing was changed.
     fn review(&self, case: Case) -> Answer<Reviewed, Rejection>;
+
+    /// The policies that decide for a tenant now.
+    fn catalog(&self, tenant: &TenantId) -> Arc<Catalog>;
 }
 
 /// The same ports that the stages ask.
@@ -57,6 +62,10 @@ impl<P, A, D> Clone for Reviewer<P, A, D> {
 }
 
 impl<P: Policies, A: Authenticator, D: Directory> Review for Reviewer<P, A, D> {
+    fn catalog(&self, tenant: &TenantId) -> Arc<Catalog> {
+        Arc::clone(self.policies.catalog().of_tenant(tenant))
+    }
+
     fn review(&self, case: Case) -> Answer<Reviewed, Rejection> {
         match self.at_once(&case) {
             Some(answer) => Answer::Ready(answer),
@@ -77,8 +86,8 @@ impl<P: Policies, A: Authenticator, D: Directory> Reviewer<P, A, D> {
         let stands = self.authenticator.stands(&case.identity, case.verified, case.arrived);
         let Answer::Ready(stands) = stands else { return None };
         let catalog = self.policies.catalog();
-        let Answer::Ready(rights) =
-            self.directory.resolve(&case.identity, &catalog, case.started, case.arrived)
+        let own = catalog.of_tenant(&case.identity.tenant);
+        let Answer::Ready(rights) = self.directory.resolve(&case.identity, own, case.started, case.arrived)
         else {
             return None;
         };
@@ -93,7 +102,8 @@ impl<P: Policies, A: Authenticator, D: Directory> Reviewer<P, A, D> {
         // As one whose credential makes no tenants: a stream must not bring back the tenant that was deleted.
         let identity = Identity::new(case.identity.tenant.clone(), Credential::Ongoing);
         let catalog = self.policies.catalog();
-        let rights = self.directory.resolve(&identity, &catalog, case.started, case.arrived).wait().await?;
+        let own = catalog.of_tenant(&identity.tenant);
+        let rights = self.directory.resolve(&identity, own, case.started, case.arrived).wait().await?;
         decide_again(&case, rights, verified)
     }
 }

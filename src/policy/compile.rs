@@ -6,7 +6,7 @@ use super::{
     decode,
     definition::{AddonFile, Declarations, Declared, Name, PlanFile, RoutesFile},
     diagnostic::{Diagnostic, Findings, Location, Severity},
-    inherit, lint, names, routes,
+    inherit, lint, names, origins, routes,
     source::{Kind, Sources},
     yaml,
 };
@@ -151,6 +151,7 @@ fn assemble(
             .collect(),
         routes: table,
         unmatched,
+        origins: Arc::new(origins::of(sources, declarations, read, order)),
         ..Catalog::empty(sources.digest())
     }
 }

@@ -51,6 +51,8 @@ pub(super) struct Declarations {
 #[derive(Debug)]
 pub(super) struct PlanFile {
     pub(super) id: PlanId,
+    /// Where its keys stand.
+    pub(super) keys: BTreeMap<&'static str, Place>,
     pub(super) version: PlanVersion,
     pub(super) existing: Option<At<Existing>>,
     pub(super) title: Option<String>,
@@ -94,6 +96,8 @@ pub(super) struct AddonFile {
 #[derive(Debug)]
 pub(super) struct RoutesFile {
     pub(super) unmatched_allowed: bool,
+    /// Where `unmatched` stands.
+    pub(super) unmatched: Option<Place>,
     pub(super) default_charge: Vec<(Name, ChargeTerms)>,
     pub(super) routes: Vec<RouteTerms>,
 }

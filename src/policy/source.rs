@@ -124,6 +124,12 @@ impl Sources {
         context.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
+    /// The line of a place, counted from 1.
+    pub(super) fn line(&self, place: Place) -> u32 {
+        let line = self.file(place.file).map_or(1, |source| source.line(place.start));
+        u32::try_from(line).unwrap_or(u32::MAX)
+    }
+
     /// A place as people read it, with its line.
     pub(super) fn locate(&self, place: Place) -> Location {
         let Some(source) = self.file(place.file) else {
@@ -140,10 +146,14 @@ const LONGEST_LINE: usize = 300;
 const AROUND: usize = 100;
 
 impl Source {
+    fn line(&self, start: u32) -> usize {
+        self.lines.partition_point(|first| *first <= start).max(1)
+    }
+
     fn locate(&self, text: &str, place: Place) -> (Span, Excerpt) {
         let start = boundary_before(text, (place.start as usize).min(text.len()));
         let narrow = u32::try_from(start).unwrap_or(u32::MAX);
-        let line = self.lines.partition_point(|first| *first <= narrow).max(1);
+        let line = self.line(narrow);
         let first = self.lines.get(line - 1).map_or(0, |first| *first as usize);
         let next = self.lines.get(line).map_or(text.len(), |next| *next as usize);
         let whole = text[first..next].trim_end_matches(['\n', '\r']);

@@ -18,7 +18,7 @@ pub(super) fn nearest<'k>(typed: &str, known: impl IntoIterator<Item = &'k str>)
 }
 
 /// The help text for an unknown name: the nearest, or all where they are few.
-pub(super) fn help<'k>(typed: &str, known: impl IntoIterator<Item = &'k str> + Clone) -> Option<String> {
+pub fn help<'k>(typed: &str, known: impl IntoIterator<Item = &'k str> + Clone) -> Option<String> {
     if let Some(name) = nearest(typed, known.clone()) {
         return Some(format!("did you mean `{name}`?"));
     }

@@ -3,7 +3,7 @@
 use std::{
     fs,
     os::unix::fs::MetadataExt,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -15,7 +15,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::{compiled, diagnostic::Diagnostic, folder, report::Report};
 use crate::{
-    domain::catalog::{Catalog, Digest},
+    domain::{
+        catalog::{Catalog, Digest},
+        revision::PolicyFiles,
+    },
     ports::Policies,
 };
 
@@ -29,7 +32,8 @@ const MOST_QUIET_WAITS: u32 = 10;
 /// The policies of a watched folder.
 #[derive(Debug)]
 pub struct Watched {
-    folder: PathBuf,
+    /// `None`: nothing is watched.
+    folder: Option<PathBuf>,
     catalog: ArcSwap<Catalog>,
     state: Mutex<State>,
     changed: watch::Sender<Arc<Catalog>>,
@@ -37,6 +41,8 @@ pub struct Watched {
 
 #[derive(Debug)]
 struct State {
+    /// What the catalog was compiled from.
+    files: PolicyFiles,
     /// What was last read, good or bad: only something else is tried.
     fingerprint: String,
     last_error: Option<String>,
@@ -67,15 +73,37 @@ impl Watched {
         let sources = folder::read(&folder);
         let (catalog, warnings) = compiled(&folder, &sources)?;
         log(&warnings);
+        Ok(Self::of(Some(folder), catalog, sources.files(), sources.fingerprint()))
+    }
+
+    /// The policies of a node without a folder: nothing is allowed before there is something in the database.
+    #[must_use]
+    pub fn nothing() -> Arc<Self> {
+        Self::of(None, Catalog::empty(Digest("".into())), PolicyFiles::default(), String::new())
+    }
+
+    fn of(folder: Option<PathBuf>, catalog: Catalog, files: PolicyFiles, fingerprint: String) -> Arc<Self> {
         let catalog = Arc::new(catalog);
-        let state =
-            State { fingerprint: sources.fingerprint(), last_error: None, reload_failures: 0, reloads: 0 };
-        Ok(Arc::new(Self {
+        let state = State { files, fingerprint, last_error: None, reload_failures: 0, reloads: 0 };
+        Arc::new(Self {
             folder,
             catalog: ArcSwap::from(Arc::clone(&catalog)),
             state: Mutex::new(state),
             changed: watch::Sender::new(catalog),
-        }))
+        })
+    }
+
+    /// Whether there is a folder.
+    #[must_use]
+    pub const fn is_a_folder(&self) -> bool {
+        self.folder.is_some()
+    }
+
+    /// The files that its catalog was compiled from, and their digest.
+    #[must_use]
+    pub fn files(&self) -> (Digest, PolicyFiles) {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        (self.catalog.load().digest.clone(), state.files.clone())
     }
 
     /// How the policies stand.
@@ -99,14 +127,15 @@ impl Watched {
     /// Compares the folder with what was last read, and takes it over if it changed, holds still and is good. `true`:
     /// it is changing at this moment and nothing was decided. It reads files: not for an async thread.
     pub fn reload(&self) -> bool {
-        let sources = folder::read(&self.folder);
+        let Some(folder) = &self.folder else { return false };
+        let sources = folder::read(folder);
         let fingerprint = sources.fingerprint();
         if self.state.lock().unwrap_or_else(PoisonError::into_inner).fingerprint == fingerprint {
             return false;
         }
-        let result = compiled(&self.folder, &sources);
+        let result = compiled(folder, &sources);
         // Compiling took a moment, and reading several files did: what changed meanwhile may be torn.
-        if folder::read(&self.folder).fingerprint() != fingerprint {
+        if folder::read(folder).fingerprint() != fingerprint {
             return true;
         }
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -116,6 +145,7 @@ impl Watched {
                 log(&warnings);
                 state.last_error = None;
                 if catalog.digest != self.catalog.load().digest {
+                    state.files = sources.files();
                     state.reloads += 1;
                     tracing::info!(digest = %catalog.digest.0, plans = catalog.plans.len(), "policies reloaded");
                     let catalog = Arc::new(catalog);
@@ -136,6 +166,9 @@ impl Watched {
 
     /// Follows the folder until `token` is cancelled. The caller spawns this on its background runtime.
     pub async fn watch(self: Arc<Self>, token: CancellationToken) {
+        if self.folder.is_none() {
+            return token.cancelled().await;
+        }
         let (notice, mut notices) = mpsc::channel(1);
         let mut watcher = None;
         loop {
@@ -165,29 +198,30 @@ impl Watched {
     /// The watcher of the folder that is there now: a folder that was replaced is watched anew.
     async fn watching(self: Arc<Self>, old: Option<Attached>, notice: mpsc::Sender<()>) -> Option<Attached> {
         let attach = move || {
-            let there = identity(&self.folder)?;
+            let folder = self.folder.as_deref()?;
+            let there = identity(folder)?;
             match old {
                 Some(old) if old.identity == there => Some(old),
-                _ => self.attach(there, notice),
+                _ => attach(folder, there, notice),
             }
         };
         tokio::task::spawn_blocking(attach).await.ok().flatten()
     }
+}
 
-    fn attach(&self, identity: (u64, u64), notice: mpsc::Sender<()>) -> Option<Attached> {
-        let told = move |event: notify::Result<notify::Event>| {
-            // Our own reading is an event, too.
-            if event.map_or(true, |event| !event.kind.is_access()) {
-                let _ = notice.try_send(());
-            }
-        };
-        let attached = notify::recommended_watcher(told).and_then(|mut watcher| {
-            watcher.watch(&self.folder, RecursiveMode::Recursive)?;
-            Ok(Attached { identity, _watcher: watcher })
-        });
-        // Without notices there is still the comparison every other second.
-        attached.map_err(|error| tracing::debug!(%error, "the policy folder is only polled")).ok()
-    }
+fn attach(folder: &Path, identity: (u64, u64), notice: mpsc::Sender<()>) -> Option<Attached> {
+    let told = move |event: notify::Result<notify::Event>| {
+        // Our own reading is an event, too.
+        if event.map_or(true, |event| !event.kind.is_access()) {
+            let _ = notice.try_send(());
+        }
+    };
+    let attached = notify::recommended_watcher(told).and_then(|mut watcher| {
+        watcher.watch(folder, RecursiveMode::Recursive)?;
+        Ok(Attached { identity, _watcher: watcher })
+    });
+    // Without notices there is still the comparison every other second.
+    attached.map_err(|error| tracing::debug!(%error, "the policy folder is only polled")).ok()
 }
 
 struct Attached {
@@ -195,7 +229,7 @@ struct Attached {
     _watcher: RecommendedWatcher,
 }
 
-fn identity(folder: &std::path::Path) -> Option<(u64, u64)> {
+fn identity(folder: &Path) -> Option<(u64, u64)> {
     fs::metadata(folder).ok().map(|found| (found.dev(), found.ino()))
 }
 

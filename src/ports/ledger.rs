@@ -180,6 +180,8 @@ pub struct GrantRequest {
     pub ceiling: Option<Units>,
     /// The version of the tenant's facts from which the limit was compiled: any but the current is refused.
     pub version: Version,
+    /// The version of the policies by which the limit was compiled (0: a folder's): any but the current is refused.
+    pub policies: Version,
     /// What the slot was granted so far, as the node knows it: the compare of the compare-and-set.
     pub granted: u64,
     /// Units below which a grant is of no use.
@@ -214,7 +216,7 @@ pub enum GrantOutcome {
     /// Not now, but soon: after a failover some node has not recorded its slots again, or a node has yet to apply the
     /// version that brought this window. Nothing was granted.
     Withheld,
-    /// The limit was compiled from facts that are not the current ones.
+    /// The limit was compiled from facts, or by policies, that are not the current ones.
     Stale,
     /// The slot is sealed (or declared lost), or not at the total that the node believes; `granted` is what it has.
     Refused {

@@ -138,9 +138,9 @@ pub enum StoreError {
 pub struct ChangeRow {
     /// Its version.
     pub version: Version,
-    /// The tenant it concerns.
-    pub tenant: TenantId,
-    /// See [`crate::domain::command::Change::kind`].
+    /// The tenant it concerns; `None`: all of them, as the policies were changed.
+    pub tenant: Option<TenantId>,
+    /// See [`crate::domain::command::Change::kind`]; `policy.` and a [`crate::domain::revision::Deploy::kind`].
     pub kind: String,
     /// When it was made.
     pub at: UnixMillis,
@@ -159,7 +159,7 @@ pub struct AuditRow {
     pub actor: String,
     /// From where.
     pub source: String,
-    /// The tenant it concerns; `None`: the installation, such as a node that was declared lost.
+    /// The tenant it concerns; `None`: the installation, such as a node that was declared lost, or other policies.
     pub tenant: Option<TenantId>,
     /// See [`crate::domain::command::Change::kind`]; `node.lost`.
     pub kind: String,

@@ -35,7 +35,7 @@ pub(super) struct Bucket {
     /// Of a shorter window: what was used in it without being counted in it, as of the last request for a grant. Of a
     /// month: what is allocated of its overage.
     pub(super) seeded: u64,
-    /// The newest version of the tenant that was in force on all nodes when units were granted.
+    /// The newest version of the tenant, or of the policies, that was in force on all nodes when units were granted.
     pub(super) confirmed: Version,
     /// Somebody was refused, and would be glad of units until then.
     pub(super) wanted_until: Option<UnixMillis>,
@@ -157,6 +157,8 @@ pub(super) struct Setting {
     pub(super) live: u32,
     /// The oldest version that a live node has applied; `None`: nobody is alive.
     pub(super) applied: Option<Version>,
+    /// The version of the policies in force.
+    pub(super) policies: Version,
     /// After a failover: nobody is granted anything yet.
     pub(super) withheld: bool,
     /// The database's clock.
@@ -245,7 +247,7 @@ impl Book {
     /// Decides one request for units. What others hold is not looked at: see [`Book::want`].
     pub(super) fn grant(&mut self, request: &GrantRequest, setting: Setting) -> GrantOutcome {
         self.join(&request.totals, false);
-        if setting.tenant != Some(request.version) {
+        if setting.tenant != Some(request.version) || setting.policies != request.policies {
             return GrantOutcome::Stale;
         }
         let key = &request.totals.slot.bucket;
@@ -263,11 +265,12 @@ impl Book {
         }
         // Under an older version the window may not have been limited: whoever still works by that one may have used units
         // that are not recorded yet. Not where counting began with this very version.
-        if !key.span.is_source() && request.version > bucket.confirmed && request.version != key.epoch {
-            if setting.applied.is_some_and(|applied| applied < request.version) {
+        let basis = request.version.max(request.policies);
+        if !key.span.is_source() && basis > bucket.confirmed && basis != key.epoch {
+            if setting.applied.is_some_and(|applied| applied < basis) {
                 return GrantOutcome::Withheld;
             }
-            bucket.confirmed = request.version;
+            bucket.confirmed = basis;
         }
         bucket.end = request.totals.end;
         bucket.limit = Some(request.limit.get());

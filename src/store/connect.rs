@@ -14,11 +14,15 @@ use super::{
     sqlite,
     tidy::{Retention, Tidied},
 };
-use crate::ports::{KeyStore, LedgerStore, LifecycleStore, NodeStore, PlanStore, StoreError, TenantStore};
+use crate::ports::{
+    KeyStore, LedgerStore, LifecycleStore, NodeStore, PlanStore, RevisionStore, StoreError, TenantStore,
+};
 
 /// A whole store: coerces to an `Arc` of any of its ports.
 #[async_trait]
-pub trait Store: TenantStore + KeyStore + LedgerStore + NodeStore + LifecycleStore + PlanStore {
+pub trait Store:
+    TenantStore + KeyStore + LedgerStore + NodeStore + LifecycleStore + PlanStore + RevisionStore
+{
     /// The database's own identity, made with it: a ledger file of another database must not be used with this one.
     fn installation(&self) -> Uuid;
 

@@ -44,7 +44,7 @@ pub(super) use {same_database, system_id, timeline};
 pub(super) const NOTIFY: Sql = Sql { postgres: "SELECT pg_notify('plangate', $1)", sqlite: "SELECT $1" };
 
 /// What every grant depends on: clock, live nodes, their oldest version, epoch and since when, nodes that are awaited,
-/// whether it is the same database.
+/// whether it is the same database, the version of the policies in force.
 pub(super) const SETTING: Sql = Sql {
     postgres: concat!(
         "SELECT ",
@@ -56,7 +56,7 @@ pub(super) const SETTING: Sql = Sql {
         " - $1), h.epoch, h.epoch_since_ms, \
          (SELECT count(*) FROM nodes n WHERE n.reasserted < h.epoch OR n.owed = 1), ",
         same_database!(),
-        " FROM head h"
+        ", h.policies FROM head h"
     ),
     sqlite: concat!(
         "SELECT ",
@@ -66,7 +66,7 @@ pub(super) const SETTING: Sql = Sql {
         " - $1), (SELECT min(applied) FROM nodes WHERE beat_ms > ",
         sqlite_clock!(),
         " - $1), h.epoch, h.epoch_since_ms, \
-         (SELECT count(*) FROM nodes n WHERE n.reasserted < h.epoch OR n.owed = 1), 1 FROM head h"
+         (SELECT count(*) FROM nodes n WHERE n.reasserted < h.epoch OR n.owed = 1), 1, h.policies FROM head h"
     ),
 };
 

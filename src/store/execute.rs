@@ -48,7 +48,7 @@ const INSERT_KEY: Sql = Sql::same(
 );
 const DELETE_KEY: Sql = Sql::same("DELETE FROM keys WHERE id = $1 AND tenant = $2");
 
-const INSERT_CHANGE: Sql =
+pub(super) const INSERT_CHANGE: Sql =
     Sql::same("INSERT INTO changes (version, tenant, kind, at_ms) VALUES ($1, $2, $3, $4)");
 pub(super) const INSERT_AUDIT: Sql = Sql::same(
     "INSERT INTO audit (version, at_ms, actor, source, tenant, kind, detail) \
@@ -164,7 +164,7 @@ impl SqlStore {
 /// What an idempotency key was used for.
 pub(super) struct Claimed {
     pub(super) fingerprint: String,
-    version: Version,
+    pub(super) version: Version,
     pub(super) effect: String,
 }
 

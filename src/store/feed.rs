@@ -48,7 +48,7 @@ mod tests {
             .into_iter()
             .map(|version| ChangeRow {
                 version: Version(version),
-                tenant: tenant.clone(),
+                tenant: Some(tenant.clone()),
                 kind: "tenant.put".into(),
                 at: UnixMillis(0),
             })

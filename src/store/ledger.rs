@@ -93,6 +93,7 @@ async fn setting(session: &mut Session) -> Result<Option<Setting>, StoreError> {
         live: u32::try_from(row.int(1)?).unwrap_or(u32::MAX),
         applied: row.maybe_int(2)?.map(|applied| Version(u64::try_from(applied).unwrap_or(0))),
         withheld: row.int(3)? > 0 && (young || row.int(5)? > 0),
+        policies: rows::version(&row, 7)?,
         now,
     }))
 }

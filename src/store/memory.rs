@@ -3,6 +3,7 @@
 mod ledger;
 mod lifecycle;
 mod nodes;
+mod revisions;
 mod state;
 mod tidy;
 

@@ -26,6 +26,7 @@ mod migrations;
 mod nodes;
 mod poll;
 mod postgres;
+mod revisions;
 mod rollover;
 mod rows;
 mod session;

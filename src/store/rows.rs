@@ -59,7 +59,10 @@ pub(super) fn key(record: &Record) -> Result<Option<ApiKey>, StoreError> {
 pub(super) fn change(record: &Record, place: usize) -> Result<ChangeRow, StoreError> {
     Ok(ChangeRow {
         version: version(record, place)?,
-        tenant: tenant_id(record, place + 1)?,
+        tenant: match record.text(place + 1)?.as_str() {
+            "" => None,
+            _ => Some(tenant_id(record, place + 1)?),
+        },
         kind: record.text(place + 2)?,
         at: instant(record, place + 3)?,
     })

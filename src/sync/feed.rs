@@ -22,7 +22,7 @@ use crate::{
     freshness::Freshness,
     metrics::Metrics,
     ports::{
-        ChangeRow, Heartbeat, Incarnation, NodeStore, Policies, PollAnswer, RegisterError, Registration,
+        Deployments, Heartbeat, Incarnation, NodeStore, Policies, PollAnswer, RegisterError, Registration,
         StoreError, Wanted,
     },
 };
@@ -67,6 +67,8 @@ pub struct FeedParts {
     pub metrics: Arc<Metrics>,
     /// Whose digest the heartbeat reports.
     pub policies: Arc<dyn Policies>,
+    /// Who puts changed policies in force.
+    pub deployments: Arc<dyn Deployments>,
     /// This run, as it was registered.
     pub registration: Registration,
     /// The epoch in which it was registered, when it held nothing.
@@ -243,7 +245,7 @@ impl Feed {
             return Ok(Polled::Done);
         }
         let answered = parts.monotonic.monotonic();
-        let mut news = self.apply(&answer).await;
+        let mut news = self.apply(&answer).await?;
         news |= self.settle_epoch(&answer).await?;
         if !answer.wanted.is_empty() {
             parts.subscribers.iter().for_each(|subscriber| subscriber.wanted(&answer.wanted));
@@ -300,8 +302,9 @@ impl Feed {
         self.parts.clock.correct(if off.abs() <= trip { 0 } else { off });
     }
 
-    /// Puts changes in force: first the words that outdate caches, then the ledger, then the version that says so.
-    async fn apply(&self, answer: &PollAnswer) -> bool {
+    /// Puts changes in force: first the words that outdate caches, then the ledger, then the policies, then the version
+    /// that says so. Where the policies cannot be, nothing is said: the node ceases to be fresh.
+    async fn apply(&self, answer: &PollAnswer) -> Result<bool, StoreError> {
         let parts = &self.parts;
         if answer.gap {
             parts.freshness.outdate_all(answer.upto);
@@ -309,19 +312,23 @@ impl Feed {
                 subscriber.all_changed().await;
             }
         }
-        let mut tenants: Vec<&ChangeRow> = answer.changes.iter().collect();
-        for row in &tenants {
-            parts.freshness.outdate(&row.tenant, row.version);
+        let mut tenants: Vec<(&TenantId, Version)> =
+            answer.changes.iter().filter_map(|row| Some((row.tenant.as_ref()?, row.version))).collect();
+        for (tenant, version) in &tenants {
+            parts.freshness.outdate(tenant, *version);
         }
-        tenants.sort_by(|a, b| (&a.tenant, b.version).cmp(&(&b.tenant, a.version)));
-        tenants.dedup_by(|a, b| a.tenant == b.tenant);
+        tenants.sort_by(|a, b| (a.0, b.1).cmp(&(b.0, a.1)));
+        tenants.dedup_by(|a, b| a.0 == b.0);
         futures_util::stream::iter(tenants)
-            .for_each_concurrent(AT_ONCE, async |row| {
+            .for_each_concurrent(AT_ONCE, async |(tenant, version)| {
                 for subscriber in &parts.subscribers {
-                    subscriber.changed(&row.tenant, row.version).await;
+                    subscriber.changed(tenant, version).await;
                 }
             })
             .await;
+        if answer.gap || answer.changes.iter().any(|row| row.tenant.is_none()) {
+            parts.deployments.obey().await?;
+        }
         let news = answer.upto > parts.freshness.applied();
         if news {
             let now = parts.clock.now();
@@ -338,7 +345,7 @@ impl Feed {
             );
             parts.freshness.set_applied(answer.upto);
         }
-        news
+        Ok(news)
     }
 
     /// The newest version in force here.

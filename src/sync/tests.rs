@@ -23,10 +23,28 @@ use crate::{
     },
     freshness::{Freshness, Knowledge},
     ports::{
-        BucketKey, ChangeRow, Heartbeat, Incarnation, Lost, LostError, NodeRow, NodeStore, Origin, Policies,
-        PollAnswer, RegisterError, Registered, Registration, Remainder, StoreError, Wanted,
+        BucketKey, ChangeRow, Deployments, Heartbeat, Incarnation, Lost, LostError, NodeRow, NodeStore,
+        Origin, Policies, PollAnswer, RegisterError, Registered, Registration, Remainder, StoreError, Wanted,
     },
 };
+
+/// Counts how often the policies were asked for; refuses while told to.
+#[derive(Default)]
+struct Deployed {
+    asked: AtomicU64,
+    refuses: AtomicBool,
+}
+
+#[async_trait]
+impl Deployments for Deployed {
+    async fn obey(&self) -> Result<(), StoreError> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        match self.refuses.load(Ordering::SeqCst) {
+            true => Err(StoreError::Corrupt("this version cannot use the policies".to_owned())),
+            false => Ok(()),
+        }
+    }
+}
 
 #[derive(Default)]
 struct Registry {
@@ -158,6 +176,7 @@ struct Scene {
     registry: Arc<Registry>,
     freshness: Arc<Freshness>,
     heard: Arc<Heard>,
+    deployed: Arc<Deployed>,
     clock: Arc<SystemClock>,
     monotonic: Arc<barrier::TestTime>,
     feed: Arc<Feed>,
@@ -170,6 +189,7 @@ fn scene() -> Scene {
     let clock = Arc::new(SystemClock::default());
     let monotonic = Arc::new(barrier::TestTime::default());
     let catalog = Catalog::empty(Digest("d".into()));
+    let deployed = Arc::new(Deployed::default());
     let feed = Arc::new(Feed::new(FeedParts {
         store: Arc::clone(&registry) as Arc<dyn NodeStore>,
         freshness: Arc::clone(&freshness),
@@ -177,6 +197,7 @@ fn scene() -> Scene {
         monotonic: Arc::clone(&monotonic) as Arc<dyn Clock>,
         metrics: Arc::default(),
         policies: Arc::new(OneCatalog(Arc::new(catalog))),
+        deployments: Arc::clone(&deployed) as Arc<dyn Deployments>,
         registration: Registration {
             name: "self".into(),
             incarnation: own(),
@@ -186,14 +207,14 @@ fn scene() -> Scene {
         epoch: Epoch(0),
         subscribers: vec![Arc::clone(&heard) as Arc<dyn Subscriber>],
     }));
-    Scene { registry, freshness, heard, clock, monotonic, feed }
+    Scene { registry, freshness, heard, deployed, clock, monotonic, feed }
 }
 
 impl Scene {
     fn change(&self, version: u64, tenant: &str) {
         self.registry.changes.lock().unwrap().push(ChangeRow {
             version: Version(version),
-            tenant: TenantId::parse(tenant).unwrap(),
+            tenant: Some(TenantId::parse(tenant).unwrap()),
             kind: "tenant.put".into(),
             at: UnixMillis(0),
         });
@@ -270,6 +291,33 @@ async fn pruned_changes_outdate_everything() {
     scene.feed.catch_up().await;
     assert!(scene.freshness.min_version(&TenantId::parse("other").unwrap()) >= Version(9));
     assert_eq!(scene.heard.0.lock().unwrap()[0], "*");
+}
+
+#[tokio::test]
+async fn changed_policies_are_in_force_before_they_are_reported_or_nothing_is_reported() {
+    let scene = scene();
+    let asked = || scene.deployed.asked.load(Ordering::SeqCst);
+    scene.change(1, "a");
+    scene.feed.catch_up().await;
+    assert_eq!((asked(), scene.feed.applied()), (0, Version(1)), "no change of the policies");
+    scene.registry.changes.lock().unwrap().push(ChangeRow {
+        version: Version(2),
+        tenant: None,
+        kind: "policy.apply".into(),
+        at: UnixMillis(0),
+    });
+    scene.deployed.refuses.store(true, Ordering::SeqCst);
+    scene.feed.catch_up().await;
+    assert_eq!((asked(), scene.feed.applied()), (1, Version(1)));
+    assert!(scene.feed.is_failing(), "who cannot apply a change does not stay fresh");
+    scene.deployed.refuses.store(false, Ordering::SeqCst);
+    scene.feed.catch_up().await;
+    assert_eq!((asked(), scene.feed.applied()), (2, Version(2)));
+    assert_eq!(scene.registry.reported.load(Ordering::SeqCst), 2);
+    scene.registry.gap.store(true, Ordering::SeqCst);
+    scene.change(9, "z");
+    scene.feed.catch_up().await;
+    assert_eq!(asked(), 3, "what was missed may have been the policies");
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ pub mod duration;
 mod fields;
 pub mod overrides;
 pub mod plan;
+pub mod rollout;
 pub mod subscription;
 pub mod terms;
 

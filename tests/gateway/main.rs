@@ -33,6 +33,7 @@ mod policies;
 mod proxying;
 mod quotas;
 mod reserve;
+mod revisions;
 mod schedules;
 mod shell;
 mod standby;

@@ -198,7 +198,7 @@ impl Node {
         let answer = self.store.poll(&beat).now_or_never().unwrap().unwrap();
         assert!(!answer.superseded, "there is one process of each name");
         let all = if answer.gap { self.tenants.as_slice() } else { &[] };
-        for tenant in answer.changes.iter().map(|change| &change.tenant).chain(all) {
+        for tenant in answer.changes.iter().filter_map(|change| change.tenant.as_ref()).chain(all) {
             let rights = tenants::rights(&self.store, tenant, &self.catalog);
             process.rights.insert(tenant.clone(), rights);
             let applying = process.ledger.apply(tenant, Version(u64::MAX));

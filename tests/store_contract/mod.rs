@@ -9,6 +9,7 @@ mod model;
 mod nodes;
 mod opening;
 mod recall;
+mod revisions;
 mod tenants;
 mod tidy;
 mod windows;
@@ -124,6 +125,7 @@ pub fn sealed(totals: SlotTotals) -> SlotTotals {
 /// Asks for `need` units of a limit of 100.
 pub fn ask(totals: SlotTotals, version: Version, granted: u64, need: u64) -> GrantRequest {
     GrantRequest {
+        policies: Version(0),
         totals,
         limit: Units::saturating(100),
         ceiling: None,

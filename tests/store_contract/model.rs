@@ -219,6 +219,7 @@ impl Case<'_> {
                     counted: false,
                 };
                 let request = GrantRequest {
+                    policies: Version(0),
                     totals: self.report(row),
                     limit: Units::saturating(limit),
                     ceiling: None,

@@ -80,7 +80,7 @@ async fn a_poll_brings_what_is_new(on: &Fixture) {
     }
     let answer = store.poll(&beat(1, 1)).await.unwrap();
     assert_eq!((answer.changes.len(), answer.upto, answer.gap), (2, Version(3), false));
-    assert_eq!(answer.changes[0].tenant, tenant("y"));
+    assert_eq!(answer.changes[0].tenant, Some(tenant("y")));
     assert_eq!(answer.changes, store.changes(Version(1), 9).await.unwrap());
     // A late poll does not take back what was reported.
     store.poll(&beat(1, 0)).await.unwrap();

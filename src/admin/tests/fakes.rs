@@ -102,6 +102,8 @@ impl World {
             nodes: world.clone(),
             policies: world.clone(),
             compiler: world.clone(),
+            revisions: Arc::new(crate::admin::tests::no_revisions::NoRevisions),
+            folder: Arc::new(|| None),
             ledger: world.clone(),
             keys: world.clone(),
             barrier: world,
@@ -267,7 +269,7 @@ impl TenantStore for Fake {
         let log = self.0.log.lock().unwrap();
         let rows = log.iter().zip(1u64..).map(|((command, origin), n)| ChangeRow {
             version: Version(n),
-            tenant: command.tenant.clone(),
+            tenant: Some(command.tenant.clone()),
             kind: command.change.kind().to_owned(),
             at: origin.at,
         });

@@ -4,6 +4,7 @@ mod errors;
 mod fakes;
 mod history;
 mod life;
+mod no_revisions;
 mod policies;
 mod reads;
 mod sale;

@@ -24,7 +24,8 @@ const RETURNED_MILLIS: i64 = 20_000;
 impl Lifecycle {
     pub(super) async fn roll_over(&mut self, at: UnixMillis) -> Result<bool, StoreError> {
         let catalog = self.parts.policies.catalog();
-        let plans: Vec<PlanId> = plans(&catalog).into_iter().cloned().collect();
+        let plans: BTreeSet<&PlanId> = catalog.deciding().flat_map(|catalog| plans(catalog)).collect();
+        let plans: Vec<PlanId> = plans.into_iter().cloned().collect();
         if plans.is_empty() {
             return Ok(false);
         }
@@ -35,7 +36,7 @@ impl Lifecycle {
             match self.parts.tenants.tenant(&id).await {
                 Ok(read) => {
                     let Some(tenant) = read.value else { continue };
-                    let change = Change::RollOver { rules: rules(&catalog, &tenant, at) };
+                    let change = Change::RollOver { rules: rules(catalog.of_tenant(&id), &tenant, at) };
                     self.make(id, change, at).await?;
                 }
                 Err(error) => self.aside.failed(&id, "quota.rolled_over", error.into())?,

@@ -1,6 +1,6 @@
 //! Brings tenants to newer versions of their plans, where those have come into force for them by themselves.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use super::Lifecycle;
 use crate::{
@@ -33,12 +33,14 @@ pub(super) struct Sweep {
 }
 
 impl Sweep {
-    fn begin(&mut self, catalog: &Catalog, now: Monotonic) {
+    fn begin(&mut self, catalog: &Arc<Catalog>, now: Monotonic) {
         let changed = self.of != Some(catalog.stamp);
         if changed || (self.plans.is_empty() && now >= self.next) {
             self.of = Some(catalog.stamp);
-            self.plans =
-                catalog.plans.values().filter(|plan| takes_over(plan)).map(|p| p.reference()).collect();
+            let plans = catalog.deciding().flat_map(|catalog| catalog.plans.values());
+            self.plans = plans.filter(|plan| takes_over(plan)).map(|plan| plan.reference()).collect();
+            self.plans.sort();
+            self.plans.dedup();
             self.after = None;
             self.next = now.after(EACH);
         }
@@ -71,7 +73,7 @@ impl Lifecycle {
             self.sweep.after = Some(last.id.clone());
             let mut moved = false;
             for tenant in page {
-                let Some(to) = catalog.moved_to(&tenant.at(at), at) else { continue };
+                let Some(to) = catalog.of_tenant(&tenant.id).moved_to(&tenant.at(at), at) else { continue };
                 if !self.aside.has(&tenant.id) {
                     moved |= self.make(tenant.id, Change::MoveVersion { to }, at).await?;
                 }

@@ -135,17 +135,17 @@ const NOW: UnixMillis = UnixMillis(1_800_000_000_000);
 async fn what_is_kept_already_is_not_written_again() {
     let (kept, folder) = (Arc::new(Kept::default()), Folder::new("quotas: { requests: 20 }"));
     let versions = over(&kept);
-    let whole = versions.complete(&folder.catalog()).await.unwrap();
+    let whole = versions.complete(&folder.catalog(), Keep::All).await.unwrap();
     assert_eq!((kept.written(), whole.catalog.earlier.len(), whole.damaged.len()), (2, 0, 0));
     let first = whole.catalog.plans["pro"].introduced.unwrap();
     assert!(whole.catalog.plans.values().all(|plan| plan.introduced == Some(first)));
     // A restart, another node, a change of routes or of cases: nothing to write.
     folder.write("routes.yaml", "routes: [{ match: GET /chat, features: [chat, export] }]\n");
-    let again = over(&kept).complete(&folder.catalog()).await.unwrap();
+    let again = over(&kept).complete(&folder.catalog(), Keep::All).await.unwrap();
     assert_eq!((kept.written(), again.catalog.plans["pro"].introduced), (0, Some(first)));
     // Other terms under the same version: for everybody on it, and the version is no younger for it.
     folder.pro("quotas: { requests: 30 }");
-    let edited = versions.complete(&folder.catalog()).await.unwrap().catalog;
+    let edited = versions.complete(&folder.catalog(), Keep::All).await.unwrap().catalog;
     assert_eq!((kept.written(), edited.plans["pro"].introduced), (1, Some(first)));
     assert_eq!((edited.earlier.len(), limit_on(&edited, 1, NOW)), (0, (30, 1)));
 }
@@ -154,14 +154,14 @@ async fn what_is_kept_already_is_not_written_again() {
 async fn tenants_on_an_older_version_keep_its_terms() {
     let (kept, folder) = (Arc::new(Kept::default()), Folder::new("quotas: { requests: 20 }"));
     let versions = over(&kept);
-    versions.complete(&folder.catalog()).await.unwrap();
+    versions.complete(&folder.catalog(), Keep::All).await.unwrap();
     folder.pro("version: 2\nfeatures: [export]\nquotas: { requests: 15 }");
-    let second = versions.complete(&folder.catalog()).await.unwrap().catalog;
+    let second = versions.complete(&folder.catalog(), Keep::All).await.unwrap().catalog;
     assert_eq!((limit_on(&second, 1, NOW), limit_on(&second, 2, NOW)), ((20, 1), (15, 2)));
     // The version that a plan extended has changed under it: what it said is kept whole, not what it would inherit now.
     folder.write("plans/free.yaml", "plan: free\nfeatures: []\nquotas: { requests: 1 }\n");
     folder.pro("version: 3");
-    let third = versions.complete(&folder.catalog()).await.unwrap().catalog;
+    let third = versions.complete(&folder.catalog(), Keep::All).await.unwrap().catalog;
     for (version, limit) in [(1, 20), (2, 15), (3, 1)] {
         assert_eq!(limit_on(&third, version, NOW), (limit, version));
     }
@@ -173,7 +173,7 @@ async fn tenants_on_an_older_version_keep_its_terms() {
     // of its version, though, as an edit of the file would be.
     folder.pro("version: 2\nfeatures: [export]\nquotas: { requests: 15 }");
     kept.written();
-    let back = versions.complete(&folder.catalog()).await.unwrap().catalog;
+    let back = versions.complete(&folder.catalog(), Keep::All).await.unwrap().catalog;
     assert_eq!(kept.written(), 1);
     assert!(!back.plans["pro"].features.contains(back.feature_ix("chat").unwrap()));
     for (version, limit) in [(1, 20), (2, 15), (3, 1)] {
@@ -190,18 +190,18 @@ async fn tenants_on_an_older_version_keep_its_terms() {
 async fn a_version_may_take_over_the_tenants_of_older_ones() {
     let (kept, folder) = (Arc::new(Kept::default()), Folder::new("quotas: { requests: 20 }"));
     let versions = over(&kept);
-    versions.complete(&folder.catalog()).await.unwrap();
+    versions.complete(&folder.catalog(), Keep::All).await.unwrap();
     folder.pro("version: 2\nexisting: next_period\nquotas: { requests: 15 }");
-    let catalog = versions.complete(&folder.catalog()).await.unwrap().catalog;
+    let catalog = versions.complete(&folder.catalog(), Keep::All).await.unwrap().catalog;
     let introduced = catalog.plans["pro"].introduced.unwrap();
     let end = BillingCalendar::new(Zone::UTC, AnchorDay::FIRST).month(introduced).end;
     assert_eq!(limit_on(&catalog, 1, UnixMillis(end.0 - 1)), (20, 1));
     assert_eq!(limit_on(&catalog, 1, end), (15, 2));
     // Another node, a later start: the same instant, as the version is as old as before.
-    let later = over(&kept).complete(&folder.catalog()).await.unwrap().catalog;
+    let later = over(&kept).complete(&folder.catalog(), Keep::All).await.unwrap().catalog;
     assert_eq!((kept.written(), limit_on(&later, 1, end)), (3, (15, 2)));
     folder.pro("version: 2\nexisting: 2027-03-05\nquotas: { requests: 15 }");
-    let dated = versions.complete(&folder.catalog()).await.unwrap().catalog;
+    let dated = versions.complete(&folder.catalog(), Keep::All).await.unwrap().catalog;
     let day: jiff::Timestamp = "2027-03-05T00:00:00Z".parse().unwrap();
     assert_eq!(kept.written(), 0, "when tenants come is not among the terms");
     assert_eq!(limit_on(&dated, 1, UnixMillis(day.as_millisecond() - 1)), (20, 1));
@@ -213,23 +213,23 @@ async fn names_that_go_away_come_back_and_a_plan_without_a_file_is_nobodys() {
     let (kept, folder) =
         (Arc::new(Kept::default()), Folder::new("features: [export]\nquotas: { requests: 20 }"));
     let versions = over(&kept);
-    versions.complete(&folder.catalog()).await.unwrap();
+    versions.complete(&folder.catalog(), Keep::All).await.unwrap();
     let features = std::fs::read_to_string(folder.path().join("features.yaml")).unwrap();
     folder.write("features.yaml", "features: { chat: {} }\nmeters: { requests: {} }\n");
     folder.write("routes.yaml", "routes: []\n");
     folder.pro("version: 2");
-    let without = versions.complete(&folder.catalog()).await.unwrap().catalog;
+    let without = versions.complete(&folder.catalog(), Keep::All).await.unwrap().catalog;
     let first: PlanRef = "pro@1".parse().unwrap();
     assert_eq!(without.earlier[&first].features.iter().count(), 1);
     folder.write("features.yaml", &features);
-    let with = versions.complete(&folder.catalog()).await.unwrap().catalog;
+    let with = versions.complete(&folder.catalog(), Keep::All).await.unwrap().catalog;
     assert!(with.earlier[&first].features.contains(with.feature_ix("export").unwrap()));
 
     std::fs::remove_file(folder.path().join("plans/pro.yaml")).unwrap();
-    let gone = versions.complete(&folder.catalog()).await.unwrap().catalog;
+    let gone = versions.complete(&folder.catalog(), Keep::All).await.unwrap().catalog;
     assert!(gone.earlier.is_empty() && gone.plan_in(&first).is_none());
     folder.pro("version: 2");
-    let again = versions.complete(&folder.catalog()).await.unwrap().catalog;
+    let again = versions.complete(&folder.catalog(), Keep::All).await.unwrap().catalog;
     assert_eq!(limit_on(&again, 1, NOW), (20, 1));
 }
 
@@ -238,17 +238,17 @@ async fn two_nodes_with_different_folders_decide_by_their_own_files() {
     let kept = Arc::new(Kept::default());
     let (old, new) =
         (Folder::new("quotas: { requests: 20 }"), Folder::new("version: 2\nquotas: { requests: 15 }"));
-    over(&kept).complete(&old.catalog()).await.unwrap();
-    let on_new = over(&kept).complete(&new.catalog()).await.unwrap().catalog;
+    over(&kept).complete(&old.catalog(), Keep::All).await.unwrap();
+    let on_new = over(&kept).complete(&new.catalog(), Keep::All).await.unwrap().catalog;
     assert_eq!((limit_on(&on_new, 1, NOW), limit_on(&on_new, 2, NOW)), ((20, 1), (15, 2)));
     // The node of before starts again, with its old files: both versions are as they were.
-    let on_old = over(&kept).complete(&old.catalog()).await.unwrap().catalog;
+    let on_old = over(&kept).complete(&old.catalog(), Keep::All).await.unwrap().catalog;
     assert_eq!(kept.written(), 3);
     assert_eq!((limit_on(&on_old, 1, NOW), limit_on(&on_old, 2, NOW)), ((20, 1), (15, 2)));
     assert_eq!(limit(&on_old.plans["pro"]), 20);
     // The same version, other terms: each by its own.
     let third = Folder::new("version: 2\nquotas: { requests: 16 }");
-    let on_third = over(&kept).complete(&third.catalog()).await.unwrap().catalog;
+    let on_third = over(&kept).complete(&third.catalog(), Keep::All).await.unwrap().catalog;
     assert_eq!((limit_on(&on_third, 2, NOW), limit_on(&on_new, 2, NOW)), ((16, 2), (15, 2)));
 }
 
@@ -258,7 +258,7 @@ async fn a_damaged_version_is_named_and_keeps_nobody_else_from_its_plan() {
     kept.insert("pro@1", json!({ "quotas": { "requests": 5 } }), 1);
     kept.insert("pro@2", json!({ "quotas": { "requests": "many" } }), 2);
     kept.insert("pro@4", json!("damaged, too"), 4);
-    let whole = over(&kept).complete(&folder.catalog()).await.unwrap();
+    let whole = over(&kept).complete(&folder.catalog(), Keep::All).await.unwrap();
     assert_eq!(whole.damaged.len(), 1);
     let said = &whole.damaged_in_words()[0];
     assert!(said.contains("version 2 of plan `pro`") && said.contains("`/quotas/requests`"), "{said}");
@@ -286,7 +286,7 @@ struct Following {
 impl Following {
     async fn start(kept: &Arc<Kept>, first: &Arc<Catalog>) -> Self {
         let versions = Arc::new(over(kept));
-        let in_force = Arc::new(InForce::with(versions.complete(first).await.unwrap()));
+        let in_force = Arc::new(InForce::with(versions.complete(first, Keep::All).await.unwrap()));
         let (catalogs, receiver) = watch::channel(Arc::clone(first));
         let told: Arc<Mutex<Vec<u64>>> = Arc::default();
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());

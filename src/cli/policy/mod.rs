@@ -1,12 +1,19 @@
 //! `plangate policy ...`: what an admin does with policy files, before and after they decide.
 
+mod apply;
 mod check;
+mod effective;
 mod folder;
+mod history;
+mod rollback;
+mod said;
+mod schema;
+mod show;
 mod test;
 
 use clap::{Args, Subcommand};
 
-use super::Failure;
+use super::{Failure, calling};
 
 /// Check and test policy files
 #[derive(Debug, Args)]
@@ -21,6 +28,16 @@ enum PolicyCommand {
     Check(check::Check),
     /// Run the cases of a policy folder
     Test(test::Test),
+    /// Put policies in force on all nodes, or try them first
+    Apply(apply::Apply),
+    /// List which policies decided when
+    History(history::History),
+    /// Return to earlier policies
+    Rollback(rollback::Rollback),
+    /// Show a plan with all that it inherits, and where each value is written
+    Show(show::Show),
+    /// Print the JSON Schema of a kind of policy files, for editors that complete and check
+    Schema(schema::Schema),
 }
 
 impl Policy {
@@ -28,6 +45,11 @@ impl Policy {
         match self.command {
             PolicyCommand::Check(command) => command.run(),
             PolicyCommand::Test(command) => command.run(),
+            PolicyCommand::Apply(command) => calling(command.run()),
+            PolicyCommand::History(command) => calling(command.run()),
+            PolicyCommand::Rollback(command) => calling(command.run()),
+            PolicyCommand::Show(command) => command.run(),
+            PolicyCommand::Schema(command) => command.run(),
         }
     }
 }

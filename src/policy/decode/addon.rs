@@ -5,11 +5,10 @@ use crate::domain::id::AddonId;
 use crate::policy::{
     definition::AddonFile,
     diagnostic::Findings,
+    schema,
     source::{FileIx, Place},
     tree::Node,
 };
-
-const KEYS: [&str; 7] = ["addon", "title", "price", "plans", "features", "limits", "quotas"];
 
 const ADDON: own_name::Naming<AddonId> = own_name::Naming {
     key: "addon",
@@ -25,7 +24,7 @@ pub(in crate::policy) fn decode(
     root: &Node,
     findings: &mut Findings<'_>,
 ) -> Option<AddonFile> {
-    let fields = Fields::read(root, "an add-on", &KEYS, findings)?;
+    let fields = Fields::read(root, "an add-on", schema::Addon::KEYS, findings)?;
     let id = own_name::read(file, name, &fields, &ADDON, findings);
     let title = fields.get("title").and_then(|node| scalar::line(node, "the title", findings));
     let price = fields.get("price").and_then(|node| price(node, findings));

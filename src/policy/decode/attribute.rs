@@ -7,7 +7,7 @@ use crate::domain::attributes::{AttributeName, AttributeValue};
 use crate::policy::{
     condition::{AttributeKind, AttributeTerms},
     diagnostic::Findings,
-    suggest,
+    schema, suggest,
     tree::Node,
 };
 
@@ -39,7 +39,7 @@ fn terms(node: &Node, findings: &mut Findings<'_>) -> AttributeTerms {
     if node.is_null() {
         return terms;
     }
-    let Some(fields) = Fields::read(node, "an attribute", &["title", "type", "values"], findings) else {
+    let Some(fields) = Fields::read(node, "an attribute", schema::Attribute::KEYS, findings) else {
         return terms;
     };
     if let Some(title) = fields.get("title") {

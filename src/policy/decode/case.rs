@@ -8,6 +8,7 @@ use crate::policy::{
     case::Case,
     definition::Name,
     diagnostic::Findings,
+    schema,
     source::Place,
     tree::{Node, Value},
 };
@@ -21,7 +22,9 @@ pub(in crate::policy) fn decode(
     catalog: Option<&Catalog>,
     findings: &mut Findings<'_>,
 ) -> Vec<Case> {
-    let Some(fields) = Fields::read(root, "a file of cases", &["cases"], findings) else { return Vec::new() };
+    let Some(fields) = Fields::read(root, "a file of cases", schema::Cases::KEYS, findings) else {
+        return Vec::new();
+    };
     let Some(node) = fields.need("cases", "a list of cases", findings) else { return Vec::new() };
     let items = list(node, "`cases`", findings);
     let mut names: BTreeMap<String, Place> = BTreeMap::new();
@@ -40,7 +43,7 @@ pub(in crate::policy) fn decode(
 }
 
 fn case(node: &Node, catalog: Option<&Catalog>, findings: &mut Findings<'_>) -> Option<Case> {
-    let fields = Fields::read(node, "a case", &["name", "tenant", "request", "at", "expect"], findings)?;
+    let fields = Fields::read(node, "a case", schema::Case::KEYS, findings)?;
     let name = fields
         .need("name", "what the case shows", findings)
         .and_then(|node| scalar::line(node, "the name", findings));

@@ -22,7 +22,7 @@ use crate::domain::{
 };
 use crate::policy::{
     diagnostic::Findings,
-    suggest,
+    schema, suggest,
     tree::{Node, Value},
 };
 
@@ -34,9 +34,7 @@ pub(super) fn tenant(
     catalog: Option<&Catalog>,
     findings: &mut Findings<'_>,
 ) -> Option<(Tenant, Used)> {
-    let keys =
-        ["plan", "state", "addons", "grants", "used", "overrides", "timezone", "anchor_day", "suspended"];
-    let fields = Fields::read(node, "a tenant", &keys, findings)?;
+    let fields = Fields::read(node, "a tenant", schema::Tenant::KEYS, findings)?;
     let plan = match fields.get("plan") {
         Some(node) => plan(node, catalog, findings).map(Some),
         None => Some(None),
@@ -160,8 +158,7 @@ fn used(node: &Node, catalog: Option<&Catalog>, findings: &mut Findings<'_>) -> 
             continue;
         }
         if let Value::Map(_) = &node.value {
-            let Some(fields) = Fields::read(node, "`used`", &["month", "week", "day", "hour"], findings)
-            else {
+            let Some(fields) = Fields::read(node, "`used`", schema::Used::KEYS, findings) else {
                 continue;
             };
             for window in Window::ALL {
@@ -181,8 +178,9 @@ fn used(node: &Node, catalog: Option<&Catalog>, findings: &mut Findings<'_>) -> 
 
 fn overrides(node: &Node, catalog: Option<&Catalog>, findings: &mut Findings<'_>) -> Overrides {
     let mut out = Overrides::default();
-    let keys = ["features", "limits", "quotas", "rates"];
-    let Some(fields) = Fields::read(node, "`overrides`", &keys, findings) else { return out };
+    let Some(fields) = Fields::read(node, "`overrides`", schema::Overrides::KEYS, findings) else {
+        return out;
+    };
     let mut section = |key: &'static str| match fields.get(key) {
         Some(node) => named(node, &format!("`{key}`"), findings),
         None => Vec::new(),

@@ -16,7 +16,7 @@ use crate::policy::{
     definition::Name,
     diagnostic::Findings,
     outcome::{CODES, Expect, status},
-    suggest,
+    schema, suggest,
     tree::Node,
 };
 
@@ -38,8 +38,7 @@ const BEYOND: [&str; 12] = [
 
 /// Reads an expectation.
 pub(super) fn decode(node: &Node, catalog: Option<&Catalog>, findings: &mut Findings<'_>) -> Option<Expect> {
-    let keys = ["allow", "charge", "limits", "deny", "status", "meter", "feature", "window"];
-    let fields = Fields::read(node, "an expectation", &keys, findings)?;
+    let fields = Fields::read(node, "an expectation", schema::Expectation::KEYS, findings)?;
     match (fields.get("allow"), fields.get("deny")) {
         (Some(allow), None) => {
             for key in ["status", "meter", "feature", "window"] {

@@ -7,6 +7,7 @@ use crate::domain::id::{FeatureId, InvalidId, LimitId, MeterId};
 use crate::policy::{
     definition::{Declarations, Declared},
     diagnostic::Findings,
+    schema,
     tree::{Node, Value},
 };
 
@@ -17,7 +18,7 @@ const MOST_METERS: usize = 256;
 /// Reads the file.
 pub(in crate::policy) fn decode(root: &Node, findings: &mut Findings<'_>) -> Declarations {
     let mut found = Declarations::default();
-    let Some(fields) = Fields::read(root, "features.yaml", &KEYS, findings) else {
+    let Some(fields) = Fields::read(root, "features.yaml", schema::Features::KEYS, findings) else {
         found.unread.extend(SECTIONS);
         return found;
     };
@@ -34,24 +35,33 @@ pub(in crate::policy) fn decode(root: &Node, findings: &mut Findings<'_>) -> Dec
     }
     let doubtful = &mut found.doubtful;
     if let Some(node) = fields.get("features") {
-        let of =
-            Section { what: "`features`", most: MOST_FEATURES, keys: &["title"], parse: FeatureId::parse };
+        let of = Section {
+            what: "`features`",
+            most: MOST_FEATURES,
+            keys: schema::Declaration::KEYS,
+            parse: FeatureId::parse,
+        };
         found.features = of.read(node, doubtful, findings);
     }
     if let Some(node) = fields.get("limits") {
-        let of = Section { what: "`limits`", most: MOST_FEATURES, keys: &["title"], parse: LimitId::parse };
+        let of = Section {
+            what: "`limits`",
+            most: MOST_FEATURES,
+            keys: schema::Declaration::KEYS,
+            parse: LimitId::parse,
+        };
         found.limits = of.read(node, doubtful, findings);
     }
     if let Some(node) = fields.get("meters") {
         let of =
-            Section { what: "`meters`", most: MOST_METERS, keys: &["title", "unit"], parse: MeterId::parse };
+            Section { what: "`meters`", most: MOST_METERS, keys: schema::Meter::KEYS, parse: MeterId::parse };
         found.meters = of.read(node, doubtful, findings);
     }
     found
 }
 
+/// What others refer to by names.
 const SECTIONS: [&str; 3] = ["features", "limits", "meters"];
-const KEYS: [&str; 4] = ["features", "limits", "meters", "attributes"];
 
 struct Section<I> {
     what: &'static str,

@@ -10,7 +10,7 @@ use crate::domain::{
 use crate::policy::{
     definition::{At, TrialTerms},
     diagnostic::Findings,
-    suggest,
+    schema, suggest,
     tree::{Node, Value},
 };
 
@@ -64,7 +64,7 @@ pub(super) fn changes(node: &Node, findings: &mut Findings<'_>) -> Option<Change
         let help = format!("write `changes: {{ upgrade: {text}, downgrade: {text} }}`");
         return scalar::wrong(node, "a map for `changes`", Some(help), findings);
     }
-    let fields = Fields::read(node, "`changes`", &["upgrade", "downgrade"], findings)?;
+    let fields = Fields::read(node, "`changes`", schema::Changes::KEYS, findings)?;
     let mut read = |key: &str| match fields.get(key) {
         None => Some(ChangeAt::default()),
         Some(node) => change_at(node, key, findings),
@@ -94,14 +94,14 @@ pub(super) fn grace(node: &Node, findings: &mut Findings<'_>) -> Option<u16> {
         let help = format!("write `grace: {{ days: {days} }}`");
         return scalar::wrong(node, "a map for `grace`", Some(help), findings);
     }
-    let fields = Fields::read(node, "`grace`", &["days"], findings)?;
+    let fields = Fields::read(node, "`grace`", schema::Grace::KEYS, findings)?;
     let days = fields.need("days", "a number of days", findings)?;
     u16::try_from(scalar::whole(days, "`days`", (0, MOST_GRACE), findings)?).ok()
 }
 
 /// A trial.
 pub(super) fn trial(node: &Node, findings: &mut Findings<'_>) -> Option<TrialTerms> {
-    let fields = Fields::read(node, "a trial", &["days", "then", "usage"], findings)?;
+    let fields = Fields::read(node, "a trial", schema::Trial::KEYS, findings)?;
     let days = fields
         .need("days", "a number of days", findings)
         .and_then(|node| scalar::whole(node, "`days`", (1, 3650), findings))

@@ -7,14 +7,10 @@ use crate::domain::{id::PlanId, plan::PlanVersion};
 use crate::policy::{
     definition::{At, Name, PlanFile},
     diagnostic::Findings,
+    schema,
     source::{FileIx, Place},
     tree::{Node, Value},
 };
-
-const KEYS: [&str; 14] = [
-    "plan", "title", "version", "existing", "extends", "price", "trial", "grace", "changes", "features",
-    "without", "limits", "quotas", "rates",
-];
 
 const PLAN: own_name::Naming<PlanId> =
     own_name::Naming { key: "plan", whose: "the plan", mismatch: "plan-name-mismatch", parse: PlanId::parse };
@@ -26,7 +22,7 @@ pub(in crate::policy) fn decode(
     root: &Node,
     findings: &mut Findings<'_>,
 ) -> Option<PlanFile> {
-    let fields = Fields::read(root, "a plan", &KEYS, findings)?;
+    let fields = Fields::read(root, "a plan", schema::Plan::KEYS, findings)?;
     let id = own_name::read(file, name, &fields, &PLAN, findings);
     if id.as_ref().is_some_and(|id| id.as_str() == life::BLOCK) {
         let top = fields.key_place("plan").unwrap_or(Place::new(file, 0, 0));
@@ -52,6 +48,7 @@ pub(in crate::policy) fn decode(
     let rates = section(&fields, "rates", findings, rate::rate);
     Some(PlanFile {
         id: id?,
+        keys: schema::Plan::KEYS.iter().filter_map(|key| Some((*key, fields.key_place(key)?))).collect(),
         version: version.unwrap_or(PlanVersion::FIRST),
         existing,
         title,

@@ -4,6 +4,7 @@ use super::{Fields, scalar};
 use crate::domain::money::{Currency, Price};
 use crate::policy::{
     diagnostic::Findings,
+    schema,
     tree::{Node, Value},
 };
 
@@ -13,7 +14,7 @@ pub(super) fn price(node: &Node, findings: &mut Findings<'_>) -> Option<Price> {
     if matches!(node.value, Value::Scalar { .. }) {
         return scalar::wrong(node, "a map for `price`", Some(help), findings);
     }
-    let fields = Fields::read(node, "a price", &["amount", "currency"], findings)?;
+    let fields = Fields::read(node, "a price", schema::Price::KEYS, findings)?;
     let amount = fields.need("amount", "a quoted decimal such as \"19.00\"", findings);
     let amount = amount.and_then(|node| scalar::amount(node, "`amount`", findings));
     let currency = fields.need("currency", "three letters such as USD", findings).and_then(|node| {

@@ -8,12 +8,10 @@ use crate::domain::{
 };
 use crate::policy::{
     diagnostic::Findings,
-    suggest,
+    schema, suggest,
     tree::{Node, Value},
 };
 use crate::wire::terms::Percent;
-
-const KEYS: [&str; 6] = ["limit", "hour", "day", "week", "overage", "rollover"];
 
 /// A quota: a map, or short a number or `unlimited` for the month alone.
 pub(super) fn quota(node: &Node, findings: &mut Findings<'_>) -> Option<Quota> {
@@ -52,7 +50,7 @@ fn read<'t>(
         let month = scalar::allowance(node, "the month's quota", findings);
         return month.map(|month| (Quota::monthly(month), None));
     }
-    let fields = Fields::read(node, what, &KEYS, findings)?;
+    let fields = Fields::read(node, what, schema::Quota::KEYS, findings)?;
     let mut window = |key: &str| -> Option<Option<Allowance>> {
         match fields.get(key) {
             None => Some(None),
@@ -85,7 +83,7 @@ fn rollover(node: &Node, findings: &mut Findings<'_>) -> Option<Rollover> {
         let help = format!("write `rollover: {{ max: {} }}`", if known { text } else { "20%" });
         return scalar::wrong(node, "a map for `rollover`", Some(help), findings);
     }
-    let fields = Fields::read(node, "`rollover`", &["max"], findings)?;
+    let fields = Fields::read(node, "`rollover`", schema::Rollover::KEYS, findings)?;
     let node = fields.need("max", "a share of the limit such as `20%`, or a number of units", findings)?;
     let rollover = if let Value::Scalar { text, .. } = &node.value
         && text.ends_with('%')
@@ -155,7 +153,7 @@ fn overage(node: &Node, findings: &mut Findings<'_>) -> Option<Overage> {
         let help = format!("write `overage: {{ mode: {text} }}`");
         return scalar::wrong(node, "a map for `overage`", Some(help), findings);
     }
-    let fields = Fields::read(node, "an overage", &["mode", "cap", "price", "per"], findings)?;
+    let fields = Fields::read(node, "an overage", schema::Overage::KEYS, findings)?;
     let mode = match fields.get("mode") {
         None => "block",
         Some(node) => {

@@ -7,6 +7,7 @@ use crate::domain::{
 };
 use crate::policy::{
     diagnostic::Findings,
+    schema,
     tree::{Node, Value},
 };
 
@@ -19,7 +20,7 @@ pub(super) fn rate(node: &Node, findings: &mut Findings<'_>) -> Option<Option<Ra
         let help = "write `{ limit: 10, per: 1s }`, or `unlimited`".to_owned();
         return scalar::wrong(node, "a map for a rate", Some(help), findings);
     }
-    let fields = Fields::read(node, "a rate", &["limit", "per", "burst"], findings)?;
+    let fields = Fields::read(node, "a rate", schema::Rate::KEYS, findings)?;
     let limit = fields
         .need("limit", "units in each `per`", findings)
         .and_then(|node| scalar::allowance(node, "`limit`", findings));

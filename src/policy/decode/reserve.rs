@@ -7,6 +7,7 @@ use crate::domain::{settlement::CostHeader, units::Units};
 use crate::policy::{
     definition::{ChargeTerms, Name},
     diagnostic::Findings,
+    schema,
     tree::{Node, Value},
 };
 
@@ -15,7 +16,11 @@ const FORMS: [&str; 3] = ["reserve", "cel", "units"];
 
 /// Reads a charge. All of its mistakes are reported at once.
 pub(super) fn decode(name: &Name, node: &Node, findings: &mut Findings<'_>) -> Option<ChargeTerms> {
-    let fields = Fields::read(node, "a charge", &["units", "cel", "when", "reserve", "from"], findings)?;
+    let forms = [schema::FixedCharge::KEYS, schema::ComputedCharge::KEYS, schema::Reserve::KEYS];
+    let mut keys = forms.concat();
+    keys.sort_unstable();
+    keys.dedup();
+    let fields = Fields::read(node, "a charge", &keys, findings)?;
     let when = fields.get("when").and_then(|node| routes::cel(node, "a CEL condition for `when`", findings));
     if fields.get("when").is_some() && when.is_none() {
         return None;
@@ -70,7 +75,7 @@ fn from(node: &Node, findings: &mut Findings<'_>) -> Option<CostHeader> {
         let help = format!("write `from: {{ header: {text} }}`");
         return scalar::wrong(node, "a map for `from`", Some(help), findings);
     }
-    let fields = Fields::read(node, "a cost's source", &["header"], findings)?;
+    let fields = Fields::read(node, "a cost's source", schema::Header::KEYS, findings)?;
     if fields.get("header").is_none() && fields.unknown > 0 {
         // That said which source there is.
         return None;

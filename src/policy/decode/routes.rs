@@ -8,17 +8,17 @@ use crate::domain::{
 use crate::policy::{
     definition::{At, ChargeTerms, Name, RouteTerms, RoutesFile},
     diagnostic::Findings,
-    suggest,
+    schema, suggest,
     tree::{Node, Value},
 };
 
 /// Reads the file. `None` where it is not even a map.
 pub(in crate::policy) fn decode(root: &Node, findings: &mut Findings<'_>) -> Option<RoutesFile> {
-    let fields = Fields::read(root, "routes.yaml", &["unmatched", "defaults", "routes"], findings)?;
+    let fields = Fields::read(root, "routes.yaml", schema::Routes::KEYS, findings)?;
     let unmatched_allowed = fields.get("unmatched").is_some_and(|node| unmatched(node, findings));
     let default_charge = fields
         .get("defaults")
-        .and_then(|node| Fields::read(node, "`defaults`", &["charge"], findings))
+        .and_then(|node| Fields::read(node, "`defaults`", schema::Defaults::KEYS, findings))
         .and_then(|defaults| defaults.get("charge"))
         .map(|node| charge(node, findings))
         .unwrap_or_default();
@@ -28,7 +28,8 @@ pub(in crate::policy) fn decode(root: &Node, findings: &mut Findings<'_>) -> Opt
         }
         None => Vec::new(),
     };
-    Some(RoutesFile { unmatched_allowed, default_charge, routes })
+    let unmatched = fields.key_place("unmatched");
+    Some(RoutesFile { unmatched_allowed, unmatched, default_charge, routes })
 }
 
 fn unmatched(node: &Node, findings: &mut Findings<'_>) -> bool {
@@ -49,7 +50,7 @@ fn unmatched(node: &Node, findings: &mut Findings<'_>) -> bool {
 }
 
 fn route(node: &Node, findings: &mut Findings<'_>) -> Option<RouteTerms> {
-    let fields = Fields::read(node, "a route", &["match", "when", "public", "features", "charge"], findings)?;
+    let fields = Fields::read(node, "a route", schema::Route::KEYS, findings)?;
     let matches = fields.need("match", "methods and a path such as \"GET /v1/messages\"", findings);
     let parsed = matches.and_then(|node| {
         let text = scalar::text(node, "methods and a path for `match`", findings)?;

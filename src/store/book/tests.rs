@@ -30,6 +30,7 @@ fn totals(node: u128, used: u64, refunded: u64, sealed: bool) -> SlotTotals {
 
 fn ask(node: u128, granted: u64, used: u64, need: u64, want: u64) -> GrantRequest {
     GrantRequest {
+        policies: Version(0),
         totals: totals(node, used, 0, false),
         limit: Units::saturating(100),
         ceiling: None,
@@ -41,8 +42,14 @@ fn ask(node: u128, granted: u64, used: u64, need: u64, want: u64) -> GrantReques
     }
 }
 
-const NOW: Setting =
-    Setting { tenant: Some(Version(7)), live: 2, applied: None, withheld: false, now: UnixMillis(50) };
+const NOW: Setting = Setting {
+    tenant: Some(Version(7)),
+    live: 2,
+    applied: None,
+    policies: Version(0),
+    withheld: false,
+    now: UnixMillis(50),
+};
 
 #[test]
 fn grants_shrink_toward_the_tail_and_meet_the_need() {

@@ -21,6 +21,7 @@ impl State {
             live: self.live(now),
             applied: alive.map(|node| node.applied).min(),
             withheld: self.epoch.0 > 0 && (young || !self.awaited().is_empty()),
+            policies: self.revisions.last().map_or_else(Default::default, |last| last.version),
             now,
         }
     }

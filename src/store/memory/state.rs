@@ -1,6 +1,9 @@
 //! What the memory store holds, and how a change alters it.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    sync::Arc,
+};
 
 use crate::{
     domain::{
@@ -9,10 +12,13 @@ use crate::{
         id::{KeyId, MeterId, TenantId},
         identity::{ApiKey, KeyHash},
         plan::PlanRef,
+        revision::{PolicyFiles, Revision},
         tenant::Tenant,
         time::{Epoch, UnixMillis, Version},
     },
-    ports::{AuditRow, ChangeRow, Committed, ExecuteError, GrantRow, Incarnation, KeptPlan, Lost, Origin},
+    ports::{
+        AuditRow, ChangeRow, Committed, Deployed, ExecuteError, GrantRow, Incarnation, KeptPlan, Lost, Origin,
+    },
     store::{
         book::Book,
         change,
@@ -41,6 +47,10 @@ pub(super) struct State {
     pub(super) grants: HashMap<TenantId, Vec<GrantRow>>,
     /// What plans said in each of their versions.
     pub(super) plans: BTreeMap<PlanRef, KeptPlan>,
+    /// Policies by their digest.
+    pub(super) policies: BTreeMap<Arc<str>, PolicyFiles>,
+    /// Which of them decided, the oldest first.
+    pub(super) revisions: Vec<Revision>,
     /// Usage by days, once it is old.
     pub(super) days: BTreeMap<(TenantId, MeterId, UnixMillis), i64>,
     pub(super) epoch: Epoch,
@@ -53,6 +63,7 @@ pub(super) struct State {
 pub(super) enum Outcome {
     Change(Committed),
     Lost(Lost),
+    Deploy(Deployed),
 }
 
 /// A ledger file.
@@ -156,16 +167,12 @@ impl State {
         for kind in journal::kinds(&lines) {
             self.changes.push_back(ChangeRow {
                 version: done.version,
-                tenant: command.tenant.clone(),
+                tenant: Some(command.tenant.clone()),
                 kind: kind.to_owned(),
                 at: origin.at,
             });
         }
-        let last = done.version.0.saturating_sub(KEPT_CHANGES);
-        let oldest = origin.at.0.saturating_sub(KEPT_MILLIS);
-        while self.changes.front().is_some_and(|row| row.version.0 <= last || row.at.0 < oldest) {
-            self.changes.pop_front();
-        }
+        self.prune(done.version, origin.at);
         for Line { actor, source, kind, detail } in lines {
             let cursor = self.next_cursor();
             self.audit.push(AuditRow {
@@ -182,6 +189,15 @@ impl State {
         if let Some(idempotency) = &origin.idempotency {
             let entry = (idempotency.fingerprint.clone(), Outcome::Change(done.clone()));
             self.idempotency.insert(idempotency.key.clone(), entry);
+        }
+    }
+
+    /// Forgets changes that are too old.
+    pub(super) fn prune(&mut self, newest: Version, at: UnixMillis) {
+        let last = newest.0.saturating_sub(KEPT_CHANGES);
+        let oldest = at.0.saturating_sub(KEPT_MILLIS);
+        while self.changes.front().is_some_and(|row| row.version.0 <= last || row.at.0 < oldest) {
+            self.changes.pop_front();
         }
     }
 

@@ -1,0 +1,145 @@
+//! Which policies decide, in memory.
+
+use async_trait::async_trait;
+
+use super::{
+    Memory,
+    state::{Outcome, State},
+    take,
+};
+use crate::{
+    domain::{
+        catalog::Digest,
+        revision::{DeployRefused, Deployment, PolicyFiles, Revision, RevisionNumber},
+        time::Version,
+    },
+    ports::{AuditRow, ChangeRow, DeployCommand, DeployError, Deployed, Origin, RevisionStore, StoreError},
+    store::revisions::{IMPORT, deployment, detail, feed_kind, imported},
+};
+
+impl State {
+    fn deploy(&mut self, command: &DeployCommand, origin: &Origin) -> Result<Deployed, DeployError> {
+        if let Some(idempotency) = &origin.idempotency
+            && let Some((fingerprint, earlier)) = self.idempotency.get(&idempotency.key)
+        {
+            return match earlier {
+                Outcome::Deploy(done) if *fingerprint == idempotency.fingerprint => {
+                    Ok(Deployed { replayed: true, ..done.clone() })
+                }
+                _ => Err(DeployError::IdempotencyConflict),
+            };
+        }
+        let version = Version(self.version.0 + 1);
+        let mut now = deployment(self.revisions.last().cloned());
+        let mut entries = Vec::new();
+        if let Some(base) = command.base
+            && base != now.number
+        {
+            return Err(DeployRefused::Stale { base, now: now.number }.into());
+        }
+        if let Some(folder) = imported(command, &now) {
+            now = Deployment {
+                version,
+                number: RevisionNumber(1),
+                enforced: Some(folder.clone()),
+                candidate: None,
+            };
+            entries.extend(entry(&now, IMPORT, (None, None), origin));
+        }
+        let mut after = now.after(&command.change, |to| self.earlier(to, &now))?;
+        after.version = version;
+        after.number = RevisionNumber(now.number.0 + 1);
+        entries.extend(entry(
+            &after,
+            command.change.kind(),
+            (command.message.as_ref(), command.author.as_ref()),
+            origin,
+        ));
+        self.version = version;
+        self.revisions.append(&mut entries);
+        self.record_deploy(command, &after, origin);
+        let done = Deployed { version, number: after.number, replayed: false };
+        if let Some(idempotency) = &origin.idempotency {
+            let kept = (idempotency.fingerprint.clone(), Outcome::Deploy(done.clone()));
+            self.idempotency.insert(idempotency.key.clone(), kept);
+        }
+        Ok(done)
+    }
+
+    fn earlier(&self, to: Option<RevisionNumber>, now: &Deployment) -> Option<Digest> {
+        let fits = |revision: &&Revision| match to {
+            Some(number) => revision.number == number,
+            None => Some(&revision.enforced) != now.enforced.as_ref(),
+        };
+        self.revisions.iter().rev().find(fits).map(|revision| revision.enforced.clone())
+    }
+
+    fn record_deploy(&mut self, command: &DeployCommand, after: &Deployment, origin: &Origin) {
+        let (version, kind) = (after.version, feed_kind(command));
+        self.changes.push_back(ChangeRow { version, tenant: None, kind: kind.clone(), at: origin.at });
+        self.prune(version, origin.at);
+        let cursor = self.next_cursor();
+        self.audit.push(AuditRow {
+            cursor,
+            version,
+            at: origin.at,
+            actor: origin.actor.clone(),
+            source: origin.source.clone(),
+            tenant: None,
+            kind,
+            detail: detail(command, after),
+        });
+    }
+}
+
+fn entry(
+    after: &Deployment,
+    kind: &str,
+    (message, author): (Option<&String>, Option<&String>),
+    origin: &Origin,
+) -> Option<Revision> {
+    Some(Revision {
+        number: after.number,
+        version: after.version,
+        kind: kind.to_owned(),
+        enforced: after.enforced.clone()?,
+        candidate: after.candidate.clone(),
+        message: message.cloned(),
+        author: author.cloned(),
+        at: origin.at,
+    })
+}
+
+#[async_trait]
+impl RevisionStore for Memory {
+    async fn deployment(&self) -> Result<Deployment, StoreError> {
+        Ok(deployment(self.state()?.revisions.last().cloned()))
+    }
+
+    async fn policy_files(&self, digest: &Digest) -> Result<Option<PolicyFiles>, StoreError> {
+        Ok(self.state()?.policies.get(&digest.0).cloned())
+    }
+
+    async fn keep_policy_files(&self, digest: &Digest, files: &PolicyFiles) -> Result<(), StoreError> {
+        self.state()?.policies.entry(digest.0.clone()).or_insert_with(|| files.clone());
+        Ok(())
+    }
+
+    async fn deploy(&self, command: &DeployCommand, origin: &Origin) -> Result<Deployed, DeployError> {
+        let done = self.state()?.deploy(command, origin)?;
+        if !done.replayed {
+            self.woken.notify_one();
+        }
+        Ok(done)
+    }
+
+    async fn revisions(
+        &self,
+        before: Option<RevisionNumber>,
+        limit: u32,
+    ) -> Result<Vec<Revision>, StoreError> {
+        let state = self.state()?;
+        let rows = state.revisions.iter().rev().filter(|row| before.is_none_or(|before| row.number < before));
+        Ok(take(limit, rows.cloned()))
+    }
+}
