@@ -95,10 +95,7 @@ impl Asked {
 }
 
 /// The first route of the request's methods and path, and what it is, or what the policies say of the rest.
-fn found<'c>(
-    catalog: &'c Catalog,
-    facts: &RequestFacts<'_>,
-) -> (Option<OperationIx>, Option<&'c Operation>) {
+fn found<'c>(catalog: &'c Catalog, facts: &RequestFacts<'_>) -> (Option<OperationIx>, Option<&'c Operation>) {
     if is_own(facts.path) {
         return (None, None);
     }

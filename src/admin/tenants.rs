@@ -124,7 +124,8 @@ pub(super) fn check_name(name: &Option<String>) -> Result<(), Problem> {
 fn read_attributes(document: &Value) -> Result<Attributes, Problem> {
     attributes::decode(document).map_err(|unfit| {
         let code = if unfit.only_bounds { Code::ValueImpossible } else { Code::FieldInvalid };
-        let within = |error: FieldError| FieldError::new(format!("/attributes{}", error.pointer), error.detail);
+        let within =
+            |error: FieldError| FieldError::new(format!("/attributes{}", error.pointer), error.detail);
         Problem::fields(code, unfit.errors.into_iter().map(within).collect())
     })
 }

@@ -131,9 +131,9 @@ impl Tenant {
 /// `region=eu`.
 fn attribute(text: &str) -> Result<(String, Value), String> {
     let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE")?;
-    let known = serde_json::from_str(value).ok().filter(|value: &Value| {
-        value.is_boolean() || value.is_i64() || value.is_u64() || value.is_string()
-    });
+    let known = serde_json::from_str(value)
+        .ok()
+        .filter(|value: &Value| value.is_boolean() || value.is_i64() || value.is_u64() || value.is_string());
     Ok((name.to_owned(), known.unwrap_or_else(|| Value::String(value.to_owned()))))
 }
 

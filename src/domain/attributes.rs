@@ -1,6 +1,6 @@
 //! A tenant's attributes: a few facts about it, such as its region, by which policies may tell tenants apart.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use super::units::Units;
 
@@ -117,6 +117,12 @@ impl Attributes {
         self.0.iter().map(|(name, value)| (name, value))
     }
 
+    /// The same, to be kept with a tenant; `None`: there are none.
+    #[must_use]
+    pub fn shared(&self) -> Option<Arc<Self>> {
+        (!self.is_empty()).then(|| Arc::new(self.clone()))
+    }
+
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -186,10 +192,7 @@ mod tests {
         assert_eq!(all.get("a"), Some(&AttributeValue::Flag(true)));
         assert_eq!(all.get("d"), None);
         assert_eq!(all.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["a", "b", "c"]);
-        assert_eq!(
-            Attributes::new([named("a"), named("a")]),
-            Err(InvalidAttribute::Twice("a".to_owned()))
-        );
+        assert_eq!(Attributes::new([named("a"), named("a")]), Err(InvalidAttribute::Twice("a".to_owned())));
         let many = |count: usize| Attributes::new((0..count).map(|n| named(&format!("a{n}"))));
         assert!(many(32).is_ok());
         assert_eq!(many(33), Err(InvalidAttribute::TooMany));

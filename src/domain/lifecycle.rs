@@ -192,8 +192,7 @@ impl Tenant {
                     self.name.clone_from(name);
                 }
                 if let Some(attributes) = attributes {
-                    self.attributes =
-                        (!attributes.is_empty()).then(|| std::sync::Arc::new(attributes.clone()));
+                    self.attributes = attributes.shared();
                 }
                 if let Some(zone) = zone {
                     if let Some(subscription) = &mut self.subscription {

@@ -164,10 +164,9 @@ impl Tab {
         let units = |number: usize| charges.get(number).map_or(Units::ZERO, |charge| charge.units);
         let line = |number: usize, line: &Line| {
             let units = units(number);
-            let rate = line.rate.map(|LineRate { plan, .. }| LineRate {
-                plan,
-                pace: plan.shared_by(self.nodes).pace(units),
-            });
+            let rate = line
+                .rate
+                .map(|LineRate { plan, .. }| LineRate { plan, pace: plan.shared_by(self.nodes).pace(units) });
             Line { units, rate, ..line.clone() }
         };
         let stake = |stake: &Stake| Stake {

@@ -205,7 +205,9 @@ fn is_open<B>(head: &mut Head<B>) -> bool {
     let Route::Operation(ix) = head.context.route else { return false };
     let (facts, metrics) = (Facts::of(head), &head.context.parts.metrics);
     let failed = |route: &str| metrics.condition_failed(route);
-    let Some(open) = variant::public(&head.context.catalog, ix, &facts.request(), failed) else { return false };
+    let Some(open) = variant::public(&head.context.catalog, ix, &facts.request(), failed) else {
+        return false;
+    };
     head.context.route = Route::Operation(open);
     true
 }

@@ -109,7 +109,7 @@ fn attributes(record: &Record, id: &TenantId) -> Result<Option<Arc<Attributes>>,
         let text: Vec<String> = unfit.errors.iter().map(ToString::to_string).collect();
         bad(id, "attributes", &text.join("; "))
     })?;
-    Ok((!found.is_empty()).then(|| Arc::new(found)))
+    Ok(found.shared())
 }
 
 fn subscription(record: &Record, id: &TenantId, zone: &Zone) -> Result<Option<Subscription>, StoreError> {

@@ -12,7 +12,7 @@ const MOST_DEPTH: usize = 12;
 const MOST_SIGNS: usize = 4;
 /// `a ? b : c` in one text.
 const MOST_CHOICES: usize = 8;
-/// Operators of one kind, and steps into a value: each may be one level.
+/// Operators, `&&` and `||`, and steps into a value, so many of each: each may be one level.
 const MOST_STEPS: usize = 48;
 
 /// Finds what cannot be parsed safely, or is not CEL by its characters alone.
@@ -23,7 +23,8 @@ pub(super) fn check(text: &str) -> Result<(), Mistake> {
     if text.trim().is_empty() {
         return Err(wrong(0..text.len(), "expected a CEL expression, found nothing".to_owned()));
     }
-    let mut scan = Scan { text, at: 0, open: Vec::new(), signs: 0, choices: 0, steps: 0, operators: 0 };
+    let mut scan =
+        Scan { text, at: 0, open: Vec::new(), signs: 0, choices: 0, steps: 0, operators: 0, logic: 0 };
     while let Some(byte) = text.as_bytes().get(scan.at) {
         scan.step(*byte)?;
     }
@@ -31,6 +32,24 @@ pub(super) fn check(text: &str) -> Result<(), Mistake> {
         Some((_, at)) => Err(wrong(*at..*at + 1, "this bracket is never closed".to_owned())),
         None => Ok(()),
     }
+}
+
+/// What the parser says, without what it might have expected: that is a long list mostly.
+pub(super) fn unparsed(text: &str, errors: &cel::ParseErrors) -> Mistake {
+    let Some(first) = errors.errors.first() else {
+        return Mistake::new("invalid-condition", 0..text.len(), "this is not CEL");
+    };
+    let said = first.msg.strip_prefix("Syntax error: ").unwrap_or(&first.msg);
+    let said = said.split(" expecting ").next().unwrap_or(said);
+    let said = said.replace("'<EOF>'", "the end").replace("<EOF>", "the end");
+    let said: String = said.chars().filter(|c| !c.is_control()).take(120).collect();
+    let (line, column) = (usize::try_from(first.pos.0), usize::try_from(first.pos.1));
+    let (line, column) = (line.unwrap_or(1).max(1), column.unwrap_or(1).max(1));
+    let before: usize = text.split_inclusive('\n').take(line - 1).map(str::len).sum();
+    let rest = text.get(before..).unwrap_or_default();
+    let within = rest.char_indices().nth(column - 1).map_or(rest.len(), |(at, _)| at);
+    let at = (before + within).min(text.trim_end().len().saturating_sub(1));
+    Mistake::new("invalid-condition", at..at + 1, format!("this is not CEL: {said}"))
 }
 
 fn wrong(span: Range<usize>, message: String) -> Mistake {
@@ -46,6 +65,7 @@ struct Scan<'t> {
     choices: usize,
     steps: usize,
     operators: usize,
+    logic: usize,
 }
 
 impl Scan<'_> {
@@ -106,9 +126,14 @@ impl Scan<'_> {
         let bytes = self.text.as_bytes();
         let again = self.at > 0 && matches!(bytes[self.at - 1], b'&' | b'|' | b'=' | b'<' | b'>' | b'!');
         if !again {
-            self.operators += 1;
+            let logic = matches!(bytes[self.at], b'&' | b'|');
+            *(if logic { &mut self.logic } else { &mut self.operators }) += 1;
         }
-        if self.operators > MOST_STEPS { Err(self.too_many(MOST_STEPS, "operators")) } else { Ok(()) }
+        if self.operators.max(self.logic) > MOST_STEPS {
+            Err(self.too_many(MOST_STEPS, "operators"))
+        } else {
+            Ok(())
+        }
     }
 
     fn deeper(&mut self) -> Result<(), Mistake> {

@@ -8,8 +8,9 @@ use ipnet::IpNet;
 
 use super::{
     Mistake,
-    check::{Checker, Type, text_of, written},
+    check::{Checker, text_of, written},
     eval, pattern,
+    types::Type,
 };
 use crate::policy::suggest;
 
@@ -101,7 +102,11 @@ impl Checker<'_> {
         };
         match operator {
             operators::EQUALS | operators::NOT_EQUALS => {
-                if one.fits(&other) || one.is_number() && other.is_number() { Type::Bool } else { unfit(self) }
+                if one.fits(&other) || one.is_number() && other.is_number() {
+                    Type::Bool
+                } else {
+                    unfit(self)
+                }
             }
             operators::LESS | operators::LESS_EQUALS | operators::GREATER | operators::GREATER_EQUALS => {
                 let ordered = !matches!(one, Type::List(_) | Type::Map(_)) && one.fits(&other);
@@ -200,7 +205,10 @@ impl Checker<'_> {
                     let message = format!("`{text}` is no network: expected one such as `10.0.0.0/8`");
                     let help = text.parse::<std::net::IpAddr>().is_ok();
                     let help = help.then(|| {
-                        format!("write `{text}/{}` for this one address", if text.contains(':') { 128 } else { 32 })
+                        format!(
+                            "write `{text}/{}` for this one address",
+                            if text.contains(':') { 128 } else { 32 }
+                        )
                     });
                     let at = call.args.last().map_or(id, |part| part.id);
                     Mistake::new("invalid-condition", self.span(at), message).help(help)
@@ -227,12 +235,7 @@ impl Checker<'_> {
         Type::Any
     }
 
-    fn matches(
-        &mut self,
-        call: &mut CallExpr,
-        literal: Option<&str>,
-        span: std::ops::Range<usize>,
-    ) -> Type {
+    fn matches(&mut self, call: &mut CallExpr, literal: Option<&str>, span: std::ops::Range<usize>) -> Type {
         self.cost(PATTERN_STEPS);
         let Some(part) = call.args.last_mut() else { return Type::Bool };
         let Some(text) = literal else {
@@ -289,11 +292,8 @@ impl Checker<'_> {
         let zero = IdedExpr { id: 0, expr: Expr::Literal(LiteralValue::Int(0.into())) };
         let then = CallExpr { func_name: "timestamp".to_owned(), target: None, args: vec![zero] };
         let then = IdedExpr { id: 0, expr: Expr::Call(then) };
-        let try_it = CallExpr {
-            func_name: name.to_owned(),
-            target: Some(Box::new(then)),
-            args: vec![zone.clone()],
-        };
+        let try_it =
+            CallExpr { func_name: name.to_owned(), target: Some(Box::new(then)), args: vec![zone.clone()] };
         if !eval::evaluates(&IdedExpr { id: 0, expr: Expr::Call(try_it) }) {
             return self.wrong("invalid-condition", at, "expected a time zone such as `Europe/Berlin`");
         }

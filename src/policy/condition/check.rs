@@ -11,69 +11,16 @@ use super::{
     Mistake, Scope, Wanted, bounds,
     eval::{Program, slot_name},
     slot::{MOST_ENTRIES, Slot},
+    types::Type,
 };
 use crate::policy::suggest;
 
 /// The most parts that one evaluation visits; a part that is visited for each entry of a map counts for each.
 const MOST_STEPS: usize = 4096;
+/// Parts within parts. The interpreter goes one level deeper for each, on the stack of the thread that serves requests.
+const MOST_LEVELS: usize = 20;
 /// Texts put together in one expression.
 const MOST_JOINS: usize = 8;
-
-/// The type of a value.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Type {
-    Bool,
-    Int,
-    Double,
-    Text,
-    Timestamp,
-    Duration,
-    List(Box<Self>),
-    /// From texts.
-    Map(Box<Self>),
-    /// Known only when it is evaluated, or not known as something is wrong with it.
-    Any,
-}
-
-impl Type {
-    pub(super) fn describe(&self) -> &'static str {
-        match self {
-            Self::Bool => "a bool",
-            Self::Int => "an int",
-            Self::Double => "a double",
-            Self::Text => "a string",
-            Self::Timestamp => "a timestamp",
-            Self::Duration => "a duration",
-            Self::List(_) => "a list",
-            Self::Map(_) => "a map",
-            Self::Any => "a value",
-        }
-    }
-
-    pub(super) const fn is_number(&self) -> bool {
-        matches!(self, Self::Int | Self::Double | Self::Any)
-    }
-
-    /// Whether a value of one may stand where one of the other is expected.
-    pub(super) fn fits(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Any, _) | (_, Self::Any) => true,
-            (Self::List(one), Self::List(other)) | (Self::Map(one), Self::Map(other)) => one.fits(other),
-            (one, other) => one == other,
-        }
-    }
-
-    /// What both are.
-    fn join(self, other: Self) -> Option<Self> {
-        match (self, other) {
-            (Self::List(one), Self::List(other)) => Some(Self::List(Box::new(one.join(*other)?))),
-            (Self::Map(one), Self::Map(other)) => Some(Self::Map(Box::new(one.join(*other)?))),
-            (one, other) if one == other => Some(one),
-            (Self::Any, _) | (_, Self::Any) => Some(Self::Any),
-            _ => None,
-        }
-    }
-}
 
 /// Compiles a text. What is wrong with it is told by the way; without a program something is.
 pub(super) fn compile(text: &str, scope: Scope<'_>, wanted: Wanted) -> (Option<Program>, Vec<Mistake>) {
@@ -82,7 +29,7 @@ pub(super) fn compile(text: &str, scope: Scope<'_>, wanted: Wanted) -> (Option<P
     }
     let (mut expression, source) = match Parser::new().parse_with_source_info(text) {
         Ok(parsed) => parsed,
-        Err(errors) => return (None, vec![unparsed(text, &errors)]),
+        Err(errors) => return (None, vec![bounds::unparsed(text, &errors)]),
     };
     let mut checker = Checker::new(text, &source, scope);
     let found = checker.expression(&mut expression);
@@ -105,24 +52,6 @@ pub(super) fn compile(text: &str, scope: Scope<'_>, wanted: Wanted) -> (Option<P
     (good.then(|| Program::new(expression, slots)), mistakes)
 }
 
-/// What the parser says, without what it might have expected: that is a long list mostly.
-fn unparsed(text: &str, errors: &cel::ParseErrors) -> Mistake {
-    let Some(first) = errors.errors.first() else {
-        return Mistake::new("invalid-condition", 0..text.len(), "this is not CEL");
-    };
-    let said = first.msg.strip_prefix("Syntax error: ").unwrap_or(&first.msg);
-    let said = said.split(" expecting ").next().unwrap_or(said);
-    let said = said.replace("'<EOF>'", "the end").replace("<EOF>", "the end");
-    let said: String = said.chars().filter(|c| !c.is_control()).take(120).collect();
-    let (line, column) = (usize::try_from(first.pos.0), usize::try_from(first.pos.1));
-    let (line, column) = (line.unwrap_or(1).max(1), column.unwrap_or(1).max(1));
-    let before: usize = text.split_inclusive('\n').take(line - 1).map(str::len).sum();
-    let rest = text.get(before..).unwrap_or_default();
-    let within = rest.char_indices().nth(column - 1).map_or(rest.len(), |(at, _)| at);
-    let at = (before + within).min(text.trim_end().len().saturating_sub(1));
-    Mistake::new("invalid-condition", at..at + 1, format!("this is not CEL: {said}"))
-}
-
 /// A name that a macro binds.
 struct Local {
     name: String,
@@ -137,6 +66,7 @@ pub(super) struct Checker<'s> {
     slots: Vec<Slot>,
     mistakes: Vec<Mistake>,
     steps: usize,
+    levels: usize,
     /// How often the part at hand is visited.
     times: usize,
     joins: usize,
@@ -152,6 +82,7 @@ impl<'s> Checker<'s> {
             slots: Vec::new(),
             mistakes: Vec::new(),
             steps: 0,
+            levels: 0,
             times: 1,
             joins: 0,
         }
@@ -164,7 +95,12 @@ impl<'s> Checker<'s> {
     }
 
     /// Records a mistake; its value may be anything, so that nothing is said of what is made of it.
-    pub(super) fn wrong(&mut self, code: &'static str, span: Range<usize>, message: impl Into<String>) -> Type {
+    pub(super) fn wrong(
+        &mut self,
+        code: &'static str,
+        span: Range<usize>,
+        message: impl Into<String>,
+    ) -> Type {
         self.mistake(Mistake::new(code, span, message));
         Type::Any
     }
@@ -183,12 +119,12 @@ impl<'s> Checker<'s> {
     /// The token at which the parser placed a part: a name, a literal, an operator, a dot or a bracket.
     pub(super) fn span(&self, id: u64) -> Range<usize> {
         let Some((start, stop)) = self.source.offset_for(id) else { return 0..self.text.len() };
-        let byte = |character: u32| {
-            let place = usize::try_from(character).unwrap_or(usize::MAX);
-            self.text.char_indices().nth(place).map_or(self.text.len(), |(at, _)| at)
+        let byte = |offset: u32| {
+            let offset = usize::try_from(offset).unwrap_or(usize::MAX).min(self.text.len());
+            self.text.floor_char_boundary(offset)
         };
-        let start = byte(start);
-        start..byte(stop.saturating_add(1)).max(start + 1).min(self.text.len().max(start + 1))
+        let (start, end) = (byte(start), byte(stop.saturating_add(1)));
+        start..end.max(start + 1).min(self.text.len().max(start + 1))
     }
 
     /// Where a word stands after the token of a part.
@@ -254,6 +190,19 @@ impl<'s> Checker<'s> {
 
     pub(super) fn expression(&mut self, part: &mut IdedExpr) -> Type {
         self.cost(1);
+        if self.levels == MOST_LEVELS {
+            let span = self.span(part.id);
+            let message = format!("a condition has at most {MOST_LEVELS} parts within each other");
+            let help = "write it with fewer operators in a row".to_owned();
+            return self.wrong_help("condition-cost", span, message, help);
+        }
+        self.levels += 1;
+        let found = self.part(part);
+        self.levels -= 1;
+        found
+    }
+
+    fn part(&mut self, part: &mut IdedExpr) -> Type {
         if let Some(found) = self.reference(part) {
             return found;
         }
@@ -325,9 +274,15 @@ impl<'s> Checker<'s> {
                 _ => "tenant.plan",
             };
             let message = format!("`{name}` alone is no value");
-            return self.wrong_help("condition-type", span, message, format!("ask for a part, such as `{example}`"));
+            return self.wrong_help(
+                "condition-type",
+                span,
+                message,
+                format!("ask for a part, such as `{example}`"),
+            );
         }
-        let locals = self.locals.iter().map(|local| local.name.as_str()).filter(|name| !name.starts_with('@'));
+        let locals =
+            self.locals.iter().map(|local| local.name.as_str()).filter(|name| !name.starts_with('@'));
         let help = suggest::help(name, known.into_iter().chain(locals).collect::<Vec<_>>());
         self.wrong_help("unknown-variable", span, format!("unknown variable `{name}`"), help)
     }
@@ -336,8 +291,20 @@ impl<'s> Checker<'s> {
     fn field(&mut self, id: u64, select: &mut SelectExpr) -> Type {
         let of = self.expression(&mut select.operand);
         match of {
-            Type::Map(value) => if select.test { Type::Bool } else { *value },
-            Type::Any => if select.test { Type::Bool } else { Type::Any },
+            Type::Map(value) => {
+                if select.test {
+                    Type::Bool
+                } else {
+                    *value
+                }
+            }
+            Type::Any => {
+                if select.test {
+                    Type::Bool
+                } else {
+                    Type::Any
+                }
+            }
             other => {
                 let span = self.word_after(id, &select.field);
                 let message = format!("{} has no field `{}`", other.describe(), select.field);

@@ -8,12 +8,13 @@ mod bounds;
 mod calls;
 mod check;
 mod eval;
-mod pattern;
 mod names;
+mod pattern;
 mod place;
 mod slot;
 #[cfg(test)]
 mod tests;
+mod types;
 
 use std::{collections::BTreeMap, ops::Range};
 

@@ -8,8 +8,9 @@ use std::ops::Range;
 
 use super::{
     AttributeKind, Mistake,
-    check::{Checker, Type, text_of},
+    check::{Checker, text_of},
     slot::Slot,
+    types::Type,
 };
 use crate::{
     domain::{condition::hidden, route::Segment},
@@ -83,7 +84,12 @@ impl Checker<'_> {
             _ => {
                 let known: &[&str] = if of == "client" { &["address"] } else { &REQUEST };
                 let help = suggest::help(field, known.iter().copied());
-                return self.wrong_help("unknown-variable", span, format!("unknown variable `{of}.{field}`"), help);
+                return self.wrong_help(
+                    "unknown-variable",
+                    span,
+                    format!("unknown variable `{of}.{field}`"),
+                    help,
+                );
             }
         };
         if test {
@@ -134,7 +140,11 @@ impl Checker<'_> {
                     return self.wrong_help("unknown-variable", span, message, help);
                 };
                 if test {
-                    return self.wrong("condition-type", span, format!("`request.params.{name}` is always there"));
+                    return self.wrong(
+                        "condition-type",
+                        span,
+                        format!("`request.params.{name}` is always there"),
+                    );
                 }
                 Slot::Param { name, place, rest }
             }
@@ -177,7 +187,8 @@ impl Checker<'_> {
                 }
             },
         };
-        let slot = if test { Slot::HasAttribute(field.to_owned()) } else { Slot::Attribute(field.to_owned()) };
+        let slot =
+            if test { Slot::HasAttribute(field.to_owned()) } else { Slot::Attribute(field.to_owned()) };
         self.slot(&mut part.expr, slot);
         if test { Type::Bool } else { found }
     }
@@ -202,7 +213,8 @@ impl Checker<'_> {
             _ => vec![with],
         };
         for part in parts {
-            let Some(text) = text_of(part).filter(|text| !terms.values.iter().any(|known| known == text)) else {
+            let Some(text) = text_of(part).filter(|text| !terms.values.iter().any(|known| known == text))
+            else {
                 continue;
             };
             if terms.values.is_empty() {
@@ -227,5 +239,8 @@ fn bad_header(name: &str, span: Range<usize>) -> Option<Mistake> {
         return Some(Mistake::new("invalid-header", span, message).help(format!("write `{lower}`")));
     }
     let why = hidden(name)?;
-    Some(Mistake::new("hidden-header", span, format!("no condition sees the header `{name}`")).help(why.to_owned()))
+    Some(
+        Mistake::new("hidden-header", span, format!("no condition sees the header `{name}`"))
+            .help(why.to_owned()),
+    )
 }

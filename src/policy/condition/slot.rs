@@ -26,7 +26,11 @@ pub(super) enum Slot {
     Time,
     Client,
     /// The segment of the path at this place; `rest`: and all after it.
-    Param { name: String, place: usize, rest: bool },
+    Param {
+        name: String,
+        place: usize,
+        rest: bool,
+    },
     Query(String),
     HasQuery(String),
     Header(String),

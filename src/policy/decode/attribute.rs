@@ -51,8 +51,10 @@ fn terms(node: &Node, findings: &mut Findings<'_>) -> AttributeTerms {
             Some(kind) => terms.kind = kind,
             None => {
                 if let Some(text) = text {
-                    let message =
-                        format!("expected `string`, `number` or `bool` for `type`, found {}", node.describe());
+                    let message = format!(
+                        "expected `string`, `number` or `bool` for `type`, found {}",
+                        node.describe()
+                    );
                     let help = suggest::help(text, KINDS.map(AttributeKind::as_str));
                     findings.error_help("invalid-attribute", node.place, message, help);
                 }

@@ -5,66 +5,59 @@
 use super::{Fields, routes, scalar};
 use crate::domain::{settlement::CostHeader, units::Units};
 use crate::policy::{
-    definition::{ChargeTerms, Name},
+    definition::{At, ChargeTerms, Name},
     diagnostic::Findings,
     schema,
     tree::{Node, Value},
 };
 
-/// The keys by which the forms differ.
-const FORMS: [&str; 3] = ["reserve", "cel", "units"];
-
 /// Reads a charge. All of its mistakes are reported at once.
 pub(super) fn decode(name: &Name, node: &Node, findings: &mut Findings<'_>) -> Option<ChargeTerms> {
-    let forms = [schema::FixedCharge::KEYS, schema::ComputedCharge::KEYS, schema::Reserve::KEYS];
-    let mut keys = forms.concat();
-    keys.sort_unstable();
-    keys.dedup();
-    let fields = Fields::read(node, "a charge", &keys, findings)?;
-    let when = fields.get("when").and_then(|node| routes::cel(node, "a CEL condition for `when`", findings));
-    if fields.get("when").is_some() && when.is_none() {
-        return None;
-    }
-    let mut forms = FORMS.into_iter().filter(|form| fields.get(form).is_some());
-    let form = forms.next();
-    if let (Some(one), Some(other)) = (form, forms.next()) {
-        let place = fields.key_place(other).unwrap_or(node.place);
-        let message = format!("a charge has either `{one}` or `{other}`");
-        findings.error("charge-of-two-kinds", place, message);
-        return None;
-    }
-    let terms = match form {
-        Some("cel") => ChargeTerms {
-            cel: Some(routes::cel(fields.get("cel")?, "a CEL amount for `cel`", findings)?),
-            ..ChargeTerms { units: Units::ZERO, from: None, cel: None, when }
-        },
-        Some("units") => ChargeTerms { when, ..routes::fixed(name, fields.get("units")?, findings)? },
-        None if fields.get("from").is_none() && (when.is_some() || fields.unknown == 0) => {
-            let message = "a charge lacks its units: expected `units`, `cel` or `reserve`";
-            findings.error("missing-key", fields.place, message);
-            return None;
-        }
-        _ => return reserved(&fields, when, findings),
+    let Value::Map(entries) = &node.value else { return None };
+    let has = |key: &str| {
+        entries.iter().any(|(known, _)| matches!(&known.value, Value::Scalar { text, .. } if text == key))
     };
-    if let Some(place) = fields.key_place("from") {
-        let help = "write `reserve` for what is taken beforehand".to_owned();
-        findings.error_help("charge-of-two-kinds", place, "`from` stands beside `reserve` only", help);
+    if has("cel") {
+        computed(node, findings)
+    } else if !has("reserve") && !has("from") && (has("units") || has("when")) {
+        conditional(name, node, findings)
+    } else {
+        reserved(node, findings)
     }
-    Some(terms)
 }
 
-fn reserved(
-    fields: &Fields<'_>,
-    when: Option<crate::policy::definition::At<String>>,
-    findings: &mut Findings<'_>,
-) -> Option<ChargeTerms> {
+/// The condition of a charge; the outer `None`: it cannot be read.
+fn when(fields: &Fields<'_>, findings: &mut Findings<'_>) -> Option<Option<At<String>>> {
+    match fields.get("when") {
+        None => Some(None),
+        Some(node) => routes::cel(node, "a CEL condition for `when`", findings).map(Some),
+    }
+}
+
+fn computed(node: &Node, findings: &mut Findings<'_>) -> Option<ChargeTerms> {
+    let fields = Fields::read(node, "a computed charge", schema::ComputedCharge::KEYS, findings)?;
+    let when = when(&fields, findings);
+    let cel = routes::cel(fields.get("cel")?, "a CEL amount for `cel`", findings)?;
+    Some(ChargeTerms { units: Units::ZERO, from: None, cel: Some(cel), when: when? })
+}
+
+fn conditional(name: &Name, node: &Node, findings: &mut Findings<'_>) -> Option<ChargeTerms> {
+    let fields = Fields::read(node, "a conditional charge", schema::FixedCharge::KEYS, findings)?;
+    let when = when(&fields, findings);
+    let units = fields.need("units", "the units to charge", findings)?;
+    Some(ChargeTerms { when: when?, ..routes::fixed(name, units, findings)? })
+}
+
+fn reserved(node: &Node, findings: &mut Findings<'_>) -> Option<ChargeTerms> {
+    let fields = Fields::read(node, "a reserved charge", schema::Reserve::KEYS, findings)?;
+    let when = when(&fields, findings);
     let units = fields
         .need("reserve", "the units to take beforehand", findings)
         .and_then(|node| scalar::units(node, "`reserve`", 1, findings));
     let from = fields
         .need("from", "where the answer tells the cost, such as `{ header: x-usage }`", findings)
         .and_then(|node| from(node, findings));
-    Some(ChargeTerms { units: units?, from: Some(from?), cel: None, when })
+    Some(ChargeTerms { units: units?, from: Some(from?), cel: None, when: when? })
 }
 
 fn from(node: &Node, findings: &mut Findings<'_>) -> Option<CostHeader> {
