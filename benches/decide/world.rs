@@ -152,6 +152,7 @@ impl World {
             metrics,
             cors: Arc::new(Cors::default()),
             mode: Mode::Enforce,
+            refusals: Arc::default(),
         };
         let end = stop.clone();
         tracker.spawn_on(async move { ledger.run(end).await }, runtime.handle());

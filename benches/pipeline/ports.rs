@@ -108,6 +108,7 @@ pub fn gateway(kind: Kind, clock: Arc<dyn Clock>) -> Gateway<Ports, Ports, Ports
         metrics: Arc::new(Metrics::default()),
         cors: Arc::new(Cors::default()),
         mode: Mode::Enforce,
+        refusals: Arc::default(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The decision on a request that nobody sends: its reasons, and nothing charged.
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use axum::{
     Json,
@@ -11,12 +11,14 @@ use utoipa::ToSchema;
 
 use super::{
     Shared, body,
+    grounds::{Ground, Question},
     openapi::ReadErrors,
     params::NoParams,
     present::Present,
     problem::{Code, Problem},
     rights::Counts,
-    steps::DecisionView,
+    rules::Rules,
+    steps::{DecidingPolicy, DecisionView},
 };
 use crate::{
     domain::{
@@ -25,11 +27,16 @@ use crate::{
         decision::decide,
         id::TenantId,
         path::canonicalise,
+        rights::Rights,
         route::{Operation, OperationIx},
-        time::UnixMillis,
-        variant::{self, Decided, decide_request},
+        time::{UnixMillis, Version},
+        variant::{self, Chosen, Decided, decide_request},
     },
-    pipeline::matching::is_own,
+    pipeline::{
+        matching::{NEVER_SERVED, is_own},
+        request::{HeadRefusal, Rejection},
+    },
+    ports::ResolveError,
 };
 
 /// A request to be decided.
@@ -94,21 +101,6 @@ impl Asked {
     }
 }
 
-/// The first route of the request's methods and path, and what it is, or what the policies say of the rest.
-fn found<'c>(catalog: &'c Catalog, facts: &RequestFacts<'_>) -> (Option<OperationIx>, Option<&'c Operation>) {
-    if is_own(facts.path) {
-        return (None, None);
-    }
-    match (catalog.routes.find(facts.method, facts.path), &catalog.unmatched) {
-        (Some(ix), _) => {
-            let open = variant::public(catalog, ix, facts, |_| {}).unwrap_or(ix);
-            (Some(ix), catalog.routes.operation(open))
-        }
-        (None, Unmatched::Allow(operation)) => (None, Some(operation)),
-        (None, Unmatched::Deny) => (None, None),
-    }
-}
-
 /// Decide on a request without sending it. Nothing is charged.
 #[utoipa::path(post, path = "/v1/check", tag = "check",
     request_body = Check,
@@ -122,43 +114,132 @@ pub(super) async fn check(
         .map_err(|error| Problem::field(Code::FieldInvalid, "/tenant", error.to_string()))?;
     let request = Asked::of(&asked)?;
     let method = &request.method;
-    let mut view = DecisionView { tenant: tenant.to_string(), ..DecisionView::default() };
-    if matches!(*method, http::Method::TRACE | http::Method::CONNECT) {
-        view.refuse("path", "request-malformed", 400, format!("{method} is never forwarded"));
-        return Ok(Json(view));
-    }
-    let path = asked.path.split(['?', '#']).next().unwrap_or_default();
-    let path = match canonicalise(path) {
+    let in_force = shared.policies.catalog();
+    let catalog = in_force.of_tenant(&tenant);
+    let raw = asked.path.split(['?', '#']).next().unwrap_or_default();
+    let mut view = DecisionView {
+        tenant: tenant.to_string(),
+        method: method.to_string(),
+        path: raw.to_owned(),
+        policy: deciding(&shared, &in_force, catalog).await,
+        node: shared.node.clone(),
+        age_ms: (shared.age)().map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
+        ..DecisionView::default()
+    };
+    let path = match target(method, raw) {
         Ok(path) => path,
-        Err(error) => {
-            view.refuse("path", "path-ambiguous", 400, error.to_string());
+        Err(refusal) => {
+            view.refuse("path", &Rejection::Head(refusal), Ground::default());
             return Ok(Json(view));
         }
     };
-    view.pass("path", path.as_ref());
-    let catalog = Arc::clone(shared.policies.catalog().of_tenant(&tenant));
+    view.pass("path", path.as_ref(), Ground::default());
+    path.as_ref().clone_into(&mut view.path);
+    let rules = Rules::of(&shared, catalog).await;
     let facts = request.facts(&path, shared.clock.now());
-    let (head, operation) = found(&catalog, &facts);
+    let (route, operation) = find(catalog, &facts);
     view.route = operation.map(|operation| operation.name.clone());
     if let Some(operation) = operation.filter(|operation| operation.public) {
-        view.pass("route", format!("{} is public: no identity, no charge", operation.name));
+        let detail = format!("{} is public: no identity, no charge", operation.name);
+        view.pass("route", detail, Ground::of_rule(rules.route(route)));
         view.allow = true;
         return Ok(Json(view));
     }
-    let Some(tenant) = shared.tenants.tenant(&tenant).await?.value else {
-        view.refuse("tenant", "tenant-unknown", 403, format!("there is no tenant `{tenant}`"));
+    let Some(found) = shared.tenants.tenant(&tenant).await?.value else {
+        view.refuse("tenant", &Rejection::Resolve(ResolveError::TenantUnknown), Ground::default());
         return Ok(Json(view));
     };
-    let present = Present::of(&tenant, &catalog, facts.now);
+    let present = Present::of(&found, catalog, facts.now);
     let rights = present.rights()?;
-    view.period = present.period();
-    view.plan = rights.entitlement.as_ref().map(|given| given.plan.to_string());
+    view.show_tenant(&present, &rights);
     let counts = Counts::of(&shared, &rights, present.now).await?;
-    let decided = if is_own(&path) {
-        Decided { chosen: None, outcome: decide(&rights, None) }
-    } else {
-        decide_request(&rights, &catalog, head, facts)
+    let decided = match is_own(&path) {
+        true => Decided { chosen: None, outcome: decide(&rights, None) },
+        false => decide_request(&rights, catalog, route, facts),
     };
-    view.decide(&rights, operation, decided, &counts, present.now);
+    let (route, charged) = charged(decided.chosen, route, operation);
+    view.route = charged.as_ref().map(|operation| operation.name.clone());
+    let question = Question {
+        present: &present,
+        rights: &rights,
+        route,
+        operation: charged.as_deref(),
+        outcome: decided.outcome.map(drop),
+        counts: &counts,
+        rules: &rules,
+    };
+    view.decide(&question);
     Ok(Json(view))
+}
+
+/// The path in its canonical form.
+fn target<'p>(method: &http::Method, path: &'p str) -> Result<Cow<'p, str>, HeadRefusal> {
+    if matches!(*method, http::Method::TRACE | http::Method::CONNECT) {
+        return Err(NEVER_SERVED);
+    }
+    canonicalise(path).map_err(|error| HeadRefusal::AmbiguousPath(error.reason()))
+}
+
+/// The first route of the request's methods and path, and what the request is by it, where it is public: what becomes of
+/// those without one may be written, too.
+fn find<'c>(catalog: &'c Catalog, facts: &RequestFacts<'_>) -> (Option<OperationIx>, Option<&'c Operation>) {
+    if is_own(facts.path) {
+        return (None, None);
+    }
+    match (catalog.routes.find(facts.method, facts.path), &catalog.unmatched) {
+        (Some(ix), _) => match variant::public(catalog, ix, facts, |_| {}) {
+            Some(open) => (Some(open), catalog.routes.operation(open)),
+            None => {
+                let first = catalog.routes.variants(ix).find(|(_, operation)| !operation.public);
+                first.map_or((Some(ix), None), |(ix, operation)| (Some(ix), Some(operation)))
+            }
+        },
+        (None, Unmatched::Allow(operation)) => (None, Some(operation)),
+        (None, Unmatched::Deny) => (None, None),
+    }
+}
+
+/// The route that decides the request, with its charges as they are for it. Where that was not asked, the first.
+fn charged<'c>(
+    chosen: Option<Chosen<'c>>,
+    first: Option<OperationIx>,
+    operation: Option<&'c Operation>,
+) -> (Option<OperationIx>, Option<Cow<'c, Operation>>) {
+    let Some(Chosen { route, operation, charges }) = chosen else {
+        return (first, operation.map(Cow::Borrowed));
+    };
+    let operation = operation.map(|operation| match charges {
+        Cow::Borrowed(_) => Cow::Borrowed(operation),
+        Cow::Owned(charges) => Cow::Owned(operation.charged(&charges)),
+    });
+    (route, operation)
+}
+
+/// The policies that decide for a tenant.
+async fn deciding(shared: &Shared, in_force: &Arc<Catalog>, catalog: &Arc<Catalog>) -> DecidingPolicy {
+    let applied = catalog.deployed > Version(0);
+    let deployment = if applied { shared.revisions.deployment().await.ok() } else { None };
+    // Where this node does not decide by the last change yet, or any more, its number is not to be shown.
+    let number = deployment.filter(|deployment| deployment.version == catalog.deployed);
+    let source = match applied {
+        true => "revision",
+        false if (shared.folder)().is_some() => "folder",
+        false => "none",
+    };
+    DecidingPolicy {
+        number: number.map(|deployment| deployment.number.0),
+        digest: catalog.digest.0.to_string(),
+        source,
+        trial: !Arc::ptr_eq(in_force, catalog),
+    }
+}
+
+impl DecisionView {
+    fn show_tenant(&mut self, present: &Present, rights: &Rights) {
+        self.period = present.period();
+        self.version = Some(rights.version.0);
+        let given = rights.entitlement.as_ref();
+        self.plan = given.map(|given| given.plan.to_string());
+        self.plan_version = given.map(|given| given.plan_version.0);
+    }
 }

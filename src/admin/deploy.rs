@@ -214,7 +214,10 @@ pub(super) async fn roll_back(
 }
 
 /// Compiles files: on a thread of its own, as it takes as long as they are large.
-async fn compile(shared: &Shared, files: &PolicyFiles) -> Result<(Catalog, Vec<Finding>), Problem> {
+pub(super) async fn compile(
+    shared: &Shared,
+    files: &PolicyFiles,
+) -> Result<(Catalog, Vec<Finding>), Problem> {
     let (compiler, files) = (Arc::clone(&shared.compiler), files.clone());
     let compiled = tokio::task::spawn_blocking(move || compiler.compile(&files)).await;
     let compiled =

@@ -12,6 +12,7 @@ mod deploy;
 mod feeds;
 mod findings;
 mod grants;
+mod grounds;
 mod guard;
 mod instants;
 mod keys;
@@ -22,10 +23,15 @@ mod operations;
 mod overrides;
 mod params;
 mod policy;
+mod policy_diff;
+mod policy_impact;
 mod present;
 mod problem;
+mod quota_check;
+mod refusals;
 mod refused;
 mod rights;
+mod rules;
 mod serve;
 mod sources;
 mod standing;
@@ -52,9 +58,10 @@ pub use self::{
 use crate::{
     clock::Clock,
     domain::{catalog::Digest, id::TenantId, revision::PolicyFiles},
+    pipeline::refusals::Refusals,
     ports::{
-        Barrier, KeyIssuer, Ledger, LifecycleStore, NodeStore, Policies, PolicyCompiler, Readiness,
-        RevisionStore, TenantStore,
+        Barrier, KeyIssuer, Ledger, LifecycleStore, NodeStore, Policies, PolicyCompiler, Previews, Readiness,
+        RevisionStore, SurveyStore, TenantStore,
     },
 };
 use present::Present;
@@ -76,6 +83,10 @@ pub struct AdminState {
     pub revisions: Arc<dyn RevisionStore>,
     /// The files of this node's policy folder that were last good; `None`: it has no folder.
     pub folder: Arc<dyn Fn() -> Option<(Digest, PolicyFiles)> + Send + Sync>,
+    /// What many tenants used.
+    pub survey: Arc<dyn SurveyStore>,
+    /// Makes whole what the compiler made.
+    pub previews: Arc<dyn Previews>,
     /// What tenants use now.
     pub ledger: Arc<dyn Ledger>,
     /// Makes API keys.
@@ -84,6 +95,12 @@ pub struct AdminState {
     pub barrier: Arc<dyn Barrier>,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// This node's name.
+    pub node: String,
+    /// How long ago this node last asked successfully what was changed; `None`: it never did.
+    pub age: Arc<dyn Fn() -> Option<Duration> + Send + Sync>,
+    /// What this node refused lately.
+    pub refusals: Arc<Refusals>,
     /// Writes the metrics in the OpenMetrics text format.
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
     /// Whether this node can take requests.
@@ -102,6 +119,9 @@ const BODY_TIME: Duration = Duration::from_secs(10);
 struct Inner {
     ports: AdminState,
     body_time: Duration,
+    /// Taken while the impact of policies is reckoned: it reads every tenant.
+    reckoning: tokio::sync::Semaphore,
+    texts: rules::Texts,
 }
 
 #[derive(Clone)]
@@ -131,7 +151,8 @@ pub fn router(state: AdminState) -> Router {
 
 fn build(ports: AdminState, body_time: Duration) -> Router {
     let access = access::Access::new(ports.token.as_deref());
-    let shared = Shared(Arc::new(Inner { ports, body_time }));
+    let (reckoning, texts) = (tokio::sync::Semaphore::new(1), rules::Texts::default());
+    let shared = Shared(Arc::new(Inner { ports, body_time, reckoning, texts }));
     let (routes, _) = openapi::routes().split_for_parts();
     routes
         .fallback(operations::no_such_path)

@@ -15,7 +15,8 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     Shared, addons, check, deploy, feeds, grants, keys, nodes, offers, operations, overrides, policy,
-    problem::ProblemView, rights, standing, subscription, subscription_view, tenants, upcoming, usage,
+    policy_diff, problem::ProblemView, refusals, rights, standing, subscription, subscription_view, tenants,
+    upcoming, usage,
 };
 
 #[derive(OpenApi)]
@@ -60,6 +61,8 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(rights::get_rights))
         .routes(routes!(usage::get_usage))
         .routes(routes!(check::check))
+        .routes(routes!(refusals::list_refusals))
+        .routes(routes!(refusals::get_refusal))
         .routes(routes!(policy::get_policy))
         .routes(routes!(policy::list_revisions))
         .routes(routes!(policy::get_revision))
@@ -67,6 +70,7 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(deploy::promote))
         .routes(routes!(deploy::discard))
         .routes(routes!(deploy::roll_back))
+        .routes(routes!(policy_diff::diff_policies))
         .routes(routes!(nodes::list_nodes))
         .routes(routes!(nodes::declare_lost))
         .routes(routes!(feeds::list_changes))

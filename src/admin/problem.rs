@@ -42,6 +42,7 @@ pub(super) enum Code {
     NothingToUndo,
     TrialUsed,
     GrantsFull,
+    RefusalNotFound,
     RevisionNotFound,
     RevisionStale,
     PoliciesUnchanged,
@@ -57,6 +58,7 @@ pub(super) enum Code {
     Internal,
     StoreUnavailable,
     StoreFull,
+    Busy,
 }
 
 impl Code {
@@ -94,6 +96,9 @@ impl Code {
             Self::NothingToUndo => (S::CONFLICT, "nothing-to-undo", "There is nothing to undo"),
             Self::TrialUsed => (S::CONFLICT, "trial-used", "The plan was tried before"),
             Self::GrantsFull => (S::CONFLICT, "grants-full", "The tenant has too many grants"),
+            Self::RefusalNotFound => {
+                (S::NOT_FOUND, "refusal-not-found", "This node knows of no such refusal")
+            }
             Self::RevisionNotFound => (S::NOT_FOUND, "revision-not-found", "There is no such revision"),
             Self::RevisionStale => (S::CONFLICT, "revision-stale", "Another revision is in force by now"),
             Self::PoliciesUnchanged => {
@@ -125,6 +130,7 @@ impl Code {
                 (S::SERVICE_UNAVAILABLE, "store-unavailable", "The database is not available")
             }
             Self::StoreFull => (S::SERVICE_UNAVAILABLE, "store-full", "The database cannot store more"),
+            Self::Busy => (S::SERVICE_UNAVAILABLE, "busy", "This node does that for somebody else just now"),
         }
     }
 }

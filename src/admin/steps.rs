@@ -1,24 +1,19 @@
 //! The steps of a decision as `check` shows them: in the gateway's order, up to the one that refuses.
 
-use std::{borrow::Cow, collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{
-    rights::{Count, Counts},
-    sources::{SourceCount, sum},
-    views::{AllowanceView, PeriodView},
+    grounds::{Ground, Question},
+    quota_check::{QuotaCheck, RateCheck},
+    rules::RuleView,
+    views::PeriodView,
 };
-use crate::domain::{
-    denial::Denial,
-    period::{Period, Window},
-    rate::RateStep,
-    rights::{Entitlement, Rights},
-    route::Operation,
-    time::{Monotonic, UnixMillis},
-    units::Units,
-    variant::{Chosen, Decided},
+use crate::{
+    domain::{catalog::Catalog, denial::Denial, rights::Entitlement, route::Operation},
+    pipeline::{problem, request::Rejection},
 };
 
 /// What would become of a request.
@@ -37,17 +32,33 @@ pub(super) struct DecisionView {
     pub(super) detail: Option<String>,
     /// The tenant's id.
     pub(super) tenant: String,
+    /// The method that was asked for.
+    pub(super) method: String,
+    /// The path in its canonical form; as it was asked for, where it has none.
+    pub(super) path: String,
     /// Its plan.
     pub(super) plan: Option<String>,
+    /// The plan's version.
+    pub(super) plan_version: Option<u32>,
+    /// The version of the tenant's facts.
+    pub(super) version: Option<u64>,
     /// Its billing month.
     pub(super) period: Option<PeriodView>,
     /// The route that covers the request.
     pub(super) route: Option<String>,
     /// What it would be charged: units by meter.
     pub(super) charge: BTreeMap<String, u64>,
+    /// Where that is written: at the route, or as the default.
+    pub(super) charge_rule: Option<RuleView>,
     /// Which of these charges are reserves: by meter, the header of the upstream's answer that tells the true cost.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) reserved: BTreeMap<String, String>,
+    /// The features that the route requires, and on what ground the tenant has them or has them not.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) features: Vec<FeatureCheck>,
+    /// The rates that the charge would be held against.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) rates: Vec<RateCheck>,
     /// The quotas that the charge would be held against, as they stand.
     pub(super) quotas: Vec<QuotaCheck>,
     /// The steps, up to the one that refuses.
@@ -55,240 +66,190 @@ pub(super) struct DecisionView {
     /// Plans under which the request would pass, the cheapest first. Only for a refusal by the plan.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) plans: Vec<String>,
+    /// The policies that decide for the tenant.
+    pub(super) policy: DecidingPolicy,
+    /// The node that answers.
+    pub(super) node: String,
+    /// Milliseconds since this node last asked successfully what was changed; `null`: it never did.
+    pub(super) age_ms: Option<u64>,
+}
+
+/// The policies that decide for a tenant.
+#[derive(Serialize, ToSchema, Default)]
+pub(super) struct DecidingPolicy {
+    /// The revision with which they came to decide; `null`: they are a folder's, or it cannot be read now.
+    pub(super) number: Option<u64>,
+    /// SHA-256 of their files.
+    pub(super) digest: String,
+    /// `revision`: they were applied; `folder`: this node's policy folder; `none`: there is neither.
+    pub(super) source: &'static str,
+    /// The tenant is among those by whom changed policies are tried.
+    pub(super) trial: bool,
 }
 
 /// One step of a decision.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Step)]
 pub(super) struct StepView {
-    /// `path`, `route`, `tenant`, `subscription`, `features`, `rate` or `quota`.
+    /// `path`, `tenant`, `subscription`, `route`, `features`, `rate` or `quota`.
     step: &'static str,
     /// Whether it lets the request through.
     ok: bool,
     /// Why.
     detail: String,
+    /// What decided: the rule that refuses, or else the first that applies.
+    #[serde(flatten)]
+    ground: Ground,
 }
 
-/// A quota that a charge would be held against.
+/// A feature that a route requires.
 #[derive(Serialize, ToSchema)]
-pub(super) struct QuotaCheck {
-    /// The meter.
-    meter: String,
-    /// `hour`, `day`, `week` or `month`.
-    window: &'static str,
-    /// Units that the request needs.
-    needs: u64,
-    /// Units after which it is refused (a month's with grants and the overage cap).
-    limit: AllowanceView,
-    /// Units that count as used.
-    used: u64,
-    /// When the window ends.
-    resets_at: String,
-}
-
-const fn status(denial: &Denial) -> u16 {
-    match denial {
-        Denial::TenantSuspended
-        | Denial::ConditionFailed { .. }
-        | Denial::FeatureNotInPlan { .. }
-        | Denial::MeterNotInPlan { .. } => 403,
-        Denial::SubscriptionInactive(_) => 402,
-        Denial::RouteNotCovered => 404,
-        Denial::RateLimited { .. } | Denial::QuotaExhausted { .. } => 429,
-    }
+pub(super) struct FeatureCheck {
+    /// The feature.
+    feature: String,
+    /// Whether the tenant has it.
+    ok: bool,
+    /// On what ground.
+    #[serde(flatten)]
+    ground: Ground,
 }
 
 impl DecisionView {
-    pub(super) fn pass(&mut self, step: &'static str, detail: impl Into<String>) {
-        self.steps.push(StepView { step, ok: true, detail: detail.into() });
+    pub(super) fn pass(&mut self, step: &'static str, detail: impl Into<String>, ground: Ground) {
+        self.steps.push(StepView { step, ok: true, detail: detail.into(), ground });
     }
 
-    pub(super) fn refuse(&mut self, step: &'static str, code: &'static str, status: u16, detail: String) {
+    /// Ends the steps with a refusal: in the words, and with the code and status, of the gateway itself.
+    pub(super) fn refuse(&mut self, step: &'static str, why: &Rejection, ground: Ground) {
+        let detail = problem::detail(why);
         self.allow = false;
-        self.code = Some(code);
-        self.status = Some(status);
-        self.steps.push(StepView { step, ok: false, detail: detail.clone() });
+        self.code = Some(problem::code(why));
+        self.status = Some(problem::status_of(why));
+        self.steps.push(StepView { step, ok: false, detail: detail.clone(), ground });
         self.detail = Some(detail);
     }
 
-    fn deny(&mut self, step: &'static str, denial: &Denial, operation: Option<&Operation>, rights: &Rights) {
-        if let Some(operation) = operation {
+    fn deny(&mut self, step: &'static str, denial: Denial, question: &Question<'_>, ground: Ground) {
+        if let Some(operation) = question.operation {
+            let rights = question.rights;
             let plans = denial.plans_that_allow(operation, &rights.catalog, rights.overrides.as_deref());
             // As in the gateway's refusal: a tenant's own plan is no advice, even where only an override refuses.
             let plans = plans.iter().map(ToString::to_string);
             self.plans = plans.filter(|plan| self.plan.as_ref() != Some(plan)).collect();
         }
-        self.refuse(step, denial.code(), status(denial), denial.to_string());
+        self.refuse(step, &Rejection::Denied(denial), ground);
     }
 
-    /// Shows how a tenant whose rights are known was decided. Nothing is charged. `head`: what the request's methods and path
-    /// lead to, where it was not asked which route it is.
-    pub(super) fn decide(
-        &mut self,
-        rights: &Rights,
-        head: Option<&Operation>,
-        Decided { chosen, outcome: decision }: Decided<'_, '_>,
-        counts: &Counts,
-        now: UnixMillis,
-    ) {
-        let charged = match chosen {
-            None => head.map(Cow::Borrowed),
-            Some(Chosen { operation, charges, .. }) => operation.map(|operation| match charges {
-                Cow::Borrowed(_) => Cow::Borrowed(operation),
-                Cow::Owned(charges) => Cow::Owned(operation.charged(&charges)),
-            }),
-        };
-        let operation = charged.as_deref();
-        self.route = operation.map(|operation| operation.name.clone());
-        let catalog = &rights.catalog;
-        let charge = operation.map_or(&[][..], |operation| &operation.charge);
-        let charge =
-            charge.iter().filter_map(|c| Some((catalog.meter(c.meter)?.id.to_string(), c.units.get())));
-        self.charge = charge.collect();
-        let reserved = operation.map_or(&[][..], |operation| &operation.settle);
+    /// What the operation charges, by name.
+    fn show_charge(&mut self, operation: &Operation, catalog: &Catalog) {
+        let charge = operation.charge.iter();
+        self.charge =
+            charge.filter_map(|c| Some((catalog.meter(c.meter)?.id.to_string(), c.units.get()))).collect();
+        let reserved = operation.settle.iter();
         let reserved = reserved
-            .iter()
             .filter_map(|from| Some((catalog.meter(from.meter)?.id.to_string(), from.header.to_string())));
         self.reserved = reserved.collect();
+    }
+
+    /// Decides for a tenant whose rights are known. Nothing is charged.
+    pub(super) fn decide(&mut self, question: &Question<'_>) {
+        let rights = question.rights;
+        if let Some(operation) = question.operation {
+            self.show_charge(operation, &rights.catalog);
+            self.charge_rule = question.rules.charge(question.route);
+        }
         // The order of the decision: what comes before the refusing step has let the request through.
-        let refusing = match &decision {
-            Ok(_) => 4,
-            Err(Denial::TenantSuspended) => 0,
-            Err(Denial::SubscriptionInactive(_)) => 1,
-            Err(Denial::RouteNotCovered | Denial::ConditionFailed { .. }) => 2,
-            Err(_) => 3,
+        let decision = question.outcome.clone();
+        if let Err(denial @ Denial::TenantSuspended) = decision {
+            return self.deny("tenant", denial, question, Ground::default());
+        }
+        self.pass("tenant", "known and not suspended", Ground::default());
+        let ground = question.subscription();
+        if let Err(denial @ Denial::SubscriptionInactive(_)) = decision {
+            return self.deny("subscription", denial, question, ground);
+        }
+        let Some(given) = &rights.entitlement else { return };
+        let (state, plan) = (given.state.as_str(), &given.plan);
+        self.pass("subscription", format!("{state}, plan `{plan}`"), ground);
+        let ground = Ground::of_rule(question.rules.route(question.route));
+        let operation = match (decision, question.operation) {
+            (Err(denial @ (Denial::RouteNotCovered | Denial::ConditionFailed { .. })), _) => {
+                return self.deny("route", denial, question, ground);
+            }
+            (Err(denial), _) => {
+                self.pass_route(question, ground);
+                return self.deny_features(denial, question, given);
+            }
+            (Ok(_), Some(operation)) => operation,
+            (Ok(_), None) => return,
         };
-        let given = rights.entitlement.as_ref();
-        let plan = given.map_or_else(String::new, |given| given.plan.to_string());
-        let state = given.map_or("none", |given| given.state.as_str());
-        let passed = [
-            ("tenant", "known and not suspended".to_owned()),
-            ("subscription", format!("{state}, plan `{plan}`")),
-            ("route", operation.map_or_else(String::new, |operation| operation.name.clone())),
-            ("features", "the plan has all that the route requires".to_owned()),
-        ];
-        for (place, (step, detail)) in passed.into_iter().enumerate() {
-            if place < refusing {
-                self.pass(step, detail);
-            } else if let Err(denial) = &decision {
-                return self.deny(step, denial, operation, rights);
-            }
-        }
-        if let (Ok(given), Some(operation)) = (decision, operation) {
-            self.check_units(rights, given, operation, counts, now);
-        }
+        self.pass_route(question, ground);
+        self.pass_features(operation, question, given);
+        self.check_units(question, given);
     }
 
-    fn check_units(
-        &mut self,
-        rights: &Rights,
-        given: &Entitlement,
-        operation: &Operation,
-        counts: &Counts,
-        now: UnixMillis,
-    ) {
-        let exhausted = self.check_quotas(rights, given, operation, counts, now);
-        if let Some(denial) = too_much_at_once(rights, given, operation) {
-            return self.deny("rate", &denial, Some(operation), rights);
-        }
-        self.pass("rate", "the rate's burst would do; how much of it is left changes by the moment");
-        match exhausted {
-            Some(denial) => self.deny("quota", &denial, Some(operation), rights),
-            None => {
-                self.pass("quota", "enough units are left in every window");
-                self.allow = true;
-            }
-        }
+    fn pass_route(&mut self, question: &Question<'_>, ground: Ground) {
+        let name = question.operation.map_or_else(String::new, |operation| operation.name.clone());
+        self.pass("route", name, ground);
     }
 
-    /// Lists the quotas that apply, and returns the first refusal.
-    fn check_quotas(
-        &mut self,
-        rights: &Rights,
-        given: &Entitlement,
-        operation: &Operation,
-        counts: &Counts,
-        now: UnixMillis,
-    ) -> Option<Denial> {
-        let mut refusal = None;
-        for charge in &operation.charge {
-            let (Some(meter), Some(quota)) =
-                (rights.catalog.meter(charge.meter), given.terms(charge.meter).quota)
-            else {
-                continue;
-            };
-            for window in Window::ALL.into_iter().filter(|window| quota.counts(*window)) {
-                let standing = if window == Window::Month {
-                    let sources = counts.sources(given, &rights.catalog, &meter.id, now);
-                    Standing::of_month(&sources, given.calendar.month(now))
-                } else {
-                    let limit = quota.hard_limit(window);
-                    Standing::of_window(limit, counts.window(given, &meter.id, window, now))
-                };
-                self.quotas.push(QuotaCheck {
-                    meter: meter.id.to_string(),
-                    window: window.as_str(),
-                    needs: charge.units.get(),
-                    limit: standing.limit.into(),
-                    used: standing.used.get(),
-                    resets_at: standing.period.end.to_string(),
-                });
-                if refusal.is_none() && standing.left.is_some_and(|left| charge.units > left) {
-                    refusal = Some(Denial::QuotaExhausted {
-                        meter: meter.id.clone(),
-                        window,
-                        limit: standing.limit.unwrap_or_default(),
-                        used: standing.used,
-                        period: standing.period,
-                    });
-                }
-            }
-        }
-        refusal
-    }
-}
-
-/// How a window stands against its limit.
-struct Standing {
-    /// `None`: there is none.
-    limit: Option<Units>,
-    /// Units that count as used.
-    used: Units,
-    /// `None`: any number.
-    left: Option<Units>,
-    period: Period,
-}
-
-impl Standing {
-    fn of_window(limit: Option<Units>, count: Count) -> Self {
-        let used = count.counted();
-        Self { limit, used, left: limit.map(|limit| limit.saturating_sub(used)), period: count.period }
+    fn show_features(&mut self, question: &Question<'_>, given: &Entitlement) {
+        let required = question.operation.iter().flat_map(|operation| operation.features.iter());
+        let check = required.filter_map(|ix| {
+            let feature = question.rights.catalog.feature(ix)?.id.to_string();
+            let ok = given.offer.features.contains(ix);
+            Some(FeatureCheck { feature, ok, ground: question.feature(given, ix) })
+        });
+        self.features = check.collect();
     }
 
-    /// What the plan includes, grants and overage together. What is used of one source beyond its limit takes nothing from
-    /// another.
-    fn of_month(sources: &[SourceCount], period: Period) -> Self {
-        Self {
-            limit: sum(sources.iter().map(|source| source.terms.limit)),
-            used: sources.iter().map(SourceCount::counted).fold(Units::ZERO, Units::saturating_add),
-            left: sum(sources.iter().map(SourceCount::left)),
-            period,
-        }
+    fn pass_features(&mut self, operation: &Operation, question: &Question<'_>, given: &Entitlement) {
+        self.show_features(question, given);
+        let first = operation.features.iter().next();
+        let (detail, ground) = match first {
+            Some(ix) => ("the plan has all that the route requires", question.feature(given, ix)),
+            None => ("the route requires none", Ground::default()),
+        };
+        self.pass("features", detail, ground);
     }
-}
 
-/// A charge above the burst never passes; whether a smaller one does depends on the moment.
-fn too_much_at_once(rights: &Rights, given: &Entitlement, operation: &Operation) -> Option<Denial> {
-    operation.charge.iter().find_map(|charge| {
-        let rate = given.terms(charge.meter).rate?;
-        let full = Monotonic::default();
-        match rate.step(full, full, charge.units) {
-            RateStep::Allowed(_) => None,
-            RateStep::Refused(wait) => Some(Denial::RateLimited {
-                meter: rights.catalog.meter(charge.meter)?.id.clone(),
-                rate,
-                retry_after: wait.filter(|wait| *wait < Duration::from_secs(366 * 86_400)),
-            }),
+    /// A feature is missing, or a quota of a meter that the route charges.
+    fn deny_features(&mut self, denial: Denial, question: &Question<'_>, given: &Entitlement) {
+        self.show_features(question, given);
+        let missing = match &denial {
+            Denial::FeatureNotInPlan { feature } => question.rights.catalog.feature_ix(feature.as_str()),
+            _ => None,
+        };
+        let ground = missing.map_or_else(|| question.plan(given), |ix| question.feature(given, ix));
+        self.deny("features", denial, question, ground);
+    }
+
+    fn check_units(&mut self, question: &Question<'_>, given: &Entitlement) {
+        let (quotas, exhausted) = question.quotas(given);
+        let (rates, too_fast) = question.rates(given);
+        // The rule that refuses, or else the first.
+        let rate = rates.iter().find(|rate| !rate.ok).or(rates.first());
+        let rate = rate.map_or_else(Ground::default, |rate| rate.ground.clone());
+        let quota = quotas.iter().find(|quota| !quota.ok).or(quotas.first());
+        let quota = quota.map_or_else(Ground::default, |quota| quota.ground.clone());
+        let limited = !rates.is_empty();
+        (self.quotas, self.rates) = (quotas, rates);
+        if let Some(denial) = too_fast {
+            return self.deny("rate", denial, question, rate);
         }
-    })
+        let detail = match limited {
+            true => "the rate's burst would do; how much of it is left changes by the moment",
+            false => "the plan sets none for what the request costs",
+        };
+        self.pass("rate", detail, rate);
+        if let Some(denial) = exhausted {
+            return self.deny("quota", denial, question, quota);
+        }
+        let detail = match self.charge.is_empty() {
+            true => "the request costs nothing",
+            false => "enough units are left in every window",
+        };
+        self.pass("quota", detail, quota);
+        self.allow = true;
+    }
 }

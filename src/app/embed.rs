@@ -93,6 +93,7 @@ impl Embedded {
             versions,
             deployer,
             retention: settings::retention(&RetentionConfig::default()),
+            workers: 1,
         });
         engine.feed.catch_up().await;
         engine.run(&watched);

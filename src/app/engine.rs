@@ -21,7 +21,7 @@ use crate::{
     freshness::Freshness,
     ledger::{EscrowLedger, LedgerParts, file::LedgerFile},
     metrics::Metrics,
-    pipeline::{Gateway, cors::Cors, observe::Mode},
+    pipeline::{Gateway, cors::Cors, observe::Mode, refusals::Refusals},
     policy::Watched,
     ports::{Incarnation, NodeStore, Policies, Registration},
     store::{Retention, Store},
@@ -58,16 +58,20 @@ pub(super) struct EngineParts {
     pub(super) identity: Prepared,
     pub(super) directory: directory::Settings,
     pub(super) retention: Retention,
+    /// How many gateways there will be.
+    pub(super) workers: usize,
 }
 
 /// The adapters behind the stages.
 pub(super) struct Engine {
     pub(super) policies: Arc<InForce>,
-    versions: Arc<PlanVersions>,
+    pub(super) versions: Arc<PlanVersions>,
     pub(super) credentials: Arc<Credentials>,
     pub(super) directory: TenantDirectory,
     pub(super) ledger: EscrowLedger,
     pub(super) feed: Arc<Feed>,
+    /// What its gateways refused.
+    pub(super) refusals: Arc<Refusals>,
     background: Background,
     freshness: Arc<Freshness>,
     clock: Arc<SystemClock>,
@@ -126,6 +130,7 @@ impl Engine {
             directory,
             ledger,
             feed,
+            refusals: Arc::new(Refusals::of_workers(parts.workers)),
             background,
             freshness,
             clock,
@@ -171,6 +176,7 @@ impl Engine {
         let policies = Arc::clone(&self.policies);
         let credentials = Arc::clone(&self.credentials);
         let (directory, ledger) = (self.directory.clone(), self.ledger.clone());
+        let refusals = Arc::clone(&self.refusals);
         let (clock, metrics, cors) = (Arc::clone(&self.clock), Arc::clone(&self.metrics), Arc::new(cors));
         Arc::new(move || Gateway {
             policies: Arc::new(policies.front()),
@@ -181,6 +187,7 @@ impl Engine {
             metrics: Arc::clone(&metrics),
             cors: Arc::clone(&cors),
             mode,
+            refusals: refusals.ring(),
         })
     }
 }

@@ -5,6 +5,8 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use async_trait::async_trait;
+
 use crate::{
     clock::Clock,
     domain::{
@@ -12,7 +14,7 @@ use crate::{
         plan::{Plan, PlanRef},
         time::UnixMillis,
     },
-    ports::{KeptPlan, PlanStore, PlanTerms, StoreError},
+    ports::{KeptPlan, PlanStore, PlanTerms, Previews, StoreError},
     wire::plan::{self, DamagedTerms},
 };
 
@@ -88,6 +90,21 @@ impl PlanVersions {
             tracing::error!("{damaged}");
         }
         Ok(whole)
+    }
+}
+
+#[async_trait]
+impl Previews for PlanVersions {
+    async fn preview(&self, catalog: Catalog) -> Result<Catalog, StoreError> {
+        let mut kept = self.store.kept_plans().await?;
+        let now = self.clock.now();
+        for news in news(&catalog, &kept) {
+            match kept.iter_mut().find(|kept| kept.plan.plan == news.plan) {
+                Some(same) => same.plan = news,
+                None => kept.push(KeptPlan { plan: news, introduced: now }),
+            }
+        }
+        Ok(Catalog::clone(&whole(&catalog, &kept).catalog))
     }
 }
 

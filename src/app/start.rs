@@ -228,6 +228,7 @@ impl Ground {
             versions,
             deployer,
             retention: settings::retention(&self.config.retention),
+            workers: self.config.worker_count(),
         }))
     }
 
@@ -241,6 +242,7 @@ impl Ground {
         let hasher = engine.credentials.hasher().clone();
         let (figures, board) = (self.figures.clone(), Arc::clone(&self.board));
         let watched = Arc::clone(&self.watched);
+        let (freshness, clock) = (Arc::clone(&self.freshness), Arc::clone(&self.clock));
         admin::router(AdminState {
             tenants: Arc::clone(store) as _,
             lifecycle: Arc::clone(store) as _,
@@ -249,10 +251,15 @@ impl Ground {
             compiler: Arc::new(Compiler),
             revisions: Arc::clone(store) as _,
             folder: Arc::new(move || watched.is_a_folder().then(|| watched.files())),
+            survey: Arc::clone(store) as _,
+            previews: Arc::clone(&engine.versions) as _,
             ledger: Arc::new(engine.ledger.clone()),
             keys: Arc::new(Issuer { hasher, clock: Arc::clone(&self.clock) as _ }),
             barrier: Arc::new(barrier),
             clock: Arc::clone(&self.clock) as _,
+            node: self.config.node_name(),
+            age: Arc::new(move || freshness.poll_age(clock.monotonic())),
+            refusals: Arc::clone(&engine.refusals),
             metrics: Arc::new(move || figures.render()),
             readiness: Arc::new(move || board.read()),
             token: self.config.admin.token.as_ref().map(|token| token.0.clone()).filter(|t| !t.is_empty()),

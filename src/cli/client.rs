@@ -127,7 +127,12 @@ fn http_client() -> HttpClient<HttpsConnector<HttpConnector>, Full<Bytes>> {
 impl Connection {
     /// To an admin API on this machine.
     pub(super) fn to(address: std::net::SocketAddr) -> Self {
-        Self { admin: format!("http://{address}"), output: None }
+        Self::at(format!("http://{address}"))
+    }
+
+    /// To an admin API at this address.
+    pub(super) const fn at(admin: String) -> Self {
+        Self { admin, output: None }
     }
 
     fn base(&self) -> Result<&str, Failure> {
@@ -151,7 +156,16 @@ impl Connection {
         self.call_as(call, token()?).await
     }
 
+    /// The same for a call that may take its time.
+    pub(super) async fn call_within(&self, call: Call<'_>, within: Duration) -> Result<Value, Failure> {
+        self.exchange(call, token()?, within).await
+    }
+
     pub(super) async fn call_as(&self, call: Call<'_>, token: HeaderValue) -> Result<Value, Failure> {
+        self.exchange(call, token, CALL_TIME).await
+    }
+
+    async fn exchange(&self, call: Call<'_>, token: HeaderValue, within: Duration) -> Result<Value, Failure> {
         let base = self.base()?;
         let mut request = Request::builder()
             .method(call.method.clone())
@@ -168,12 +182,12 @@ impl Connection {
         let request = request
             .body(Full::from(body.unwrap_or_default()))
             .map_err(|_| Failure::Usage("the idempotency key must be visible ASCII characters".to_owned()))?;
-        let (status, bytes) = tokio::time::timeout(CALL_TIME, exchange(request))
+        let (status, bytes) = tokio::time::timeout(within, exchange(request))
             .await
             .map_err(|_| {
                 Failure::Unreachable(format!(
                     "{base} did not answer within {} s: the change, if any, may have been made; ask before repeating it",
-                    CALL_TIME.as_secs()
+                    within.as_secs()
                 ))
             })?
             .map_err(|reason| self.unreachable(base, &reason))?;
@@ -241,6 +255,9 @@ fn explain(status: StatusCode, problem: &Value) -> String {
         "no-trial" => "`plangate policy apply DIR --shadow` or `--tenants 5%` begins one",
         "revision-not-found" | "no-earlier-revision" => "`plangate policy history` shows the revisions",
         "policies-invalid" => "`plangate policy check DIR` shows them in their lines",
+        "refusal-not-found" => {
+            "`plangate explain --recent` lists what a node remembers; --admin says which node is asked"
+        }
         "internal" => "the server's log has more, under this request id:",
         _ => "",
     };

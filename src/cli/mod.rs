@@ -1,10 +1,12 @@
 //! The commands of the shell.
 //!
-//! Exit codes: 0 done, 1 refused or failed, 2 bad usage or configuration, 3 the server could not be reached.
+//! Exit codes: 0 done, 1 refused or failed, 2 bad usage or configuration, 3 the server could not be reached; 4 of
+//! `policy diff`: something differs.
 
 mod addon;
 mod client;
 mod demo;
+mod explain;
 mod grant;
 mod key;
 mod node;
@@ -48,6 +50,8 @@ pub enum Command {
     Demo(demo::Demo),
     /// Check and test policy files
     Policy(policy::Policy),
+    /// Explain why a request is let through or refused, step by step
+    Explain(explain::Explain),
     /// Make, change, read and remove tenants
     Tenant(tenant::Tenant),
     /// Put a tenant on a plan: try, change, cancel, pause, and what will happen by itself
@@ -83,6 +87,9 @@ pub enum Failure {
     /// The server did not answer.
     #[error("{0}")]
     Unreachable(String),
+    /// It was done, and there are changes: nothing to complain of, but an exit code of its own.
+    #[error("there are changes")]
+    Changes,
 }
 
 impl Failure {
@@ -93,6 +100,7 @@ impl Failure {
             Self::Refused(_) => 1,
             Self::Usage(_) => 2,
             Self::Unreachable(_) => 3,
+            Self::Changes => 4,
         }
     }
 }
@@ -109,7 +117,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match execute(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            output::complain(&failure.to_string());
+            if !matches!(failure, Failure::Changes) {
+                output::complain(&failure.to_string());
+            }
             ExitCode::from(failure.exit_code())
         }
     }
@@ -124,6 +134,7 @@ pub fn execute(command: Command) -> Result<(), Failure> {
         Command::Serve(command) => command.run(),
         Command::Demo(command) => command.run(),
         Command::Policy(command) => command.run(),
+        Command::Explain(command) => calling(command.run()),
         Command::Tenant(command) => calling(command.run()),
         Command::Subscription(command) => calling(command.run()),
         Command::Grant(command) => calling(command.run()),
@@ -141,7 +152,7 @@ pub fn execute(command: Command) -> Result<(), Failure> {
 }
 
 /// Runs a command that calls the admin API, on a small runtime of its own.
-fn calling(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+fn calling<T>(command: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

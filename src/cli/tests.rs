@@ -64,6 +64,10 @@ fn whole(request: &[u8]) -> bool {
 fn the_command_line_is_sound() {
     Cli::command().debug_assert();
     for good in [
+        "explain --tenant acme /v1/x",
+        "explain --tenant acme GET /v1/x --output json",
+        "explain --request 0198",
+        "explain --recent --tenant acme --code quota-exhausted --limit 5",
         "tenant put acme --name Acme --timezone Europe/Berlin --no-wait",
         "tenant get acme --output json",
         "tenant list --limit 5",

@@ -5,7 +5,7 @@
 pub struct FeatureIx(pub u16);
 
 /// A set of features of one catalog.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct FeatureSet(Box<[u64]>);
 
 impl FeatureSet {

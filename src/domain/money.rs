@@ -2,6 +2,8 @@
 
 use std::{fmt, str::FromStr};
 
+use super::units::Units;
+
 /// A non-negative decimal with at most 12 fractional digits and below 10^18 in its smallest digit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Decimal {
@@ -46,6 +48,19 @@ impl Decimal {
         let lift = |d: Self| u128::from(d.digits) * 10u128.pow(u32::from(scale - d.scale));
         lift(self).cmp(&lift(other))
     }
+
+    /// Whether it is nothing.
+    #[must_use]
+    pub const fn is_zero(self) -> bool {
+        self.digits == 0
+    }
+
+    /// So many times as much, in [`Total`]'s smallest units: to compare prices that are for different numbers of units.
+    #[must_use]
+    pub fn times(self, units: Units) -> u128 {
+        let lift = 10u128.pow(u32::from(Total::SCALE - self.scale));
+        (u128::from(self.digits) * u128::from(units.get())).saturating_mul(lift)
+    }
 }
 
 impl fmt::Display for Decimal {
@@ -61,7 +76,7 @@ impl fmt::Display for Decimal {
 }
 
 /// A currency code of ISO 4217: three upper-case letters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Currency([u8; 3]);
 
 /// Why a text is not a currency.
@@ -86,6 +101,48 @@ impl fmt::Display for Currency {
     }
 }
 
+/// A sum of amounts, exact to 12 fractional digits, which is as fine as a price is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Total(u128);
+
+impl Total {
+    /// Fractional digits.
+    const SCALE: u8 = 12;
+
+    /// So many times an amount.
+    #[must_use]
+    pub fn of(amount: Decimal, times: u32) -> Self {
+        Self(amount.times(Units::saturating(u64::from(times))))
+    }
+
+    /// What so many units cost at `price` for each `per`; what is finer than 12 digits is cut.
+    #[must_use]
+    pub fn metered(price: Decimal, per: Units, units: Units) -> Self {
+        let per = u128::from(per.get().max(1));
+        let lift = 10u128.pow(u32::from(Self::SCALE - price.scale));
+        let digits = u128::from(price.digits) * u128::from(units.get());
+        // The remainder apart, as the whole may be too large to be lifted before it is divided.
+        let whole = (digits / per).saturating_mul(lift);
+        Self(whole.saturating_add((digits % per).saturating_mul(lift) / per))
+    }
+
+    /// Both together.
+    #[must_use]
+    pub const fn plus(self, other: Self) -> Self {
+        Self(self.0.saturating_add(other.0))
+    }
+}
+
+/// With two fractional digits at least, as money is written.
+impl fmt::Display for Total {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let unit = 10u128.pow(u32::from(Self::SCALE));
+        let fraction = format!("{:012}", self.0 % unit);
+        let fraction = fraction.trim_end_matches('0');
+        write!(f, "{}.{fraction:0<2}", self.0 / unit)
+    }
+}
+
 /// What a plan costs a month.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Price {
@@ -107,6 +164,18 @@ mod tests {
         for text in ["", ".5", "5.", "-1", "1e3", "1,5", "0.0000000000001", "9999999999999999999"] {
             assert!(text.parse::<Decimal>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn totals_are_exact() {
+        let units = |n| Units::new(n).unwrap();
+        let price: Decimal = "0.002".parse().unwrap();
+        assert_eq!(Total::metered(price, units(1000), units(2_500_001)).to_string(), "5.000002");
+        assert_eq!(Total::metered("1".parse().unwrap(), units(3), units(1)).to_string(), "0.333333333333");
+        let largest: Decimal = "999999999999999999".parse().unwrap();
+        assert_eq!(Total::metered(largest, Units::MAX, Units::MAX).to_string(), "999999999999999999.00");
+        let sum = Total::of("19.90".parse().unwrap(), 3).plus(Total::of("0.1".parse().unwrap(), 1));
+        assert_eq!((sum.to_string().as_str(), Total::default().to_string().as_str()), ("59.80", "0.00"));
     }
 
     #[test]

@@ -32,7 +32,7 @@ pub struct Origins {
     /// Those of the routes.
     pub routes: RouteOrigins,
     /// Those of the plans, each in the version of its file.
-    pub plans: BTreeMap<PlanId, Arc<PlanOrigins>>,
+    pub plans: BTreeMap<PlanId, Lines>,
     /// Those of the add-ons.
     pub addons: BTreeMap<AddonId, Lines>,
 }
@@ -59,6 +59,8 @@ pub struct Lines {
     pub file: Arc<str>,
     /// The line of its name.
     pub name: u32,
+    /// The plan that it extends; never for an add-on.
+    pub parent: Option<PlanId>,
     /// Keys with one value.
     pub keys: BTreeMap<TermKey, u32>,
     /// Features that it gives.
@@ -128,14 +130,13 @@ impl TermKey {
 }
 
 /// Where a plan's values were written: in its own file, or in that of a plan which it extends.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PlanOrigins {
+#[derive(Debug, Clone, Copy)]
+pub struct PlanOrigins<'o> {
     /// The plan.
-    pub plan: PlanId,
+    pub plan: &'o PlanId,
     /// What its own file says.
-    pub own: Lines,
-    /// The plan that it extends.
-    pub parent: Option<Arc<PlanOrigins>>,
+    pub own: &'o Lines,
+    all: &'o Origins,
 }
 
 /// Why a plan has a feature, or has it not although it inherits.
@@ -188,8 +189,9 @@ impl Origins {
 
     /// Where a plan's values are written, in the version of its file.
     #[must_use]
-    pub fn plan<I: Borrow<str> + ?Sized>(&self, id: &I) -> Option<&PlanOrigins> {
-        self.plans.get(id.borrow()).map(|plan| &**plan)
+    pub fn plan<I: Borrow<str> + ?Sized>(&self, id: &I) -> Option<PlanOrigins<'_>> {
+        let (plan, own) = self.plans.get_key_value(id.borrow())?;
+        Some(PlanOrigins { plan, own, all: self })
     }
 
     /// Where an add-on is written.
@@ -244,10 +246,12 @@ impl Lines {
     }
 }
 
-impl PlanOrigins {
+impl<'o> PlanOrigins<'o> {
     /// The plan itself, then the one that it extends, and so on.
-    pub fn chain(&self) -> impl Iterator<Item = &Self> {
-        std::iter::successors(Some(self), |plan| plan.parent.as_deref())
+    pub fn chain(self) -> impl Iterator<Item = PlanOrigins<'o>> {
+        let parent = |plan: &Self| plan.all.plan(plan.own.parent.as_ref()?);
+        // Compiled plans have no circles; bounded all the same.
+        std::iter::successors(Some(self), parent).take(self.all.plans.len())
     }
 
     /// Where its name is written.
@@ -258,9 +262,9 @@ impl PlanOrigins {
 
     /// The plan in whose file an origin lies, if it is another one than this.
     #[must_use]
-    pub fn ancestor(&self, origin: &Origin) -> Option<&PlanId> {
+    pub fn ancestor(&self, origin: &Origin) -> Option<&'o PlanId> {
         let writer = self.chain().find(|plan| plan.own.file == origin.file)?;
-        (writer.plan != self.plan).then_some(&writer.plan)
+        (writer.plan != self.plan).then_some(writer.plan)
     }
 
     /// Where the value of a key is written; `None`: nowhere, the default holds.

@@ -12,6 +12,8 @@ use jiff::{
 
 use super::time::UnixMillis;
 
+const DAY: i64 = 86_400_000;
+
 /// The day of the month on which a tenant's periods begin; clamped in shorter months.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct AnchorDay(i8);
@@ -86,6 +88,27 @@ impl Zone {
         zoned
             .checked_add(jiff::Span::new().days(days))
             .map_or(UnixMillis(i64::MAX), |at| at.timestamp().into())
+    }
+
+    /// The local day of an instant: so many days after 1970-01-01.
+    #[must_use]
+    pub fn day(&self, instant: UnixMillis) -> i64 {
+        instant.0.saturating_add(self.offset(instant)).div_euclid(DAY)
+    }
+
+    /// By how many milliseconds local time is ahead of UTC from `from` on, and from each later instant before `to` at which
+    /// that changes.
+    #[must_use]
+    pub fn offsets(&self, from: UnixMillis, to: UnixMillis) -> Vec<(UnixMillis, i64)> {
+        let mut offsets = vec![(from, self.offset(from))];
+        let changes = self.0.following(from.timestamp()).map(|change| UnixMillis::from(change.timestamp()));
+        // A zone changes its clocks a few times a year.
+        offsets.extend(changes.take_while(|at| *at < to).take(16).map(|at| (at, self.offset(at))));
+        offsets
+    }
+
+    fn offset(&self, instant: UnixMillis) -> i64 {
+        i64::from(self.0.to_offset(instant.timestamp()).seconds()) * 1000
     }
 
     fn date(&self, instant: UnixMillis) -> Date {

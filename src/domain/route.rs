@@ -47,7 +47,7 @@ impl Operation {
 }
 
 /// So many units of a meter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Charge {
     /// The meter.
     pub meter: MeterIx,

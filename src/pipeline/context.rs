@@ -6,13 +6,13 @@ use http::HeaderValue;
 
 use super::{parts::Parts, request::Client};
 use crate::domain::{
-    catalog::{Catalog, Unmatched},
+    catalog::{Catalog, Digest, Unmatched},
     id::{PlanId, TenantId},
     identity::Identity,
     rights::Rights,
     route::{Charge, Operation, OperationIx},
     tenant::Overrides,
-    time::{Monotonic, UnixMillis},
+    time::{Monotonic, UnixMillis, Version},
 };
 
 /// Everything about a request but its head, its body and its present stage.
@@ -58,6 +58,14 @@ impl Context {
         match &self.subject.as_ref()?.0 {
             Known::Rights(rights) => rights.overrides.as_ref(),
             Known::Identity(_) | Known::Named(_) => None,
+        }
+    }
+
+    /// The version of the tenant's facts, as far as they are known, and the policies by which the request was decided.
+    pub(crate) fn decided_by(&self) -> (Option<Version>, &Digest) {
+        match self.subject.as_ref().map(|subject| &subject.0) {
+            Some(Known::Rights(rights)) => (Some(rights.version), &rights.catalog.digest),
+            Some(Known::Identity(_) | Known::Named(_)) | None => (None, &self.catalog.digest),
         }
     }
 }

@@ -30,6 +30,9 @@ use crate::{
 /// Paths below this are the gateway's own: never forwarded, never covered by a route.
 const OWN: &str = "/.plangate";
 
+/// Why some methods are refused on any path.
+pub const NEVER_SERVED: HeadRefusal = HeadRefusal::Malformed("TRACE and CONNECT are not served");
+
 /// Whether a canonical path is one of the gateway's own, which no route can cover.
 #[must_use]
 pub fn is_own(path: &str) -> bool {
@@ -173,7 +176,7 @@ enum Passage {
 /// Makes the request's path canonical and finds its route.
 fn find<B>(head: &mut Head<B>) -> Result<Passage, HeadRefusal> {
     if matches!(*head.request.method(), Method::TRACE | Method::CONNECT) {
-        return Err(HeadRefusal::Malformed("TRACE and CONNECT are not served"));
+        return Err(NEVER_SERVED);
     }
     if let Cow::Owned(path) =
         canonicalise(head.request.uri().path()).map_err(|e| HeadRefusal::AmbiguousPath(e.reason()))?

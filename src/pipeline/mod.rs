@@ -100,6 +100,7 @@ pub mod observe;
 mod parts;
 pub mod problem;
 pub mod ratelimit;
+pub mod refusals;
 pub mod request;
 mod request_id;
 pub mod resolve;

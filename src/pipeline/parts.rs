@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::HeaderName;
 
-use super::{cors::Cors, observe::Mode, review::Review};
+use super::{cors::Cors, observe::Mode, refusals::RefusalRing, review::Review};
 use crate::{clock::Clock, metrics::Metrics};
 
 /// The shared parts. Each worker's stack has its own, so that no other core writes their count.
@@ -15,6 +15,8 @@ pub(crate) struct Parts {
     pub(crate) mode: Mode,
     /// The header that holds the installation's keys, where it has a name of its own.
     pub(crate) secret_header: Option<HeaderName>,
+    /// Remembers what was refused.
+    pub(crate) refusals: Arc<RefusalRing>,
     /// Decides exchanges that go on again.
     pub(crate) review: Arc<dyn Review>,
 }

@@ -53,6 +53,28 @@ pub const fn code(why: &Rejection) -> &'static str {
     }
 }
 
+/// The status that the client gets.
+#[must_use]
+pub fn status_of(why: &Rejection) -> u16 {
+    status(code(why)).0.as_u16()
+}
+
+/// What the client is told, in words.
+#[must_use]
+pub fn detail(why: &Rejection) -> String {
+    match why {
+        Rejection::Head(refusal) => head_detail(*refusal).to_owned(),
+        other => other.to_string(),
+    }
+}
+
+const fn head_detail(refusal: HeadRefusal) -> &'static str {
+    match refusal {
+        HeadRefusal::TooLarge => "the request's head is larger than is accepted",
+        HeadRefusal::Malformed(what) | HeadRefusal::AmbiguousPath(what) => what,
+    }
+}
+
 /// Status and title of a code.
 fn status(code: &str) -> (StatusCode, &'static str) {
     match code {
@@ -107,12 +129,7 @@ fn describe(
     body.text("title", title);
     body.number("status", status.as_u16().into());
     match why {
-        Rejection::Head(HeadRefusal::TooLarge) => {
-            body.text("detail", "the request's head is larger than is accepted");
-        }
-        Rejection::Head(HeadRefusal::Malformed(what) | HeadRefusal::AmbiguousPath(what)) => {
-            body.text("detail", what);
-        }
+        Rejection::Head(refusal) => body.text("detail", head_detail(*refusal)),
         other => body.shown("detail", other),
     }
     body.text("code", code);

@@ -5,7 +5,7 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use http::{HeaderValue, Request};
+use http::{HeaderValue, Method, Request, Uri};
 
 pub use super::context::Subject;
 use super::{admission::Admission, context::Context, observe::Mode, ratelimit::Fields};
@@ -168,6 +168,8 @@ pub struct Refused<B>(pub(crate) Box<Refusal<B>>);
 pub(crate) struct Refusal<B> {
     pub(crate) why: Rejection,
     pub(crate) request: Option<Request<B>>,
+    /// Where it is not whole any more: what was asked. `None` once it was on its way to the upstream.
+    pub(crate) asked: Option<(Method, Uri)>,
     /// How the tenant stands, where the request was charged all the same.
     pub(crate) limits: Option<Fields>,
     pub(crate) context: Context,
@@ -184,7 +186,7 @@ impl<B> Refused<B> {
             }
             error => Rejection::Forward(error),
         };
-        Self(Box::new(Refusal { why, request: None, limits, context }))
+        Self(Box::new(Refusal { why, request: None, asked: None, limits, context }))
     }
 }
 
@@ -206,8 +208,13 @@ impl<B> Head<B> {
     pub(crate) fn refuse(self, why: Rejection, subject: Option<Subject>) -> Refused<B> {
         let Self { request, mut context } = self;
         context.subject = subject;
-        let request = (context.parts.mode == Mode::Observe).then_some(request);
-        Refused(Box::new(Refusal { why, request, limits: None, context }))
+        let (request, asked) = if context.parts.mode == Mode::Observe {
+            (Some(request), None)
+        } else {
+            let (parts, _) = request.into_parts();
+            (None, Some((parts.method, parts.uri)))
+        };
+        Refused(Box::new(Refusal { why, request, asked, limits: None, context }))
     }
 
     /// What goes to the upstream for this subject, and what stays here.

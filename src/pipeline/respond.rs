@@ -73,7 +73,7 @@ fn name<B>(request: &Request<B>, trusted: bool, now: UnixMillis) -> HeaderValue 
 }
 
 fn refuse<B, R>(refused: Refused<B>, origin: Option<&HeaderValue>) -> Response<RespondBody<R>> {
-    let Refusal { why, limits, context, .. } = *refused.0;
+    let Refusal { why, request, asked, limits, context } = *refused.0;
     let mut response = problem::answer(&why, &context);
     let headers = response.headers_mut();
     if let Some(limits) = limits {
@@ -98,6 +98,8 @@ fn refuse<B, R>(refused: Refused<B>, origin: Option<&HeaderValue>) -> Response<R
             tracing::debug!(code, request_id, tenant, plan, "refused: {why}");
         }
     }
+    let whole = || request.as_ref().map(|request| (request.method().clone(), request.uri().clone()));
+    parts.refusals.keep(why, &context, asked.or_else(whole).as_ref());
     headers.insert(REQUEST_ID, context.request_id);
     response.map(Either::Right)
 }

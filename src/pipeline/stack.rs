@@ -14,6 +14,7 @@ use super::{
     meter::{self, Meter},
     observe::{Mode, Observe},
     parts::Parts,
+    refusals::RefusalRing,
     resolve::{self, Resolve},
     respond::Respond,
     review::Reviewer,
@@ -45,6 +46,8 @@ pub struct Gateway<P, A, D, L> {
     pub cors: Arc<Cors>,
     /// Whether refusals are carried out.
     pub mode: Mode,
+    /// Remembers what was refused.
+    pub refusals: Arc<RefusalRing>,
 }
 
 impl<P, A, D, L> Clone for Gateway<P, A, D, L> {
@@ -58,6 +61,7 @@ impl<P, A, D, L> Clone for Gateway<P, A, D, L> {
             metrics: Arc::clone(&self.metrics),
             cors: Arc::clone(&self.cors),
             mode: self.mode,
+            refusals: Arc::clone(&self.refusals),
         }
     }
 }
@@ -101,6 +105,7 @@ where
             cors: Arc::clone(&self.cors),
             mode: self.mode,
             secret_header: self.authenticator.key_header(),
+            refusals: Arc::clone(&self.refusals),
             review: Arc::new(review),
         };
         Respond {

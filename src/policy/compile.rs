@@ -21,6 +21,8 @@ use crate::domain::{
 pub(super) struct Compiled {
     /// `None`: there are errors among the diagnostics.
     pub(super) catalog: Option<Catalog>,
+    /// Its routes as they were written, in the order of its operations.
+    pub(super) routes: Option<RoutesFile>,
     pub(super) diagnostics: Vec<Diagnostic>,
 }
 
@@ -51,7 +53,7 @@ pub(super) fn compile(sources: &Sources) -> Compiled {
         lint::check(&built, &read, &mut findings);
         catalog = Some(built);
     }
-    Compiled { catalog, diagnostics: findings.finish() }
+    Compiled { catalog, routes: read.routes, diagnostics: findings.finish() }
 }
 
 fn read(sources: &Sources, findings: &mut Findings<'_>) -> Read {
@@ -151,7 +153,7 @@ fn assemble(
             .collect(),
         routes: table,
         unmatched,
-        origins: Arc::new(origins::of(sources, declarations, read, order)),
+        origins: Arc::new(origins::of(sources, declarations, read)),
         ..Catalog::empty(sources.digest())
     }
 }

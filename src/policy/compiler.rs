@@ -42,7 +42,7 @@ pub fn files(folder: &std::path::Path) -> PolicyFiles {
     folder::read(folder).files()
 }
 
-fn sources(files: &PolicyFiles) -> Sources {
+pub(super) fn sources(files: &PolicyFiles) -> Sources {
     let mut sources = Sources::default();
     for (name, text) in &files.0 {
         folder::take(&mut sources, name, text);

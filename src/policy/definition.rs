@@ -51,6 +51,8 @@ pub(super) struct Declarations {
 #[derive(Debug)]
 pub(super) struct PlanFile {
     pub(super) id: PlanId,
+    /// Where its name stands.
+    pub(super) place: Place,
     /// Where its keys stand.
     pub(super) keys: BTreeMap<&'static str, Place>,
     pub(super) version: PlanVersion,

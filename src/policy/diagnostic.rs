@@ -95,8 +95,23 @@ impl Diagnostic {
 
 /// More findings than this in one file are counted, not shown: nobody reads them, and each costs memory.
 const MOST_PER_FILE: usize = 1000;
+/// And only so many warnings of one kind: whoever means it so has them each time.
+const MOST_WARNINGS: usize = 50;
 /// And only so many come with a suggestion, which takes longer to find than the mistake.
 const MOST_SUGGESTIONS: usize = 100;
+
+/// A message in which nothing is invisible, breaks the line or turns the direction of writing.
+fn visible(text: String) -> String {
+    let hidden = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+    };
+    if !text.contains(hidden) {
+        return text;
+    }
+    let shown = text.chars().map(|c| if hidden(c) { c.escape_default().to_string() } else { c.to_string() });
+    shown.collect()
+}
 
 /// Collects findings while the files are read.
 #[derive(Debug)]
@@ -106,11 +121,19 @@ pub(super) struct Findings<'s> {
     errors: bool,
     dropped: usize,
     per_file: BTreeMap<String, usize>,
+    warnings: BTreeMap<&'static str, usize>,
 }
 
 impl<'s> Findings<'s> {
     pub(super) fn over(sources: &'s Sources) -> Self {
-        Self { sources, list: Vec::new(), errors: false, dropped: 0, per_file: BTreeMap::new() }
+        Self {
+            sources,
+            list: Vec::new(),
+            errors: false,
+            dropped: 0,
+            per_file: BTreeMap::new(),
+            warnings: BTreeMap::new(),
+        }
     }
 
     fn seen(&self, place: Place) -> usize {
@@ -138,12 +161,32 @@ impl<'s> Findings<'s> {
         self.finding(Severity::Error, code, place, message.into())
     }
 
+    /// A warning at a place, to be completed and given to [`Self::push`].
+    pub(super) fn warning_at(
+        &self,
+        code: &'static str,
+        place: Place,
+        message: impl Into<String>,
+    ) -> Diagnostic {
+        self.finding(Severity::Warning, code, place, message.into())
+    }
+
     fn finding(&self, severity: Severity, code: &'static str, place: Place, message: String) -> Diagnostic {
         let location = self.locate(place);
         Diagnostic { severity, code, message, location, help: None, related: Vec::new() }
     }
 
-    pub(super) fn push(&mut self, diagnostic: Diagnostic) {
+    pub(super) fn push(&mut self, mut diagnostic: Diagnostic) {
+        diagnostic.message = visible(diagnostic.message);
+        diagnostic.help = diagnostic.help.map(visible);
+        if diagnostic.severity == Severity::Warning {
+            let alike = self.warnings.entry(diagnostic.code).or_default();
+            *alike += 1;
+            if *alike > MOST_WARNINGS {
+                self.dropped += 1;
+                return;
+            }
+        }
         let seen = self.per_file.entry(diagnostic.location.file.clone()).or_default();
         *seen += 1;
         // The first error is kept even after many warnings, so that a bad folder is never taken for good.

@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    diagnostic::{Diagnostic, Location, Severity, Span},
+    diagnostic::{Diagnostic, Excerpt, Location, Severity, Span},
     source::{Kind, Sources},
     suggest,
 };
@@ -18,6 +18,9 @@ use super::{
 pub(super) const MOST_BYTES: u64 = 1 << 20;
 /// The most entries of one folder that are looked at.
 const MOST_ENTRIES: usize = 4096;
+const TOO_LARGE: (&str, &str) = ("file-too-large", "the file is larger than 1 MiB");
+/// So many characters are shown before a byte that is none.
+const SHOWN: usize = 100;
 
 /// Reads every policy file of `folder`; what cannot be read is a problem of the result.
 pub(super) fn read(folder: &Path) -> Sources {
@@ -114,7 +117,7 @@ pub(super) fn take(sources: &mut Sources, name: &str, text: &str) {
         return unknown(sources, name, None);
     }
     if text.len() as u64 > MOST_BYTES {
-        problem(sources, "file-too-large", name, "the file is larger than 1 MiB".to_owned(), None);
+        problem(sources, TOO_LARGE.0, name, TOO_LARGE.1.to_owned(), help_for(TOO_LARGE.0));
         return sources.add(name, None);
     }
     sources.add(name, Some(text.to_owned()));
@@ -131,10 +134,20 @@ fn read_file(folder: &Path, name: String, sources: &mut Sources) {
             }
         },
         Err((code, message)) => {
-            problem(sources, code, &name, message, None);
+            problem(sources, code, &name, message, help_for(code));
             sources.add(&name, None);
         }
     }
+}
+
+/// What to do about a file that cannot be read.
+fn help_for(code: &str) -> Option<String> {
+    let help = match code {
+        "file-too-large" => "nothing that large is meant to be read by people: cases may be in several files",
+        "file-not-regular" => "put a file there, or a link to one",
+        _ => return None,
+    };
+    Some(help.to_owned())
 }
 
 fn bytes(path: &Path) -> Result<Vec<u8>, (&'static str, String)> {
@@ -149,11 +162,7 @@ fn bytes(path: &Path) -> Result<Vec<u8>, (&'static str, String)> {
     let file =
         OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(|error| unreadable(&error))?;
     read_regular(file).map_err(|error| unreadable(&error))?.ok_or_else(irregular).and_then(|bytes| {
-        if bytes.len() as u64 > MOST_BYTES {
-            Err(("file-too-large", "the file is larger than 1 MiB".to_owned()))
-        } else {
-            Ok(bytes)
-        }
+        if bytes.len() as u64 > MOST_BYTES { Err((TOO_LARGE.0, TOO_LARGE.1.to_owned())) } else { Ok(bytes) }
     })
 }
 
@@ -170,7 +179,13 @@ fn not_utf8(name: &str, bytes: &[u8], valid: usize) -> Diagnostic {
     let before = &bytes[..valid.min(bytes.len())];
     let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
     let start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |place| place + 1);
-    let column = String::from_utf8_lossy(&before[start..]).chars().count() + 1;
+    let start_of_line = String::from_utf8_lossy(&before[start..]);
+    let column = start_of_line.chars().count() + 1;
+    // What cannot be read is shown as a sign of its own, and what follows does not matter.
+    let marked = start_of_line.len();
+    let from = start_of_line.char_indices().rev().take(SHOWN).last().map_or(marked, |(place, _)| place);
+    let text = format!("{}\u{fffd}", &start_of_line[from..]);
+    let excerpt = Excerpt { start: marked - from, end: text.len(), text };
     Diagnostic {
         severity: Severity::Error,
         code: "file-not-utf8",
@@ -178,7 +193,7 @@ fn not_utf8(name: &str, bytes: &[u8], valid: usize) -> Diagnostic {
         location: Location {
             file: name.to_owned(),
             span: Some(Span { line, column, len: 1 }),
-            excerpt: None,
+            excerpt: Some(excerpt),
         },
         help: Some("save it as UTF-8".to_owned()),
         related: Vec::new(),

@@ -10,25 +10,17 @@ use super::{
 };
 use crate::domain::{
     features::FeatureIx,
-    id::LimitId,
-    origin::{Lines, Origins, PlanOrigins, RouteOrigins, TermKey},
+    id::{LimitId, PlanId},
+    origin::{Lines, Origins, RouteOrigins, TermKey},
     plan::MeterIx,
 };
 
-/// The origins of a folder without errors; `order` has each plan after its parent.
-pub(super) fn of(sources: &Sources, declarations: &Declarations, read: &Read, order: &[String]) -> Origins {
+/// The origins of a folder without errors.
+pub(super) fn of(sources: &Sources, declarations: &Declarations, read: &Read) -> Origins {
     let files = Files { sources, declarations };
     let mut origins = Origins::default();
-    for id in order {
-        let Some(Some(written)) = read.plans.get(id) else { continue };
-        let parent = written.extends.as_ref().and_then(|name| origins.plans.get(name.value.as_str()));
-        let plan = PlanOrigins {
-            plan: written.id.clone(),
-            own: files.plan(written),
-            parent: parent.map(Arc::clone),
-        };
-        origins.plans.insert(written.id.clone(), Arc::new(plan));
-    }
+    let plans = read.plans.values().flatten();
+    origins.plans = plans.map(|plan| (plan.id.clone(), files.plan(plan))).collect();
     origins.addons = read.addons.iter().map(|addon| (addon.id.clone(), files.addon(addon))).collect();
     if let Some(file) = &read.routes {
         origins.routes = files.routes(file);
@@ -55,6 +47,7 @@ impl Files<'_> {
         Lines {
             file: name.map_or_else(|| Arc::from(""), |place| self.name(place.file)),
             name: name.map_or(1, |place| self.line(place)),
+            parent: plan.extends.as_ref().and_then(|name| PlanId::parse(&name.value).ok()),
             keys: TermKey::ALL
                 .into_iter()
                 .filter_map(|key| Some((key, self.line(*plan.keys.get(key.as_str())?))))

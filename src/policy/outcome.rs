@@ -1,6 +1,6 @@
 //! What a case expects, what the policies say, and whether that is the same.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::domain::{
     denial::Denial,
@@ -48,18 +48,57 @@ pub(super) enum Outcome {
         charge: BTreeMap<String, Units>,
         limits: BTreeMap<String, Allowance>,
     },
-    /// Refused before the plan was asked.
-    Refused(&'static str),
+    /// Refused before the plan was asked; with the reason.
+    Refused(&'static str, String),
     Denied(Denial),
     /// The case cannot be decided; says why.
     Impossible(String),
 }
 
+/// One field that is not as expected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// Which, such as `code` or `charge.requests`.
+    pub field: String,
+    /// What was expected of it; `None`: that there is no such thing.
+    pub expected: Option<String>,
+    /// What it is.
+    pub got: Option<String>,
+}
+
+impl Difference {
+    fn new(
+        field: impl Into<String>,
+        expected: Option<impl std::fmt::Display>,
+        got: Option<impl std::fmt::Display>,
+    ) -> Self {
+        let text = |value: &dyn std::fmt::Display| value.to_string();
+        Self {
+            field: field.into(),
+            expected: expected.as_ref().map(|value| text(value)),
+            got: got.as_ref().map(|value| text(value)),
+        }
+    }
+}
+
 impl Outcome {
+    const fn decision(&self) -> &'static str {
+        match self {
+            Self::Allowed { .. } => "allow",
+            Self::Refused(..) | Self::Denied(_) => "deny",
+            Self::Impossible(_) => "not decided",
+        }
+    }
+
+    /// `allow`, or the code of the refusal; `None`: it was not decided.
+    pub(super) fn word(&self) -> Option<&'static str> {
+        if matches!(self, Self::Allowed { .. }) { Some("allow") } else { self.code() }
+    }
+
     fn code(&self) -> Option<&'static str> {
         match self {
             Self::Allowed { .. } | Self::Impossible(_) => None,
-            Self::Refused(code) => Some(code),
+            Self::Refused(code, _) => Some(code),
             Self::Denied(denial) => Some(denial.code()),
         }
     }
@@ -91,22 +130,59 @@ impl Outcome {
 }
 
 impl Expect {
-    pub(super) fn fits(&self, outcome: &Outcome) -> bool {
+    /// What differs, field by field; nothing: it is as expected.
+    pub(super) fn differences(&self, outcome: &Outcome) -> Vec<Difference> {
+        let mut out = Vec::new();
         match (self, outcome) {
             (Self::Allow { charge, limits }, Outcome::Allowed { charge: got, limits: had }) => {
-                // A charge of nothing is no charge, on either side.
-                charge.as_ref().is_none_or(|charge| {
-                    charge.iter().filter(|(_, units)| **units > Units::ZERO).eq(got.iter())
-                }) && limits.iter().flatten().all(|(name, limit)| had.get(name) == Some(limit))
+                if let Some(charge) = charge {
+                    charges(charge, got, &mut out);
+                }
+                for (name, limit) in
+                    limits.iter().flatten().filter(|(name, limit)| had.get(*name) != Some(limit))
+                {
+                    out.push(Difference::new(format!("limits.{name}"), Some(limit), had.get(name)));
+                }
             }
             (Self::Deny { code, status: wanted, meter, feature, window }, outcome) => {
-                outcome.code() == Some(*code)
-                    && wanted.is_none_or(|wanted| wanted == status(code))
-                    && meter.as_deref().is_none_or(|meter| outcome.meter() == Some(meter))
-                    && feature.as_deref().is_none_or(|feature| outcome.feature() == Some(feature))
-                    && window.is_none_or(|window| outcome.window() == Some(window))
+                let mut compare = |field: &str, wanted: Option<&str>, got: Option<&str>| {
+                    if wanted.is_some() && wanted != got {
+                        out.push(Difference::new(field, wanted, got));
+                    }
+                };
+                compare("decision", Some("deny"), Some(outcome.decision()));
+                compare("code", Some(code), outcome.code());
+                let wanted = wanted.map(|wanted| wanted.to_string());
+                let got = outcome.code().map(|code| status(code).to_string());
+                compare("status", wanted.as_deref(), got.as_deref());
+                compare("meter", meter.as_deref(), outcome.meter());
+                compare("feature", feature.as_deref(), outcome.feature());
+                compare("window", window.map(Window::as_str), outcome.window().map(Window::as_str));
             }
-            _ => false,
+            (Self::Allow { .. }, outcome) => {
+                let mut got = |field: &str, wanted: Option<&str>, got: Option<&str>| {
+                    if got.is_some() {
+                        out.push(Difference::new(field, wanted, got));
+                    }
+                };
+                got("decision", Some("allow"), Some(outcome.decision()));
+                got("code", None, outcome.code());
+                got("meter", None, outcome.meter());
+                got("feature", None, outcome.feature());
+                got("window", None, outcome.window().map(Window::as_str));
+            }
+        }
+        out
+    }
+}
+
+/// A charge of nothing is no charge, on either side.
+fn charges(wanted: &BTreeMap<String, Units>, got: &BTreeMap<String, Units>, out: &mut Vec<Difference>) {
+    let of = |map: &BTreeMap<String, Units>, name| map.get(name).copied().unwrap_or_default();
+    let names: BTreeSet<&String> = wanted.keys().chain(got.keys()).collect();
+    for name in names {
+        if of(wanted, name) != of(got, name) {
+            out.push(Difference::new(format!("charge.{name}"), wanted.get(name), got.get(name)));
         }
     }
 }
@@ -143,7 +219,7 @@ impl std::fmt::Display for Outcome {
                 if limits.is_empty() { Ok(()) } else { write!(f, ", limits {}", map_text(limits)) }
             }
             Self::Impossible(why) => f.write_str(why),
-            Self::Refused(code) => write!(f, "deny {code}, status {}", status(code)),
+            Self::Refused(code, why) => write!(f, "deny {code}, status {} ({why})", status(code)),
             Self::Denied(denial) => {
                 write!(f, "deny {}, status {}", denial.code(), status(denial.code()))?;
                 named(f, self.meter(), self.feature(), self.window())?;

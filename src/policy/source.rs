@@ -74,8 +74,14 @@ impl Sources {
     /// Takes a file. Names that are not policy files are passed over.
     pub(super) fn add(&mut self, name: &str, text: Option<String>) {
         let Some(kind) = Kind::of(name) else { return };
-        let newlines = text.iter().flat_map(|t| t.bytes().enumerate()).filter(|(_, byte)| *byte == b'\n');
-        let after = newlines.filter_map(|(place, _)| u32::try_from(place + 1).ok());
+        let bytes = text.as_deref().unwrap_or_default().as_bytes();
+        // A carriage return alone ends a line for YAML, too.
+        let ends = |place: &usize| match bytes[*place] {
+            b'\n' => true,
+            b'\r' => bytes.get(place + 1) != Some(&b'\n'),
+            _ => false,
+        };
+        let after = (0..bytes.len()).filter(ends).filter_map(|place| u32::try_from(place + 1).ok());
         let lines = std::iter::once(0).chain(after).collect();
         let source = Source { name: name.to_owned(), kind, text, lines };
         let place = self.files.partition_point(|file| file.name.as_str() < name);

@@ -23,6 +23,7 @@ use crate::domain::{
 use crate::ports::Policies;
 
 mod life;
+mod lints;
 
 fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
@@ -155,8 +156,9 @@ fn failing_cases_say_what_was_expected_and_what_came() {
     let text = report.render(false);
     for part in [
         "ten is too many (cases/x.yaml:2)",
-        "deny quota-exhausted",
-        "allow, charge { requests: 1 }",
+        "decision deny             allow",
+        "code     quota-exhausted  -",
+        "10 of 10 `requests` used this month, this request included",
         "1 failed",
     ] {
         assert!(text.contains(part), "{part}\n{text}");
@@ -469,7 +471,7 @@ fn example() -> Vec<(String, String)> {
     ];
     let mut files: Vec<(String, String)> =
         names.iter().map(|name| ((*name).to_owned(), fs::read_to_string(root.join(name)).unwrap())).collect();
-    for cases in ["cases/quotas.yaml", "cases/life.yaml"] {
+    for cases in ["cases/quotas.yaml", "cases/life.yaml", "cases/steps.yaml"] {
         files.push((cases.into(), fs::read_to_string(root.join(cases)).unwrap()));
     }
     files

@@ -12,6 +12,7 @@ use granit_parser::{Event, Parser, ScalarStyle, Span};
 use super::{
     diagnostic::Findings,
     source::{FileIx, Place},
+    syntax,
     tree::{Node, Value},
 };
 
@@ -42,13 +43,12 @@ pub(super) fn parse(file: FileIx, text: &str, findings: &mut Findings<'_>) -> Op
                 let at = error.marker().byte_offset().unwrap_or(text.len());
                 // Where the text ends too early, the last line says more than the empty one after it.
                 let at = if at >= text.len() { text.trim_end().len() } else { at };
+                if error.info().contains("recursion limit") {
+                    let _: Option<()> = builder.too_deep(Place::new(file, at, at + 1));
+                    return None;
+                }
                 let message = format!("this is not YAML: {}", error.info());
-                let tab = text[..at]
-                    .rsplit('\n')
-                    .next()
-                    .is_some_and(|line| line.trim_start_matches(' ').starts_with('\t'))
-                    || text[at..].starts_with('\t');
-                let help = tab.then(|| "YAML is indented with spaces, not tabs".to_owned());
+                let help = syntax::help(text, at, &error.info());
                 builder.findings.error_help("yaml-syntax", Place::new(file, at, at + 1), message, help);
                 return None;
             }
@@ -160,7 +160,9 @@ impl Builder<'_, '_> {
         self.copied = self.copied.saturating_add(node.size);
         if self.copied > MOST_COPIED {
             let message = format!("aliases expand to more than {MOST_COPIED} values");
-            self.findings.error("yaml-alias", place, message);
+            let help =
+                "write the values out where they are few, or let plans inherit them by `extends`".to_owned();
+            self.findings.error_help("yaml-alias", place, message, help);
             return None;
         }
         let depth = u32::try_from(self.stack.len()).unwrap_or(u32::MAX);
@@ -223,7 +225,10 @@ fn refuse_key(
     findings: &mut Findings<'_>,
 ) -> bool {
     let Value::Scalar { text, plain } = &node.value else {
-        findings.error("yaml-key", place, format!("{} as a key: expected a word", node.describe()));
+        let help =
+            "quote it if it is meant as a text: within `{ }` and `[ ]`, braces begin a value of their own";
+        let message = format!("{} as a key: expected a word", node.describe());
+        findings.error_help("yaml-key", place, message, help.to_owned());
         return true;
     };
     if *plain && text == "<<" {

@@ -10,6 +10,7 @@ mod nodes;
 mod policies;
 mod revisions;
 mod span;
+mod survey;
 mod tenants;
 
 use std::{future::Future, pin::Pin};
@@ -24,6 +25,7 @@ pub use nodes::*;
 pub use policies::*;
 pub use revisions::*;
 pub use span::*;
+pub use survey::*;
 pub use tenants::*;
 
 /// A future that may move between threads.

@@ -15,13 +15,14 @@ use super::{
     tidy::{Retention, Tidied},
 };
 use crate::ports::{
-    KeyStore, LedgerStore, LifecycleStore, NodeStore, PlanStore, RevisionStore, StoreError, TenantStore,
+    KeyStore, LedgerStore, LifecycleStore, NodeStore, PlanStore, RevisionStore, StoreError, SurveyStore,
+    TenantStore,
 };
 
 /// A whole store: coerces to an `Arc` of any of its ports.
 #[async_trait]
 pub trait Store:
-    TenantStore + KeyStore + LedgerStore + NodeStore + LifecycleStore + PlanStore + RevisionStore
+    TenantStore + KeyStore + LedgerStore + NodeStore + LifecycleStore + PlanStore + RevisionStore + SurveyStore
 {
     /// The database's own identity, made with it: a ledger file of another database must not be used with this one.
     fn installation(&self) -> Uuid;

@@ -5,6 +5,7 @@ mod lifecycle;
 mod nodes;
 mod revisions;
 mod state;
+mod survey;
 mod tidy;
 
 use std::{

@@ -32,6 +32,7 @@ mod rows;
 mod session;
 mod sql;
 mod sqlite;
+mod survey;
 mod tenant_row;
 mod tenants;
 mod tidy;

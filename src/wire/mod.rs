@@ -2,6 +2,7 @@
 
 pub mod attributes;
 pub mod belongings;
+pub mod diff;
 pub mod duration;
 mod fields;
 pub mod overrides;

@@ -31,6 +31,8 @@ mod pauses;
 mod plan_life;
 mod plan_versions;
 mod policies;
+mod policy_cases;
+mod policy_diff;
 mod proxying;
 mod quotas;
 mod reserve;

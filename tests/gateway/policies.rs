@@ -320,3 +320,49 @@ async fn what_unmatched_allow_lets_through_is_charged_as_the_defaults() {
     }
     assert_eq!(upstream.count(), 1);
 }
+
+#[test]
+fn check_speaks_to_code_scanning_and_to_a_build() {
+    let setup = Setup::at("http://127.0.0.1:1");
+    let folder = setup.path("policies");
+    let here = folder.parent().unwrap();
+    let ask = |form: &str| {
+        // Both as it is typed and as a script would give it, the same files are named.
+        [Path::new("./policies"), &folder].map(|given| {
+            let mut command = plangate();
+            command.args(["policy", "check", "--output", form]).arg(given).current_dir(here).output().unwrap()
+        })
+    };
+    for form in ["github", "sarif"] {
+        for good in ask(form) {
+            assert_eq!(good.status.code(), Some(0), "{form}");
+            assert!(form == "sarif" || good.stdout.is_empty(), "{}", text(&good.stdout));
+        }
+    }
+    setup.policy("plans/small.yaml", "plan: small\nfeatures: [chta]\nquotas:\n  requests: { limit: 5 }\n");
+    for bad in ask("github") {
+        assert_eq!(bad.status.code(), Some(1));
+        let said = text(&bad.stdout);
+        let line = "::error file=policies/plans/small.yaml,line=2,col=12,endColumn=16,title=unknown-feature::unknown feature `chta`%0Ahelp: ";
+        assert!(said.lines().any(|one| one.starts_with(line)), "{said}");
+    }
+    for bad in ask("sarif") {
+        assert_eq!(bad.status.code(), Some(1));
+        let sarif: Value = serde_json::from_slice(&bad.stdout).unwrap();
+        let result = &sarif["runs"][0]["results"][0];
+        assert_eq!((&result["ruleId"], &result["level"]), (&json!("unknown-feature"), &json!("error")));
+        let physical = &result["locations"][0]["physicalLocation"];
+        assert_eq!(physical["artifactLocation"]["uri"], "policies/plans/small.yaml");
+        assert_eq!(
+            (&physical["region"]["startLine"], &physical["region"]["startColumn"]),
+            (&json!(2), &json!(12))
+        );
+    }
+    // Warnings are shown, and do not fail.
+    setup.policy("plans/small.yaml", shipped("plans/small.yaml"));
+    setup.policy("notes.txt", "");
+    for warned in ask("github") {
+        assert_eq!(warned.status.code(), Some(0));
+        assert!(text(&warned.stdout).contains("::warning file=policies/notes.txt,title=file-unknown::"));
+    }
+}

@@ -10,6 +10,7 @@ mod nodes;
 mod opening;
 mod recall;
 mod revisions;
+mod survey;
 mod tenants;
 mod tidy;
 mod windows;

@@ -1,7 +1,7 @@
 //! Ports in memory, as small as the tests allow.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -20,6 +20,7 @@ use crate::{
         command::{Change, Command},
         id::{KeyId, MeterId, PlanId, TenantId},
         identity::{ApiKey, KeyHash},
+        impact::{DayUse, Lookback, Spent},
         period::{Period, Window},
         plan::PlanRef,
         revision::PolicyFiles,
@@ -30,6 +31,7 @@ use crate::{
         transitions::State,
         units::Units,
     },
+    pipeline::refusals::Refusals,
     ports::*,
 };
 
@@ -67,6 +69,12 @@ pub struct World {
     pub panics: AtomicBool,
     pub version: AtomicU64,
     pub made: AtomicU64,
+    /// What the compiler makes of files with a `routes.yaml`; `None`: the catalog of these tests.
+    pub candidate: Mutex<Option<Catalog>>,
+    pub days: Mutex<HashMap<TenantId, Vec<DayUse>>>,
+    pub spent: Mutex<HashMap<TenantId, Vec<Spent>>>,
+    /// Holds a survey up until something is sent.
+    pub held: Mutex<Option<tokio::sync::oneshot::Receiver<()>>>,
 }
 
 impl World {
@@ -90,6 +98,10 @@ impl World {
             panics: AtomicBool::new(false),
             version: AtomicU64::new(0),
             made: AtomicU64::new(0),
+            candidate: Mutex::default(),
+            days: Mutex::default(),
+            spent: Mutex::default(),
+            held: Mutex::default(),
         })
     }
 
@@ -104,10 +116,15 @@ impl World {
             compiler: world.clone(),
             revisions: Arc::new(crate::admin::tests::no_revisions::NoRevisions),
             folder: Arc::new(|| None),
+            survey: world.clone(),
+            previews: world.clone(),
             ledger: world.clone(),
             keys: world.clone(),
             barrier: world,
             clock: self.clock.clone(),
+            node: "a".to_owned(),
+            age: Arc::new(|| Some(Duration::from_millis(85))),
+            refusals: Arc::new(Refusals::of_workers(1)),
             metrics: Arc::new(|| "plangate_connections 1\n# EOF\n".to_owned()),
             readiness: Arc::new(move || {
                 let reasons: Vec<String> =
@@ -140,7 +157,10 @@ impl PolicyCompiler for Fake {
     fn compile(&self, files: &PolicyFiles) -> Result<(Catalog, Vec<Finding>), Vec<Finding>> {
         // The adapter is not this room's to know; whoever gives files of this name gets the catalog of the tests.
         match files.0.get("routes.yaml") {
-            Some(_) => Ok((Catalog::clone(&catalog()), Vec::new())),
+            Some(_) => {
+                let candidate = self.0.candidate.lock().unwrap().clone();
+                Ok((candidate.unwrap_or_else(|| Catalog::clone(&catalog())), Vec::new()))
+            }
             None => Err(vec![Finding {
                 severity: "error",
                 code: "file-missing",
@@ -151,6 +171,40 @@ impl PolicyCompiler for Fake {
                 source: None,
             }]),
         }
+    }
+}
+
+#[async_trait]
+impl SurveyStore for Fake {
+    async fn used_of(
+        &self,
+        tenants: &[Lookback],
+        _: UnixMillis,
+    ) -> Result<HashMap<TenantId, Vec<DayUse>>, StoreError> {
+        self.0.check()?;
+        let held = self.0.held.lock().unwrap().take();
+        if let Some(held) = held {
+            let _ = held.await;
+        }
+        let days = self.0.days.lock().unwrap();
+        let of = |one: &Lookback| Some((one.tenant.clone(), days.get(&one.tenant)?.clone()));
+        Ok(tenants.iter().filter_map(of).collect())
+    }
+
+    async fn spent_of(
+        &self,
+        _: &[Lookback],
+        _: UnixMillis,
+    ) -> Result<HashMap<TenantId, Vec<Spent>>, StoreError> {
+        Ok(self.0.spent.lock().unwrap().clone())
+    }
+}
+
+#[async_trait]
+impl Previews for Fake {
+    async fn preview(&self, catalog: Catalog) -> Result<Catalog, StoreError> {
+        self.0.check()?;
+        Ok(catalog)
     }
 }
 

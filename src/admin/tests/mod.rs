@@ -6,6 +6,7 @@ mod history;
 mod life;
 mod no_revisions;
 mod policies;
+mod policy_diff;
 mod reads;
 mod sale;
 mod socket;

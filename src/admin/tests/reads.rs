@@ -327,6 +327,16 @@ async fn the_document_has_every_route_of_the_contract() {
         ("get", "/v1/tenants/{tenant}/rights"),
         ("get", "/v1/tenants/{tenant}/usage"),
         ("post", "/v1/check"),
+        ("get", "/v1/refusals"),
+        ("get", "/v1/refusals/{request_id}"),
+        ("get", "/v1/policy"),
+        ("get", "/v1/policy/revisions"),
+        ("get", "/v1/policy/revisions/{number}"),
+        ("post", "/v1/policy/apply"),
+        ("post", "/v1/policy/promote"),
+        ("post", "/v1/policy/discard"),
+        ("post", "/v1/policy/rollback"),
+        ("post", "/v1/policy/diff"),
         ("get", "/v1/nodes"),
         ("post", "/v1/nodes/{name}/lost"),
         ("get", "/v1/changes"),
@@ -351,10 +361,11 @@ async fn the_document_has_every_route_of_the_contract() {
                 let success = responses.iter().find(|(status, _)| status.starts_with('2')).unwrap().1;
                 assert!(success["content"]["application/json"]["schema"].is_object(), "{method} {path}");
             }
-            let write = method != "get" && path != "/v1/check";
+            let asks = ["/v1/check", "/v1/policy/diff"].contains(&path);
+            let write = method != "get" && !asks;
             let parameters = operation["parameters"].to_string();
             assert_eq!(parameters.contains("Idempotency-Key"), write, "{method} {path}");
-            if method == "put" || path == "/v1/check" {
+            if method == "put" || asks {
                 assert!(operation["requestBody"].is_object(), "{method} {path}");
             }
         }

@@ -4,15 +4,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use super::Lifecycle;
 use crate::{
-    domain::{
-        catalog::Catalog,
-        command::{Change, RolloverRule},
-        id::PlanId,
-        plan::Plan,
-        rights::Rights,
-        tenant::Tenant,
-        time::UnixMillis,
-    },
+    domain::{catalog::Catalog, command::Change, id::PlanId, plan::Plan, time::UnixMillis},
     ports::StoreError,
 };
 
@@ -36,7 +28,8 @@ impl Lifecycle {
             match self.parts.tenants.tenant(&id).await {
                 Ok(read) => {
                     let Some(tenant) = read.value else { continue };
-                    let change = Change::RollOver { rules: rules(catalog.of_tenant(&id), &tenant, at) };
+                    let rules = tenant.rollover_rules(catalog.of_tenant(&id), at);
+                    let change = Change::RollOver { rules };
                     self.make(id, change, at).await?;
                 }
                 Err(error) => self.aside.failed(&id, "quota.rolled_over", error.into())?,
@@ -52,17 +45,4 @@ fn plans(catalog: &Catalog) -> BTreeSet<&PlanId> {
         plan.meters.iter().any(|terms| terms.quota.is_some_and(|quota| quota.rollover.is_some()))
     };
     catalog.plans.values().chain(catalog.earlier.values()).filter(rolls).map(|plan| &plan.id).collect()
-}
-
-/// What of the tenant's month that ended is rolled over: by its plan, add-ons and overrides as they were at its end.
-fn rules(catalog: &Arc<Catalog>, tenant: &Tenant, at: UnixMillis) -> Vec<RolloverRule> {
-    let Some((month, _)) = tenant.at(at).rollover_due(at) else { return Vec::new() };
-    let last = UnixMillis(month.end.0.saturating_sub(1));
-    let entitlement = Rights::compile(tenant, catalog, last).ok().and_then(|rights| rights.entitlement);
-    let Some(entitlement) = entitlement else { return Vec::new() };
-    let rules = catalog.meters.iter().zip(&entitlement.offer.meters).filter_map(|(meter, terms)| {
-        let quota = terms.quota?;
-        Some(RolloverRule { meter: meter.id.clone(), limit: quota.month.limit()?, rule: quota.rollover? })
-    });
-    rules.collect()
 }

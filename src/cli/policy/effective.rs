@@ -62,7 +62,7 @@ pub(super) fn entries(catalog: &Catalog, plan: &Plan) -> Vec<Entry> {
 }
 
 struct Collected<'c> {
-    origins: Option<&'c PlanOrigins>,
+    origins: Option<PlanOrigins<'c>>,
     entries: Vec<Entry>,
 }
 
@@ -111,7 +111,7 @@ fn terms_of(plan: &Plan, out: &mut Collected<'_>) {
 }
 
 fn features(catalog: &Catalog, plan: &Plan, out: &mut Collected<'_>) {
-    let taken = out.origins.map(PlanOrigins::taken_away).unwrap_or_default();
+    let taken = out.origins.map(|origins| origins.taken_away()).unwrap_or_default();
     for (place, feature) in (0..).map(crate::domain::features::FeatureIx).zip(&catalog.features) {
         let id = feature.id.as_str();
         if plan.features.contains(place) {

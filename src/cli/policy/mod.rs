@@ -2,6 +2,7 @@
 
 mod apply;
 mod check;
+mod diff;
 mod effective;
 mod folder;
 mod history;
@@ -38,6 +39,8 @@ enum PolicyCommand {
     Show(show::Show),
     /// Print the JSON Schema of a kind of policy files, for editors that complete and check
     Schema(schema::Schema),
+    /// Show what would change, for whom and at what cost, before applying it
+    Diff(diff::Diff),
 }
 
 impl Policy {
@@ -50,6 +53,7 @@ impl Policy {
             PolicyCommand::Rollback(command) => calling(command.run()),
             PolicyCommand::Show(command) => command.run(),
             PolicyCommand::Schema(command) => command.run(),
+            PolicyCommand::Diff(command) => command.run(),
         }
     }
 }

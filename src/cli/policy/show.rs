@@ -255,4 +255,33 @@ mod tests {
                 .contains("pro-health\t1\tPro for health care\tpro\t99.00 USD\tplans/pro-health.yaml:")
         );
     }
+
+    fn exit(arguments: &[&str]) -> Option<u8> {
+        use clap::Parser;
+        let cli = crate::cli::Cli::try_parse_from([&["plangate", "policy"], arguments].concat()).unwrap();
+        crate::cli::execute(cli.command).err().map(|failure| failure.exit_code())
+    }
+
+    #[test]
+    fn a_plan_that_is_not_there_is_one_thing_and_a_folder_another() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/policies");
+        assert_eq!(exit(&["show", "pro", folder]), None);
+        assert_eq!(exit(&["show", "prro", folder]), Some(1));
+        assert_eq!(exit(&["show", "pro", "/nowhere"]), Some(2));
+        assert_eq!(exit(&["show", folder, "--output", "json"]), None, "lists the plans of that folder");
+        let broken = tempfile::tempdir().unwrap();
+        assert_eq!(exit(&["show", "pro", broken.path().to_str().unwrap()]), Some(1));
+    }
+
+    #[test]
+    fn schemas_are_written_where_they_are_wanted() {
+        let folder = tempfile::tempdir().unwrap();
+        let inner = folder.path().join("a/b");
+        assert_eq!(exit(&["schema", "--output-dir", inner.to_str().unwrap()]), None);
+        for kind in policy::schema::Kind::ALL {
+            let path = inner.join(format!("{}.json", kind.as_str()));
+            assert_eq!(std::fs::read_to_string(path).unwrap(), policy::schema::text(kind));
+        }
+        assert_eq!(exit(&["schema", "--output-dir", "/dev/null/x"]), Some(2));
+    }
 }

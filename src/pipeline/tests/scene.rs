@@ -104,6 +104,7 @@ pub struct Scene {
     pub fakes: Arc<Fakes>,
     pub metrics: Arc<Metrics>,
     pub mode: Mode,
+    pub refusals: Arc<crate::pipeline::refusals::RefusalRing>,
     pub cors: Cors,
 }
 
@@ -119,6 +120,7 @@ impl Scene {
             fakes: Arc::new(Fakes { told, catalog }),
             metrics: Arc::default(),
             mode: Mode::Enforce,
+            refusals: Arc::default(),
             cors: Cors::default(),
         }
     }
@@ -148,6 +150,7 @@ impl Scene {
             metrics: Arc::clone(&self.metrics),
             cors: Arc::new(self.cors.clone()),
             mode: self.mode,
+            refusals: Arc::clone(&self.refusals),
         };
         gateway
             .layer(forward)

@@ -2,10 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use super::{Fields, case_tenant::tenant, expectation, list, route_text, scalar};
-use crate::domain::{catalog::Catalog, time::UnixMillis};
+use super::{
+    Fields, after, case_request,
+    case_tenant::{Known, tenant},
+    expectation, list, scalar,
+};
+use crate::domain::{
+    catalog::Catalog,
+    id::{AddonId, PlanId},
+    time::UnixMillis,
+};
 use crate::policy::{
-    case::Case,
+    case::{Case, Step},
     definition::Name,
     diagnostic::Findings,
     schema,
@@ -53,53 +61,83 @@ fn case(node: &Node, catalog: Option<&Catalog>, findings: &mut Findings<'_>) -> 
     };
     let request = fields
         .need("request", "a method and a path such as `GET /v1/messages/1`", findings)
-        .and_then(|node| request(node, findings));
+        .and_then(|node| case_request::decode(node, findings));
     let at = match fields.get("at") {
-        Some(node) => at(node, findings),
+        Some(node) => instant(node, findings),
         None => Some(DEFAULT_AT),
     };
     let expect = fields
         .need("expect", "`{ allow: true }` or `{ deny: CODE }`", findings)
         .and_then(|node| expectation::decode(node, catalog, findings));
+    let setting = Setting { catalog, anonymous: fields.get("tenant").is_none() };
+    let then = fields.get("then").map_or(Some(Vec::new()), |node| steps(node, setting, at, findings));
     let location = findings.locate(node.place);
-    let (tenant, used) = tenant?.map_or((None, BTreeMap::new()), |(tenant, used)| (Some(tenant), used));
-    let (method, path) = request?;
+    let Known { tenant, used, attributes } = match tenant? {
+        Some(known) => known,
+        None => Known { tenant: None, used: BTreeMap::new(), attributes: BTreeMap::new() },
+    };
     Some(Case {
         name: name?,
         file: location.file,
         line: location.span.map_or(1, |span| span.line),
         tenant,
+        attributes,
         used,
-        method,
-        path,
+        request: request?,
         at: at?,
         expect: expect?,
+        then: then?,
     })
 }
 
-fn request(node: &Node, findings: &mut Findings<'_>) -> Option<(String, Option<String>)> {
-    let text = scalar::text(node, "a method and a path for `request`", findings)?;
-    let mut parts = text.split_ascii_whitespace();
-    let (Some(method), Some(target), None) = (parts.next(), parts.next(), parts.next()) else {
-        let message = format!("expected a method, a space and a path, found {}", node.describe());
-        findings.error("invalid-request", node.place, message);
-        return None;
-    };
-    if !method.bytes().all(|b| b.is_ascii_uppercase() || matches!(b, b'-' | b'_')) {
-        let help = format!("write `{}`", method.to_ascii_uppercase());
-        findings.error_help(
-            "invalid-request",
-            node.place,
-            format!("`{method}` is not one upper-case method"),
-            help,
-        );
-        return None;
-    }
-    let path = target.split(['?', '#']).next().unwrap_or_default();
-    Some((method.to_owned(), route_text::canonical(path).ok()))
+/// What the steps of a case are read with.
+#[derive(Clone, Copy)]
+pub(super) struct Setting<'a> {
+    pub(super) catalog: Option<&'a Catalog>,
+    /// The case names no tenant.
+    pub(super) anonymous: bool,
 }
 
-fn at(node: &Node, findings: &mut Findings<'_>) -> Option<UnixMillis> {
+/// Steps that a case may have: more than anybody reads.
+const MOST_STEPS: usize = 1000;
+
+fn steps(
+    node: &Node,
+    setting: Setting<'_>,
+    at: Option<UnixMillis>,
+    findings: &mut Findings<'_>,
+) -> Option<Vec<Step>> {
+    let items = list(node, "`then`", findings);
+    if items.len() > MOST_STEPS {
+        findings.error("too-many-steps", node.place, format!("a case has at most {MOST_STEPS} steps"));
+        return None;
+    }
+    // As far as it is known beforehand.
+    let mut clock = at;
+    let mut steps = Vec::new();
+    for item in items {
+        let Some(fields) = Fields::read(item, "a step", schema::Step::KEYS, findings) else { continue };
+        let after = fields
+            .get("after")
+            .map_or(Some(Vec::new()), |node| after::decode(node, setting, &mut clock, findings));
+        let request = match fields.get("request") {
+            Some(node) => case_request::decode(node, findings).map(Some),
+            None => Some(None),
+        };
+        let expect = fields
+            .need("expect", "`{ allow: true }` or `{ deny: CODE }`", findings)
+            .and_then(|node| expectation::decode(node, setting.catalog, findings));
+        let line = findings.locate(item.place).span.map_or(1, |span| span.line);
+        if let (Some(after), Some(request), Some(expect)) = (after, request, expect) {
+            steps.push(Step { line, after, request, expect });
+        }
+    }
+    // One that could not be read is an error: no case is run then.
+    Some(steps)
+}
+
+/// Reads an instant.
+pub(super) fn instant(node: &Node, findings: &mut Findings<'_>) -> Option<UnixMillis> {
     let text = match &node.value {
         Value::Scalar { text, .. } => text.as_str(),
         _ => "",
@@ -113,36 +151,75 @@ fn at(node: &Node, findings: &mut Findings<'_>) -> Option<UnixMillis> {
     parsed.map(UnixMillis::from)
 }
 
-/// Whether a name is declared, or nothing is known of what is; says so where it is not.
-pub(super) fn is_known(
+/// A kind of name: how it is called, which code says that one is not known, and which there are.
+struct Names {
     code: &'static str,
-    kind: &str,
+    kind: &'static str,
+    has: fn(&Catalog, &str) -> bool,
+    all: fn(&Catalog) -> Vec<&str>,
+}
+
+/// Whether a name is declared, or nothing is known of what is; says so where it is not.
+fn is_known(
+    names: &Names,
     name: &str,
     place: Place,
-    known: Option<Vec<&str>>,
+    catalog: Option<&Catalog>,
     findings: &mut Findings<'_>,
 ) -> bool {
-    let Some(known) = known else { return true };
-    if known.contains(&name) {
-        return true;
-    }
+    let Some(catalog) = catalog.filter(|catalog| !(names.has)(catalog, name)) else { return true };
     let shown: String = name.chars().take(80).collect();
-    let help = findings.suggest(place, name, known.iter().copied());
-    findings.error_help(code, place, format!("unknown {kind} `{shown}`"), help);
+    let help = findings.suggest(place, name, (names.all)(catalog).iter().copied());
+    findings.error_help(names.code, place, format!("unknown {} `{shown}`", names.kind), help);
     false
 }
 
 pub(super) fn is_meter(name: &Name, catalog: Option<&Catalog>, findings: &mut Findings<'_>) -> bool {
-    let known = catalog.map(|c| c.meters.iter().map(|m| m.id.as_str()).collect());
-    is_known("unknown-meter", "meter", &name.value, name.place, known, findings)
+    let names = Names {
+        code: "unknown-meter",
+        kind: "meter",
+        has: |c, name| c.meter_ix(name).is_some(),
+        all: |c| c.meters.iter().map(|m| m.id.as_str()).collect(),
+    };
+    is_known(&names, &name.value, name.place, catalog, findings)
 }
 
 pub(super) fn is_limit(name: &Name, catalog: Option<&Catalog>, findings: &mut Findings<'_>) -> bool {
-    let known = catalog.map(|c| c.limits.iter().map(|l| l.id.as_str()).collect());
-    is_known("unknown-limit", "limit", &name.value, name.place, known, findings)
+    let names = Names {
+        code: "unknown-limit",
+        kind: "limit",
+        has: Catalog::has_limit,
+        all: |c| c.limits.iter().map(|l| l.id.as_str()).collect(),
+    };
+    is_known(&names, &name.value, name.place, catalog, findings)
 }
 
 pub(super) fn is_feature(name: &Name, catalog: Option<&Catalog>, findings: &mut Findings<'_>) -> bool {
-    let known = catalog.map(|c| c.features.iter().map(|f| f.id.as_str()).collect());
-    is_known("unknown-feature", "feature", &name.value, name.place, known, findings)
+    let names = Names {
+        code: "unknown-feature",
+        kind: "feature",
+        has: |c, name| c.feature_ix(name).is_some(),
+        all: |c| c.features.iter().map(|f| f.id.as_str()).collect(),
+    };
+    is_known(&names, &name.value, name.place, catalog, findings)
+}
+
+pub(super) fn is_plan(name: &Name, catalog: Option<&Catalog>, findings: &mut Findings<'_>) -> bool {
+    let names = Names {
+        code: "unknown-plan",
+        kind: "plan",
+        has: |c, name| c.plan(name).is_some(),
+        all: |c| c.plans.keys().map(PlanId::as_str).collect(),
+    };
+    is_known(&names, &name.value, name.place, catalog, findings)
+}
+
+pub(super) fn is_addon(name: &Name, catalog: Option<&Catalog>, findings: &mut Findings<'_>) -> bool {
+    let names = Names {
+        code: "unknown-addon",
+        kind: "add-on",
+        has: |c, name| c.addon(name).is_some(),
+        all: |c| c.addons.keys().map(AddonId::as_str).collect(),
+    };
+    is_known(&names, &name.value, name.place, catalog, findings)
 }

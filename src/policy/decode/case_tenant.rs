@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{
     Fields,
-    case::{is_feature, is_known, is_limit, is_meter},
+    case::{is_addon, is_feature, is_limit, is_meter, is_plan},
     named, quota, rate, scalar,
 };
 use crate::domain::{
@@ -21,6 +21,8 @@ use crate::domain::{
     units::Units,
 };
 use crate::policy::{
+    case::Value as Attribute,
+    definition::Name,
     diagnostic::Findings,
     schema, suggest,
     tree::{Node, Value},
@@ -28,12 +30,15 @@ use crate::policy::{
 
 pub(super) type Used = BTreeMap<(String, Window), Units>;
 
+/// What a case knows of its tenant; `None`: the request is anonymous.
+pub(super) struct Known {
+    pub(super) tenant: Option<Tenant>,
+    pub(super) used: Used,
+    pub(super) attributes: BTreeMap<String, Attribute>,
+}
+
 /// Reads a tenant and what it has used.
-pub(super) fn tenant(
-    node: &Node,
-    catalog: Option<&Catalog>,
-    findings: &mut Findings<'_>,
-) -> Option<(Tenant, Used)> {
+pub(super) fn tenant(node: &Node, catalog: Option<&Catalog>, findings: &mut Findings<'_>) -> Option<Known> {
     let fields = Fields::read(node, "a tenant", schema::Tenant::KEYS, findings)?;
     let plan = match fields.get("plan") {
         Some(node) => plan(node, catalog, findings).map(Some),
@@ -50,11 +55,10 @@ pub(super) fn tenant(
     let overrides =
         fields.get("overrides").map(|node| overrides(node, catalog, findings)).unwrap_or_default();
     let zone = match fields.get("timezone") {
-        Some(node) => scalar::text(node, "a time zone", findings).and_then(|text| {
-            Zone::named(text).map_err(|e| findings.error("invalid-timezone", node.place, e.to_string())).ok()
-        }),
+        Some(node) => zone(node, findings),
         None => Some(Zone::UTC),
     };
+    let attributes = fields.get("attributes").map(|node| attributes(node, findings)).unwrap_or_default();
     let anchor = match fields.get("anchor_day") {
         Some(node) => scalar::whole(node, "`anchor_day`", (1, 31), findings),
         None => Some(1),
@@ -73,13 +77,40 @@ pub(super) fn tenant(
     tenant.grants = grants;
     tenant.overrides = overrides;
     tenant.version = Version(1);
-    Some((tenant, used))
+    Some(Known { tenant: Some(tenant), used, attributes })
 }
 
-fn plan(node: &Node, catalog: Option<&Catalog>, findings: &mut Findings<'_>) -> Option<PlanRef> {
+/// Reads a time zone.
+pub(super) fn zone(node: &Node, findings: &mut Findings<'_>) -> Option<Zone> {
+    let text = scalar::text(node, "a time zone", findings)?;
+    Zone::named(text).map_err(|e| findings.error("invalid-timezone", node.place, e.to_string())).ok()
+}
+
+/// What conditions may ask of a tenant: texts, whole numbers, truths.
+fn attributes(node: &Node, findings: &mut Findings<'_>) -> BTreeMap<String, Attribute> {
+    let mut out = BTreeMap::new();
+    for (name, node) in named(node, "`attributes`", findings) {
+        let value = match &node.value {
+            Value::Scalar { text, plain: true } if matches!(text.as_str(), "true" | "false") => {
+                Some(Attribute::Truth(text == "true"))
+            }
+            Value::Scalar { text, plain: true } if text.parse::<i64>().is_ok() => {
+                text.parse().ok().map(Attribute::Number)
+            }
+            _ => scalar::line(node, "an attribute", findings).map(Attribute::Text),
+        };
+        if let Some(value) = value {
+            out.insert(name.value, value);
+        }
+    }
+    out
+}
+
+/// Reads the name of a plan.
+pub(super) fn plan(node: &Node, catalog: Option<&Catalog>, findings: &mut Findings<'_>) -> Option<PlanRef> {
     let text = scalar::text(node, "a plan", findings)?;
-    let known = catalog.map(|c| c.plans.keys().map(PlanId::as_str).collect());
-    is_known("unknown-plan", "plan", text, node.place, known, findings).then_some(())?;
+    let name = Name { value: text.to_owned(), place: node.place };
+    is_plan(&name, catalog, findings).then_some(())?;
     let id = PlanId::parse(text).ok()?;
     let version = catalog.and_then(|c| c.plan(text)).map_or(PlanVersion::FIRST, |plan| plan.version);
     Some(PlanRef { id, version })
@@ -113,17 +144,29 @@ fn state(node: &Node, findings: &mut Findings<'_>) -> Option<Standing> {
 }
 
 fn addons(node: &Node, catalog: Option<&Catalog>, findings: &mut Findings<'_>) -> Vec<Attached> {
+    let attached = |(addon, quantity)| Attached { addon, quantity, since: UnixMillis(0), ends_at: None };
+    let mut out: Vec<_> = quantities(node, 1, catalog, findings).into_iter().map(attached).collect();
+    out.sort_by(|a, b| a.addon.cmp(&b.addon));
+    out
+}
+
+/// Reads how many of which add-ons, each at least `least`.
+pub(super) fn quantities(
+    node: &Node,
+    least: u64,
+    catalog: Option<&Catalog>,
+    findings: &mut Findings<'_>,
+) -> Vec<(AddonId, u32)> {
     let mut out = Vec::new();
     for (name, node) in named(node, "`addons`", findings) {
-        let known = catalog.map(|c| c.addons.keys().map(AddonId::as_str).collect());
-        if is_known("unknown-addon", "add-on", &name.value, name.place, known, findings)
-            && let Some(quantity) = scalar::whole(node, "how many", (1, MOST_OF_AN_ADDON.into()), findings)
+        if is_addon(&name, catalog, findings)
+            && let Some(quantity) =
+                scalar::whole(node, "how many", (least, MOST_OF_AN_ADDON.into()), findings)
             && let (Ok(addon), Ok(quantity)) = (AddonId::parse(&name.value), u32::try_from(quantity))
         {
-            out.push(Attached { addon, quantity, since: UnixMillis(0), ends_at: None });
+            out.push((addon, quantity));
         }
     }
-    out.sort_by(|a, b| a.addon.cmp(&b.addon));
     out
 }
 
@@ -176,7 +219,8 @@ fn used(node: &Node, catalog: Option<&Catalog>, findings: &mut Findings<'_>) -> 
     out
 }
 
-fn overrides(node: &Node, catalog: Option<&Catalog>, findings: &mut Findings<'_>) -> Overrides {
+/// Reads overrides.
+pub(super) fn overrides(node: &Node, catalog: Option<&Catalog>, findings: &mut Findings<'_>) -> Overrides {
     let mut out = Overrides::default();
     let Some(fields) = Fields::read(node, "`overrides`", schema::Overrides::KEYS, findings) else {
         return out;

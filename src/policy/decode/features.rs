@@ -7,7 +7,7 @@ use crate::domain::id::{FeatureId, InvalidId, LimitId, MeterId};
 use crate::policy::{
     definition::{Declarations, Declared},
     diagnostic::Findings,
-    schema,
+    schema, suggest,
     tree::{Node, Value},
 };
 
@@ -80,7 +80,9 @@ impl<I> Section<I> {
         let entries = named(node, self.what, findings);
         if entries.len() > self.most {
             let message = format!("{} has more than {} names", self.what, self.most);
-            findings.error("too-many-names", node.place, message);
+            let help =
+                "a plan's rights hold a place for each: declare only what routes or plans need".to_owned();
+            findings.error_help("too-many-names", node.place, message, help);
         }
         let mut out = Vec::new();
         for (name, value) in entries {
@@ -97,7 +99,8 @@ impl<I> Section<I> {
             match (self.parse)(&name.value) {
                 Ok(id) => out.push(Declared { id, place: name.place, title, unit }),
                 Err(error) => {
-                    findings.error("invalid-id", name.place, error.to_string());
+                    let help = suggest::as_name(&name.value, self.parse);
+                    findings.error_help("invalid-id", name.place, error.to_string(), help);
                     doubtful.insert(name.value);
                 }
             }

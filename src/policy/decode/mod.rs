@@ -1,8 +1,11 @@
 //! From YAML trees to definitions, by hand: every mistake is reported, with its place, and the rest is still read.
 
 pub(super) mod addon;
+mod after;
+mod after_value;
 mod attribute;
 pub(super) mod case;
+mod case_request;
 mod case_tenant;
 mod expectation;
 pub(super) mod features;
@@ -36,6 +39,8 @@ pub(super) struct Fields<'t> {
     what: &'static str,
     /// Keys that were not known.
     pub(super) unknown: usize,
+    /// What some of these were meant to be: nobody needs to be told that it is missing as well.
+    meant: Vec<&'static str>,
     entries: Vec<(&'t str, &'t Node, &'t Node)>,
 }
 
@@ -48,7 +53,7 @@ impl<'t> Fields<'t> {
         findings: &mut Findings<'_>,
     ) -> Option<Self> {
         let found = map(node, what, None, findings)?;
-        let mut entries = Vec::new();
+        let (mut entries, mut meant) = (Vec::new(), Vec::new());
         for (key, value) in found {
             let Value::Scalar { text, .. } = &key.value else { continue };
             if keys.contains(&text.as_str()) {
@@ -58,6 +63,7 @@ impl<'t> Fields<'t> {
                 findings.error_help("reserved-key", key.place, message, "remove it".to_owned());
             } else {
                 let message = format!("unknown key {} in {what}", key.describe());
+                meant.extend(suggest::nearest(text, keys.iter().copied()));
                 findings.error_help(
                     "unknown-key",
                     key.place,
@@ -67,7 +73,7 @@ impl<'t> Fields<'t> {
             }
         }
         let unknown = found.len() - entries.len();
-        Some(Self { place: node.place, what, unknown, entries })
+        Some(Self { place: node.place, what, unknown, meant, entries })
     }
 
     /// The value of a key, if it is there.
@@ -83,7 +89,7 @@ impl<'t> Fields<'t> {
     /// The value of a key that must be there.
     pub(super) fn need(&self, key: &str, expected: &str, findings: &mut Findings<'_>) -> Option<&'t Node> {
         let found = self.get(key);
-        if found.is_none() {
+        if found.is_none() && !self.meant.contains(&key) {
             let message = format!("{} lacks `{key}`: expected {expected}", self.what);
             findings.error("missing-key", self.place, message);
         }

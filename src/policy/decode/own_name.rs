@@ -5,6 +5,7 @@ use crate::domain::id::InvalidId;
 use crate::policy::{
     diagnostic::Findings,
     source::{FileIx, Place},
+    suggest,
 };
 
 /// How one kind of files is named.
@@ -37,7 +38,9 @@ pub(super) fn read<I>(
     let top = fields.key_place(key).unwrap_or(Place::new(file, 0, 0));
     let parsed = (naming.parse)(stem);
     if let Err(error) = &parsed {
-        findings.error_help("invalid-id", top, error.to_string(), "rename the file".to_owned());
+        let help = suggest::as_name(stem, naming.parse)
+            .map_or("rename the file".to_owned(), |help| help.replace("write", "rename the file:"));
+        findings.error_help("invalid-id", top, error.to_string(), help);
     }
     if let Some(node) = fields.need(key, &format!("`{key}: {stem}`, the file's name"), findings)
         && let Some(text) = scalar::text(node, &format!("{whose}'s id"), findings)

@@ -46,8 +46,10 @@ pub(in crate::policy) fn decode(
         section(&fields, "limits", findings, |node, findings| scalar::allowance(node, "a limit", findings));
     let quotas = section(&fields, "quotas", findings, quota::quota);
     let rates = section(&fields, "rates", findings, rate::rate);
+    let place = fields.get("plan").map_or(Place::new(file, 0, 0), |node| node.place);
     Some(PlanFile {
         id: id?,
+        place,
         keys: schema::Plan::KEYS.iter().filter_map(|key| Some((*key, fields.key_place(key)?))).collect(),
         version: version.unwrap_or(PlanVersion::FIRST),
         existing,

@@ -58,7 +58,12 @@ pub(in crate::policy) fn truth(node: &Node, what: &str, findings: &mut Findings<
     let expected = format!("`true` or `false` for {what}");
     match &node.value {
         Value::Scalar { text, plain: true } => {
-            is_bool(text).or_else(|| wrong(node, &expected, None, findings))
+            let meant = match text.to_ascii_lowercase().as_str() {
+                "yes" | "on" | "y" | "1" => Some("write `true`".to_owned()),
+                "no" | "off" | "n" | "0" => Some("write `false`".to_owned()),
+                _ => None,
+            };
+            is_bool(text).or_else(|| wrong(node, &expected, meant, findings))
         }
         Value::Scalar { text, .. } if is_bool(text).is_some() => {
             wrong(node, &expected, Some("write it without quotes".to_owned()), findings)

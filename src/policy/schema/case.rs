@@ -2,7 +2,9 @@
 
 use super::{
     plan::{QuotaForms, RateForms},
+    routes::HeaderName,
     shape::{Named, one_of, shape, value},
+    step::Step,
     value::{Allowance, Line, MeterName, Name, SomeUnits, Switch, Units},
 };
 
@@ -22,25 +24,79 @@ shape! {
         name: Line,
         /// Whose request it is; without this key, nobody's: an anonymous request.
         tenant: Tenant,
-        /// A method, a space and a path.
-        request: Request,
+        /// A method, a space and a path; or a map, where more of the request matters.
+        request: RequestForms,
         /// When it comes.
         #[schemars(extend("default" = "2026-01-15T12:00:00Z"))]
         at: Instant,
         /// What the policies must say.
         expect: Expectation,
+        /// What goes on from there, step by step.
+        #[schemars(extend("maxItems" = 1000))]
+        then: Vec<Step>,
     }
+}
+
+one_of! {
+    /// A request.
+    RequestForms = [RequestLine, Request]
 }
 
 value! {
     /// A method and a path.
-    Request = {
+    RequestLine = {
         "title": "a method and a path",
         "type": "string",
         "pattern": "^\\s*[A-Z_-]+\\s+\\S+\\s*$",
         "examples": ["GET /v1/messages/1"],
     }
 }
+shape! {
+    /// A request of which more matters than its method and path, to conditions.
+    Request requires ["method", "path"] {
+        /// Its method.
+        method: Method,
+        /// Its path.
+        path: Path,
+        /// Its query, without the question mark.
+        query: Query,
+        /// Its headers.
+        headers: Named<HeaderName, HeaderValue>,
+        /// The client's address.
+        client: Address,
+    }
+}
+
+value! {
+    /// A method.
+    Method = { "title": "method", "type": "string", "pattern": "^[A-Z_-]+$", "examples": ["GET"] }
+}
+value! {
+    /// A path.
+    Path = { "title": "path", "type": "string", "pattern": "^\\S+$", "examples": ["/v1/messages/1"] }
+}
+value! {
+    /// A query.
+    Query = {
+        "title": "query",
+        "type": ["string", "number", "boolean"],
+        "pattern": "^([^?\\s#][^\\s#]*)?$",
+        "examples": ["page=2"],
+    }
+}
+value! {
+    /// A header's value: whatever it means in YAML, it is sent as it was written.
+    HeaderValue = {
+        "title": "value",
+        "type": ["string", "number", "boolean"],
+        "pattern": "^[^\\u0000-\\u001f\\u007f-\\u009f]*$",
+    }
+}
+value! {
+    /// An address.
+    Address = { "title": "address", "type": "string", "pattern": "^[0-9A-Fa-f:.]+$", "examples": ["10.0.0.1"] }
+}
+
 value! {
     /// An instant with its offset.
     Instant = {
@@ -77,7 +133,22 @@ shape! {
         /// Whether it is suspended.
         #[schemars(extend("default" = false))]
         suspended: Switch,
+        /// What conditions may ask of it.
+        attributes: Named<AttributeName, AttributeForms>,
     }
+}
+
+value! {
+    /// A name of an attribute.
+    AttributeName = { "title": "attribute", "type": "string", "pattern": "^[a-z][a-z0-9_]{0,62}$" }
+}
+value! {
+    /// A whole number, also below zero.
+    Whole = { "title": "whole number", "type": "integer" }
+}
+one_of! {
+    /// The value of an attribute.
+    AttributeForms = [Line, Whole, Switch]
 }
 
 value! {

@@ -17,6 +17,7 @@ mod features;
 mod plan;
 mod routes;
 mod shape;
+mod step;
 #[cfg(test)]
 mod tests;
 mod value;
@@ -29,10 +30,11 @@ use schemars::{
 use serde_json::Value;
 
 pub(super) use addon::Addon;
-pub(super) use case::{Case, Cases, Expectation, Overrides, Tenant, Used};
+pub(super) use case::{Case, Cases, Expectation, Overrides, Request, Tenant, Used};
 pub(super) use features::{Attribute, Declaration, Features, Meter};
 pub(super) use plan::{Changes, Grace, Overage, Plan, Price, Quota, Rate, Rollover, Trial};
 pub(super) use routes::{ComputedCharge, Defaults, FixedCharge, Header, Reserve, Route, Routes};
+pub(super) use step::{After, Grant, PastDue, Step};
 
 /// A kind of policy files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

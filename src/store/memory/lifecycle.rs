@@ -8,13 +8,13 @@ use crate::{
         command::{Change, Command},
         id::{MeterId, PlanId, TenantId},
         plan::PlanRef,
+        rollover::Taken,
         subscription::Subscription,
         tenant::Tenant,
         time::{UnixMillis, Version},
         units::Units,
     },
     ports::{GrantRow, KeptPlan, LifecycleStore, PlanStore, PlanTerms, Span, StoreError},
-    store::rollover::{self, Taken},
 };
 
 impl State {
@@ -36,7 +36,7 @@ impl State {
                     allocated: bucket.allocated,
                 })
                 .collect();
-            (rule.meter.clone(), rollover::units(rule, epoch, &taken))
+            (rule.meter.clone(), rule.left(epoch, &taken))
         });
         rolled.collect()
     }

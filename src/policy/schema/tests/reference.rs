@@ -5,9 +5,9 @@ use std::fs;
 use serde_json::{Map, Value};
 
 use super::super::{
-    Addon, Attribute, Case, Cases, Changes, ComputedCharge, Declaration, Defaults, Expectation, Features,
-    FixedCharge, Grace, Header, Kind, Meter, Overage, Overrides, Plan, Price, Quota, Rate, Reserve, Rollover,
-    Route, Routes, Tenant, Trial, Used, addon::AddedQuota, of,
+    Addon, After, Attribute, Case, Cases, Changes, ComputedCharge, Declaration, Defaults, Expectation,
+    Features, FixedCharge, Grace, Grant, Header, Kind, Meter, Overage, Overrides, PastDue, Plan, Price,
+    Quota, Rate, Request, Reserve, Rollover, Route, Routes, Step, Tenant, Trial, Used, addon::AddedQuota, of,
 };
 use super::root;
 
@@ -49,10 +49,15 @@ fn shapes(kind: Kind) -> Vec<Shape> {
         Kind::Cases => vec![
             ("", Cases::KEYS),
             ("Case", Case::KEYS),
+            ("Request", Request::KEYS),
             ("Tenant", Tenant::KEYS),
             ("Used", Used::KEYS),
             ("Overrides", Overrides::KEYS),
             ("Expectation", Expectation::KEYS),
+            ("Step", Step::KEYS),
+            ("After", After::KEYS),
+            ("PastDue", PastDue::KEYS),
+            ("Grant", Grant::KEYS),
         ],
     }
 }
