@@ -1,6 +1,7 @@
 //! What is measured (contract, section 7). What the request path counts is counted in lanes, one for each thread, and
 //! summed when it is scraped; no label holds a tenant.
 
+mod conditions;
 mod histogram;
 mod lanes;
 mod requests;
@@ -19,6 +20,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
+pub use conditions::ConditionErrors;
 pub use histogram::DurationHistogram;
 pub use lanes::Tally;
 pub use requests::{Code, Outcome, PlanLabel, RequestLabels, Requests};
@@ -103,6 +105,8 @@ pub struct Metrics {
     pub rights_misses: Arc<Tally>,
     /// Exchanges under way that were ended, by the code of the refusal that a request would have got.
     pub streams_ended: Arc<Family<EndedLabels, Counter>>,
+    /// Conditions and amounts that could not be told, by route.
+    pub condition_errors: Arc<ConditionErrors>,
     /// Connections open on the data listener.
     pub connections: Arc<AtomicUsize>,
 }
@@ -151,6 +155,8 @@ impl Metrics {
         }
         let ended = Shared(Arc::clone(&self.streams_ended));
         registry.register("plangate_streams_ended", "Exchanges under way that were ended", ended);
+        let errors = Shared(Arc::clone(&self.condition_errors));
+        registry.register("plangate_condition_errors", "Conditions that could not be told", errors);
         let connections = Arc::clone(&self.connections);
         let read = move || f64::from(u32::try_from(connections.load(Ordering::Relaxed)).unwrap_or(u32::MAX));
         registry.register("plangate_connections", "Open connections on the data listener", Computed(read));
@@ -164,6 +170,11 @@ impl Metrics {
     /// Counts an exchange under way that was ended. Rare: one word for all threads will do.
     pub fn stream_ended(&self, code: &'static str) {
         self.streams_ended.get_or_create(&EndedLabels { code }).inc();
+    }
+
+    /// Counts a condition or an amount of a route that could not be told.
+    pub fn condition_failed(&self, route: &str) {
+        self.condition_errors.count(route);
     }
 
     /// Counts one request.

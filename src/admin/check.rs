@@ -1,6 +1,6 @@
 //! The decision on a request that nobody sends: its reasons, and nothing charged.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use axum::{
     Json,
@@ -23,11 +23,14 @@ use super::{
 use crate::{
     domain::{
         catalog::{Catalog, Unmatched},
+        condition::{RequestFacts, hidden},
+        decision::decide,
         id::TenantId,
         path::canonicalise,
         rights::Rights,
         route::{Operation, OperationIx},
-        time::Version,
+        time::{UnixMillis, Version},
+        variant::{self, Chosen, Decided, decide_request},
     },
     pipeline::{
         matching::{NEVER_SERVED, is_own},
@@ -44,8 +47,13 @@ pub(super) struct Check {
     tenant: String,
     /// The HTTP method, such as `GET`.
     method: String,
-    /// The path; a query is cut off.
+    /// The path, with the query if there is one.
     path: String,
+    /// The request's headers, as far as conditions ask for them.
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+    /// The address that it comes from.
+    client: Option<String>,
 }
 
 impl FromRequest<Shared> for Check {
@@ -54,6 +62,42 @@ impl FromRequest<Shared> for Check {
     async fn from_request(request: Request, shared: &Shared) -> Result<Self, Problem> {
         let (parts, stream) = request.into_parts();
         body::decode(&body::read(&parts.headers, stream, shared.0.body_time).await?)
+    }
+}
+
+/// A request that nobody sends, as conditions see it.
+struct Asked {
+    method: http::Method,
+    query: String,
+    headers: Vec<(String, String)>,
+    client: Option<IpAddr>,
+}
+
+impl Asked {
+    fn of(asked: &Check) -> Result<Self, Problem> {
+        let invalid = |pointer: &str, what: &str| Problem::field(Code::FieldInvalid, pointer, what);
+        let method = http::Method::from_bytes(asked.method.as_bytes())
+            .map_err(|_| invalid("/method", "expected an HTTP method such as GET"))?;
+        let mut headers = Vec::new();
+        for (name, value) in &asked.headers {
+            let lower = name.to_ascii_lowercase();
+            if http::HeaderName::from_bytes(lower.as_bytes()).is_err() {
+                return Err(invalid("/headers", "a name that no header can have"));
+            }
+            if hidden(&lower).is_none() {
+                headers.push((lower, value.clone()));
+            }
+        }
+        let client = asked.client.as_deref().map(str::parse).transpose();
+        let client = client.map_err(|_| invalid("/client", "expected an address such as 192.0.2.1"))?;
+        let whole = asked.path.split('#').next().unwrap_or_default();
+        let query = whole.split_once('?').map_or("", |(_, query)| query).to_owned();
+        Ok(Self { method, query, headers, client })
+    }
+
+    fn facts<'a>(&'a self, path: &'a str, now: UnixMillis) -> RequestFacts<'a> {
+        let Self { method, query, headers, client } = self;
+        RequestFacts { method: method.as_str(), path, query, headers, client: *client, now, tenant: None }
     }
 }
 
@@ -68,8 +112,8 @@ pub(super) async fn check(
 ) -> Result<Json<DecisionView>, Problem> {
     let tenant = TenantId::parse(&asked.tenant)
         .map_err(|error| Problem::field(Code::FieldInvalid, "/tenant", error.to_string()))?;
-    let method = http::Method::from_bytes(asked.method.as_bytes())
-        .map_err(|_| Problem::field(Code::FieldInvalid, "/method", "expected an HTTP method such as GET"))?;
+    let request = Asked::of(&asked)?;
+    let method = &request.method;
     let in_force = shared.policies.catalog();
     let catalog = in_force.of_tenant(&tenant);
     let raw = asked.path.split(['?', '#']).next().unwrap_or_default();
@@ -82,7 +126,7 @@ pub(super) async fn check(
         age_ms: (shared.age)().map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
         ..DecisionView::default()
     };
-    let path = match target(&method, raw) {
+    let path = match target(method, raw) {
         Ok(path) => path,
         Err(refusal) => {
             view.refuse("path", &Rejection::Head(refusal), Ground::default());
@@ -92,7 +136,8 @@ pub(super) async fn check(
     view.pass("path", path.as_ref(), Ground::default());
     path.as_ref().clone_into(&mut view.path);
     let rules = Rules::of(&shared, catalog).await;
-    let (route, operation) = find(catalog, method.as_str(), &path);
+    let facts = request.facts(&path, shared.clock.now());
+    let (route, operation) = find(catalog, &facts);
     view.route = operation.map(|operation| operation.name.clone());
     if let Some(operation) = operation.filter(|operation| operation.public) {
         let detail = format!("{} is public: no identity, no charge", operation.name);
@@ -100,16 +145,29 @@ pub(super) async fn check(
         view.allow = true;
         return Ok(Json(view));
     }
-    let Some(facts) = shared.tenants.tenant(&tenant).await?.value else {
+    let Some(found) = shared.tenants.tenant(&tenant).await?.value else {
         view.refuse("tenant", &Rejection::Resolve(ResolveError::TenantUnknown), Ground::default());
         return Ok(Json(view));
     };
-    let present = Present::of(&facts, catalog, shared.clock.now());
+    let present = Present::of(&found, catalog, facts.now);
     let rights = present.rights()?;
     view.show_tenant(&present, &rights);
     let counts = Counts::of(&shared, &rights, present.now).await?;
-    let question =
-        Question { present: &present, rights: &rights, route, operation, counts: &counts, rules: &rules };
+    let decided = match is_own(&path) {
+        true => Decided { chosen: None, outcome: decide(&rights, None) },
+        false => decide_request(&rights, catalog, route, facts),
+    };
+    let (route, charged) = charged(decided.chosen, route, operation);
+    view.route = charged.as_ref().map(|operation| operation.name.clone());
+    let question = Question {
+        present: &present,
+        rights: &rights,
+        route,
+        operation: charged.as_deref(),
+        outcome: decided.outcome.map(drop),
+        counts: &counts,
+        rules: &rules,
+    };
     view.decide(&question);
     Ok(Json(view))
 }
@@ -122,16 +180,39 @@ fn target<'p>(method: &http::Method, path: &'p str) -> Result<Cow<'p, str>, Head
     canonicalise(path).map_err(|error| HeadRefusal::AmbiguousPath(error.reason()))
 }
 
-/// The route, and what the request is by it: what becomes of those without one may be written, too.
-fn find<'a>(catalog: &'a Catalog, method: &str, path: &str) -> (Option<OperationIx>, Option<&'a Operation>) {
-    if is_own(path) {
+/// The first route of the request's methods and path, and what the request is by it, where it is public: what becomes of
+/// those without one may be written, too.
+fn find<'c>(catalog: &'c Catalog, facts: &RequestFacts<'_>) -> (Option<OperationIx>, Option<&'c Operation>) {
+    if is_own(facts.path) {
         return (None, None);
     }
-    match (catalog.routes.find(method, path), &catalog.unmatched) {
-        (Some(ix), _) => (Some(ix), catalog.routes.operation(ix)),
+    match (catalog.routes.find(facts.method, facts.path), &catalog.unmatched) {
+        (Some(ix), _) => match variant::public(catalog, ix, facts, |_| {}) {
+            Some(open) => (Some(open), catalog.routes.operation(open)),
+            None => {
+                let first = catalog.routes.variants(ix).find(|(_, operation)| !operation.public);
+                first.map_or((Some(ix), None), |(ix, operation)| (Some(ix), Some(operation)))
+            }
+        },
         (None, Unmatched::Allow(operation)) => (None, Some(operation)),
         (None, Unmatched::Deny) => (None, None),
     }
+}
+
+/// The route that decides the request, with its charges as they are for it. Where that was not asked, the first.
+fn charged<'c>(
+    chosen: Option<Chosen<'c>>,
+    first: Option<OperationIx>,
+    operation: Option<&'c Operation>,
+) -> (Option<OperationIx>, Option<Cow<'c, Operation>>) {
+    let Some(Chosen { route, operation, charges }) = chosen else {
+        return (first, operation.map(Cow::Borrowed));
+    };
+    let operation = operation.map(|operation| match charges {
+        Cow::Borrowed(_) => Cow::Borrowed(operation),
+        Cow::Owned(charges) => Cow::Owned(operation.charged(&charges)),
+    });
+    (route, operation)
 }
 
 /// The policies that decide for a tenant.

@@ -13,6 +13,7 @@ use super::{
 use crate::{
     domain::{
         addon::{Addon, Attached},
+        denial::Denial,
         features::FeatureIx,
         grant::Grant,
         id::{MeterId, PlanId},
@@ -86,6 +87,8 @@ pub(super) struct Question<'a> {
     pub(super) route: Option<OperationIx>,
     /// What the request is: a route, or what becomes of those without one.
     pub(super) operation: Option<&'a Operation>,
+    /// Whether the tenant may call it at all.
+    pub(super) outcome: Result<(), Denial>,
     pub(super) counts: &'a Counts,
     pub(super) rules: &'a Rules,
 }

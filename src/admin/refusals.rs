@@ -122,6 +122,7 @@ impl RefusalView {
             Denial::SubscriptionInactive(state) => self.state = Some(state.as_str()),
             Denial::FeatureNotInPlan { feature } => self.feature = Some(feature.to_string()),
             Denial::MeterNotInPlan { meter } => self.meter = Some(meter.to_string()),
+            Denial::ConditionFailed { charge, .. } => self.meter = charge.map(|meter| meter.to_string()),
             Denial::RateLimited { meter, rate, .. } => {
                 self.meter = Some(meter.to_string());
                 self.limit = Some(rate.limit.get());

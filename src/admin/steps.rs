@@ -12,7 +12,7 @@ use super::{
     views::PeriodView,
 };
 use crate::{
-    domain::{catalog::Catalog, decision::decide, denial::Denial, rights::Entitlement, route::Operation},
+    domain::{catalog::Catalog, denial::Denial, rights::Entitlement, route::Operation},
     pipeline::{problem, request::Rejection},
 };
 
@@ -161,7 +161,7 @@ impl DecisionView {
             self.charge_rule = question.rules.charge(question.route);
         }
         // The order of the decision: what comes before the refusing step has let the request through.
-        let decision = decide(rights, question.operation);
+        let decision = question.outcome.clone();
         if let Err(denial @ Denial::TenantSuspended) = decision {
             return self.deny("tenant", denial, question, Ground::default());
         }
@@ -175,7 +175,7 @@ impl DecisionView {
         self.pass("subscription", format!("{state}, plan `{plan}`"), ground);
         let ground = Ground::of_rule(question.rules.route(question.route));
         let operation = match (decision, question.operation) {
-            (Err(denial @ Denial::RouteNotCovered), _) => {
+            (Err(denial @ (Denial::RouteNotCovered | Denial::ConditionFailed { .. })), _) => {
                 return self.deny("route", denial, question, ground);
             }
             (Err(denial), _) => {

@@ -2,7 +2,8 @@
 
 use axum::{Json, extract::State, response::Response};
 use http::StatusCode;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::{
@@ -17,9 +18,9 @@ use super::{
     write::Write,
 };
 use crate::{
-    domain::{command::Change, id::TenantId, period::Zone, tenant::Tenant},
+    domain::{attributes::Attributes, command::Change, id::TenantId, period::Zone, tenant::Tenant},
     ports::Effect,
-    wire::overrides,
+    wire::{FieldError, attributes, overrides},
 };
 
 /// Creates a tenant, or changes what is given of it.
@@ -30,6 +31,15 @@ pub(super) struct PutTenant {
     name: Option<String>,
     /// Its time zone, where its days and months begin: an IANA name. Absent: as it is, at first UTC.
     timezone: Option<String>,
+    /// All its attributes: strings, whole numbers, `true` or `false`, by name. Absent: as they are; `null` or `{}`: none.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<Object>)]
+    attributes: Option<Value>,
+}
+
+/// A field that is there, be it null.
+fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(deserializer).map(Some)
 }
 
 /// A tenant.
@@ -44,11 +54,14 @@ pub(super) struct TenantView {
     timezone: String,
     /// `active` or `suspended`.
     state: &'static str,
+    /// What tells it apart from others, in the form of the call that sets it.
+    #[schema(value_type = Object)]
+    attributes: Value,
     /// Its plan, if it has one.
     subscription: Option<SubscriptionView>,
     /// Rights set for it alone, in the form of the call that sets them.
     #[schema(value_type = Object)]
-    overrides: serde_json::Value,
+    overrides: Value,
     /// When it was made.
     created_at: String,
 }
@@ -80,6 +93,7 @@ impl From<&Present> for TenantView {
             name: tenant.name.clone(),
             timezone: tenant.zone.name().to_owned(),
             state: if tenant.suspended { "suspended" } else { "active" },
+            attributes: tenant.attributes.as_deref().map_or_else(|| json!({}), attributes::encode),
             subscription: SubscriptionView::of(present),
             overrides: overrides::encode(&tenant.overrides),
             created_at: tenant.created_at.to_string(),
@@ -107,7 +121,16 @@ pub(super) fn check_name(name: &Option<String>) -> Result<(), Problem> {
     }
 }
 
-/// Create a tenant, or change its name or time zone.
+fn read_attributes(document: &Value) -> Result<Attributes, Problem> {
+    attributes::decode(document).map_err(|unfit| {
+        let code = if unfit.only_bounds { Code::ValueImpossible } else { Code::FieldInvalid };
+        let within =
+            |error: FieldError| FieldError::new(format!("/attributes{}", error.pointer), error.detail);
+        Problem::fields(code, unfit.errors.into_iter().map(within).collect())
+    })
+}
+
+/// Create a tenant, or change its name, time zone or attributes.
 #[utoipa::path(put, path = "/v1/tenants/{tenant}", tag = "tenants",
     params(("tenant" = String, Path, description = "The tenant's id: `[a-z0-9][a-z0-9._-]{0,62}`")),
     request_body = PutTenant,
@@ -126,7 +149,8 @@ pub(super) async fn put_tenant(
                 .map_err(|error| Problem::field(Code::FieldInvalid, "/timezone", error.to_string()))?,
         ),
     };
-    let change = Change::PutTenant { name: write.asked.name, zone };
+    let attributes = write.asked.attributes.as_ref().map(read_attributes).transpose()?;
+    let change = Change::PutTenant { name: write.asked.name, zone, attributes };
     let done = write.ticket.commit(&shared, &id, change).await?;
     let status = if done.committed.effect == Effect::Created { StatusCode::CREATED } else { StatusCode::OK };
     done.answer_tenant(&shared, &id, status).await

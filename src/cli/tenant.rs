@@ -20,7 +20,7 @@ pub struct Tenant {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Create a tenant, or change its name or time zone
+    /// Create a tenant, or change its name, time zone or attributes
     Put {
         /// The tenant's id
         tenant: String,
@@ -30,6 +30,13 @@ enum Action {
         /// Its time zone, an IANA name such as Europe/Berlin
         #[arg(long, value_name = "ZONE")]
         timezone: Option<String>,
+        /// An attribute; all that are given take the place of those there were. A whole number, `true` or `false` is
+        /// taken as such; write `code="5"` for the text
+        #[arg(long = "attribute", value_name = "NAME=VALUE", value_parser = attribute)]
+        attributes: Vec<(String, Value)>,
+        /// Take all attributes away
+        #[arg(long, conflicts_with = "attributes")]
+        no_attributes: bool,
         #[command(flatten)]
         write: WriteOptions,
         #[command(flatten)]
@@ -91,8 +98,11 @@ impl OneWrite {
 impl Tenant {
     pub(super) async fn run(self) -> Result<(), Failure> {
         match self.action {
-            Action::Put { tenant, name, timezone, write, connection } => {
+            Action::Put { tenant, name, timezone, attributes, no_attributes, write, connection } => {
                 let mut body = Map::new();
+                if no_attributes || !attributes.is_empty() {
+                    body.insert("attributes".to_owned(), Value::Object(attributes.into_iter().collect()));
+                }
                 body.extend(name.map(|name| ("name".to_owned(), Value::String(name))));
                 body.extend(timezone.map(|zone| ("timezone".to_owned(), Value::String(zone))));
                 let path = ["v1", "tenants", &tenant];
@@ -116,6 +126,15 @@ impl Tenant {
             Action::Overrides(overrides) => overrides.run().await,
         }
     }
+}
+
+/// `region=eu`.
+fn attribute(text: &str) -> Result<(String, Value), String> {
+    let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE")?;
+    let known = serde_json::from_str(value)
+        .ok()
+        .filter(|value: &Value| value.is_boolean() || value.is_i64() || value.is_u64() || value.is_string());
+    Ok((name.to_owned(), known.unwrap_or_else(|| Value::String(value.to_owned()))))
 }
 
 /// Reads a tenant.

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -175,6 +175,10 @@ impl Authenticator for Credentials {
             // Nobody can take back a token before it ends.
             Credential::Jwt | Credential::Ongoing => Answer::Ready(Ok(verified)),
         }
+    }
+
+    fn key_header(&self) -> Option<HeaderName> {
+        Some(self.presentation.key_header().clone())
     }
 
     fn strip(&self, headers: &mut HeaderMap) {

@@ -44,6 +44,11 @@ impl Presentation {
         Self { key_header, tokens, cookies: Vec::new() }
     }
 
+    /// The header for API keys.
+    pub(super) const fn key_header(&self) -> &HeaderName {
+        &self.key_header
+    }
+
     /// Adds a cookie for tokens, and answers its place.
     pub(super) fn cookie(&mut self, name: &str) -> usize {
         if let Some(place) = self.cookies.iter().position(|known| known == name) {

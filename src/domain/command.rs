@@ -1,6 +1,7 @@
 //! Changes that an administrator makes. Each is one transaction with one version.
 
 use super::{
+    attributes::Attributes,
     id::{AddonId, GrantId, KeyId, MeterId, TenantId},
     identity::KeyHash,
     period::{AnchorDay, Zone},
@@ -29,6 +30,8 @@ pub enum Change {
         name: Option<String>,
         /// Its time zone.
         zone: Option<Zone>,
+        /// All its attributes.
+        attributes: Option<Attributes>,
     },
     /// Make the tenant, on a plan, unless it is there already: for tenants that first appear with a valid token.
     Enroll {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{
     catalog::Catalog,
+    condition::ConditionError,
     id::{FeatureId, MeterId, PlanId},
     period::{Period, Window},
     plan::Plan,
@@ -26,6 +27,16 @@ pub enum Denial {
     /// No route covers the request.
     #[error("no route covers this request")]
     RouteNotCovered,
+    /// A condition of the route, or an amount that it charges, cannot be told for the request.
+    #[error("{} cannot be told: {why}", told(route, charge.as_ref()))]
+    ConditionFailed {
+        /// The route.
+        route: Box<str>,
+        /// The meter whose charge it is; `None`: the route's own condition.
+        charge: Option<MeterId>,
+        /// What is wrong.
+        why: ConditionError,
+    },
     /// The plan lacks a feature.
     #[error("the plan does not include `{feature}`")]
     FeatureNotInPlan {
@@ -64,6 +75,14 @@ pub enum Denial {
     },
 }
 
+/// What cannot be told of a route.
+fn told(route: &str, charge: Option<&MeterId>) -> String {
+    match charge {
+        None => format!("the condition of `{route}`"),
+        Some(meter) => format!("what `{route}` charges of `{meter}`"),
+    }
+}
+
 /// Why a subscription in this state does not entitle, and how that ends.
 const fn inactive(state: State) -> &'static str {
     match state {
@@ -87,6 +106,7 @@ impl Denial {
             Self::TenantSuspended => "tenant-suspended",
             Self::SubscriptionInactive(_) => "subscription-inactive",
             Self::RouteNotCovered => "route-not-covered",
+            Self::ConditionFailed { .. } => "condition-failed",
             Self::FeatureNotInPlan { .. } | Self::MeterNotInPlan { .. } => "feature-not-in-plan",
             Self::RateLimited { .. } => "rate-limited",
             Self::QuotaExhausted { .. } => "quota-exhausted",
@@ -126,7 +146,7 @@ impl Denial {
             Some((plan.meters.get(usize::from(ix.0))?, charge.units))
         };
         match self {
-            Self::TenantSuspended | Self::RouteNotCovered => false,
+            Self::TenantSuspended | Self::RouteNotCovered | Self::ConditionFailed { .. } => false,
             // Who has paused, or is behind with paying, stays so on any plan.
             Self::SubscriptionInactive(state) => !matches!(state, State::Paused | State::Unpaid),
             Self::FeatureNotInPlan { .. } | Self::MeterNotInPlan { .. } => true,

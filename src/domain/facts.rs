@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{
+    attributes::Attributes,
     catalog::Catalog,
     id::{PlanId, TenantId},
     period::{AnchorDay, Zone},
@@ -31,8 +32,17 @@ pub struct Facts {
     anchor: AnchorDay,
     /// Refused until resumed.
     suspended: bool,
-    /// Of a tenant of which there is more to say, everything.
-    whole: Option<Arc<Tenant>>,
+    /// Of a tenant of which there is more to say, that.
+    more: Option<Arc<More>>,
+}
+
+/// What there is more to say of a tenant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum More {
+    /// Only its attributes, as of many where regions are sold apart.
+    Attributes(Arc<Attributes>),
+    /// Everything.
+    Whole(Box<Tenant>),
 }
 
 impl From<&Tenant> for Facts {
@@ -50,7 +60,11 @@ impl From<&Tenant> for Facts {
             epoch: subscription.map_or(tenant.version, |subscription| subscription.epoch),
             anchor: subscription.map_or(AnchorDay::FIRST, |subscription| subscription.anchor),
             suspended: tenant.suspended,
-            whole: (!plain).then(|| Arc::new(tenant.clone())),
+            more: if plain {
+                tenant.attributes.clone().map(|attributes| Arc::new(More::Attributes(attributes)))
+            } else {
+                Some(Arc::new(More::Whole(Box::new(tenant.clone()))))
+            },
         }
     }
 }
@@ -67,13 +81,16 @@ impl Facts {
         catalog: &Arc<Catalog>,
         now: UnixMillis,
     ) -> Result<Rights, UnknownPlan> {
-        if let Some(whole) = &self.whole {
-            return Rights::compile(whole, catalog, now);
-        }
+        let attributes = match self.more.as_deref() {
+            Some(More::Whole(whole)) => return Rights::compile(whole, catalog, now),
+            Some(More::Attributes(attributes)) => Some(Arc::clone(attributes)),
+            None => None,
+        };
         let mut plain = Tenant::new(tenant.clone(), UnixMillis(0));
         plain.zone = self.zone.clone();
         plain.suspended = self.suspended;
         plain.version = self.version;
+        plain.attributes = attributes;
         plain.subscription = self.plan.clone().map(|id| {
             let plan = PlanRef { id, version: self.plan_version };
             Subscription::active(plan, self.anchor, self.epoch, UnixMillis(0))

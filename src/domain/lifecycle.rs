@@ -187,9 +187,12 @@ impl Tenant {
     ) -> Result<Vec<Happened>, Refused> {
         let mut happened = self.advance(at);
         match change {
-            Change::PutTenant { name, zone } => {
+            Change::PutTenant { name, zone, attributes } => {
                 if name.is_some() {
                     self.name.clone_from(name);
+                }
+                if let Some(attributes) = attributes {
+                    self.attributes = attributes.shared();
                 }
                 if let Some(zone) = zone {
                     if let Some(subscription) = &mut self.subscription {

@@ -1,8 +1,10 @@
 //! The words of the product and their rules: no IO, no clock, no wire format.
 
 pub mod addon;
+pub mod attributes;
 pub mod catalog;
 pub mod command;
+pub mod condition;
 pub mod decision;
 pub mod denial;
 pub mod diff;
@@ -31,4 +33,5 @@ pub mod time;
 pub mod transitions;
 mod trie;
 pub mod units;
+pub mod variant;
 pub mod verdict;

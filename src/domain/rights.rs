@@ -6,6 +6,7 @@ use std::{
 };
 
 use super::{
+    attributes::Attributes,
     catalog::Catalog,
     denial::Denial,
     grant::{BurnOrder, DEFAULT_PRIORITY},
@@ -38,6 +39,8 @@ pub struct Rights {
     pub inactive: Option<Inactive>,
     /// What was set for this tenant, whatever its plan; `None`: nothing.
     pub overrides: Option<Arc<Overrides>>,
+    /// What tells the tenant apart from others; `None`: nothing does.
+    pub attributes: Option<Arc<Attributes>>,
     /// The ledger's own place for this tenant, found once and then reached directly.
     pub account: AccountSlot,
 }
@@ -232,6 +235,7 @@ fn compile(tenant: &Tenant, catalog: &Arc<Catalog>, now: UnixMillis) -> Result<R
         entitlement: None,
         inactive: None,
         overrides,
+        attributes: tenant.attributes.clone(),
         account: AccountSlot::default(),
     };
     let Some(subscription) = &tenant.subscription else { return Ok(rights) };

@@ -1,6 +1,7 @@
 //! Routes: patterns over canonical paths, and the table that finds the most specific one.
 
 use super::{
+    condition::{Conditions, When},
     features::FeatureSet,
     plan::MeterIx,
     settlement::SettleFrom,
@@ -21,6 +22,28 @@ pub struct Operation {
     pub charge: Box<[Charge]>,
     /// Which of these charges are only reserves, and where the answer tells their true cost; in meter order.
     pub settle: Box<[SettleFrom]>,
+    /// What depends on the request; `None`: nothing does, and no other route has the same methods and path.
+    pub conditions: Option<Box<Conditions>>,
+}
+
+impl Operation {
+    /// The condition under which it decides a request; `None`: it always does.
+    #[must_use]
+    pub fn when(&self) -> Option<&When> {
+        self.conditions.as_ref()?.when.as_ref()
+    }
+
+    /// Every meter that it charges or may charge, some of them twice.
+    pub fn meters(&self) -> impl Iterator<Item = MeterIx> {
+        let rules = self.conditions.as_ref().map_or(&[][..], |conditions| &conditions.charges);
+        self.charge.iter().map(|charge| charge.meter).chain(rules.iter().map(|rule| rule.meter))
+    }
+
+    /// The same, for a request that is charged just so.
+    #[must_use]
+    pub fn charged(&self, charges: &[Charge]) -> Self {
+        Self { charge: charges.into(), conditions: None, ..self.clone() }
+    }
 }
 
 /// So many units of a meter.
@@ -152,23 +175,53 @@ pub enum Methods {
     Named(Vec<String>),
 }
 
+impl Methods {
+    /// Whether they are the same, in whatever order.
+    fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Any, Self::Any) => true,
+            (Self::Named(one), Self::Named(other)) => {
+                one.len() == other.len() && one.iter().all(|name| other.contains(name))
+            }
+            (Self::Any, Self::Named(_)) | (Self::Named(_), Self::Any) => false,
+        }
+    }
+}
+
 /// Two routes that fit the very same requests.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the same method and path as another route")]
 pub struct RouteConflict {
     /// The operation that was there first.
     pub first: OperationIx,
+    /// Why both cannot be.
+    pub kind: ConflictKind,
+}
+
+/// Why two routes of one path cannot both be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConflictKind {
+    /// Neither has a condition.
+    Same,
+    /// The first has no condition, so that the second would never be asked.
+    Hides,
+    /// The second is public and has no condition, so that none of the first would ever be asked.
+    Opens,
+    /// They have conditions, and some methods in common, but not all.
+    Methods,
 }
 
 /// All routes of a catalog, as a trie of segments. A look-up visits each node at most once.
 #[derive(Debug, Clone, Default)]
 pub struct RouteTable {
     operations: Vec<Operation>,
+    /// Those of each operation.
+    methods: Vec<Methods>,
     root: Node,
 }
 
 impl RouteTable {
-    /// Adds a route.
+    /// Adds a route. Several may have the same methods and path, if all but the last have conditions.
     ///
     /// # Errors
     /// [`RouteConflict`] where another route fits the very same requests; the table is then unchanged.
@@ -195,9 +248,57 @@ impl RouteTable {
         } else {
             &mut node.plain
         };
-        leaf.add(methods, ix)?;
+        match leaf.add(methods, ix) {
+            None => {}
+            Some(head) => self.follow(head, methods, &operation, ix)?,
+        }
         self.operations.push(operation);
+        self.methods.push(methods.clone());
         Ok(ix)
+    }
+
+    /// Has an operation asked after those of the same methods and path that begin at `head`.
+    fn follow(
+        &mut self,
+        head: OperationIx,
+        methods: &Methods,
+        operation: &Operation,
+        ix: OperationIx,
+    ) -> Result<(), RouteConflict> {
+        let mut last = head;
+        let mut protected = false;
+        for (place, known) in self.variants(head) {
+            last = place;
+            protected |= !known.public;
+        }
+        let same = self.methods.get(head.0 as usize).is_some_and(|known| known.is_same(methods));
+        let open = self.operation(last).is_some_and(|last| last.when().is_some());
+        let conflict = |first, kind| Err(RouteConflict { first, kind });
+        if !open {
+            let kind = if operation.when().is_some() { ConflictKind::Hides } else { ConflictKind::Same };
+            return conflict(last, kind);
+        }
+        if !same {
+            return conflict(head, ConflictKind::Methods);
+        }
+        if operation.public && operation.when().is_none() && protected {
+            return conflict(head, ConflictKind::Opens);
+        }
+        if let Some(last) = self.operations.get_mut(last.0 as usize) {
+            last.conditions.get_or_insert_default().otherwise = Some(ix);
+        }
+        Ok(())
+    }
+
+    /// An operation and those after it of the same methods and path, in the order in which they are asked.
+    pub fn variants(&self, head: OperationIx) -> impl Iterator<Item = (OperationIx, &Operation)> {
+        let mut next = Some(head);
+        std::iter::from_fn(move || {
+            let ix = next?;
+            let operation = self.operation(ix)?;
+            next = operation.conditions.as_ref().and_then(|conditions| conditions.otherwise);
+            Some((ix, operation))
+        })
     }
 
     /// The operation of a request, by method and canonical path.
@@ -253,6 +354,7 @@ mod tests {
                 features: FeatureSet::default(),
                 charge: Box::default(),
                 settle: Box::default(),
+                conditions: None,
             };
             table.add(&methods, &Pattern::parse(path).unwrap(), operation).unwrap();
         }

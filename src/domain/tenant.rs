@@ -1,9 +1,13 @@
 //! What is known of a tenant, apart from what it used: the input from which rights are compiled.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use super::{
     addon::Attached,
+    attributes::Attributes,
     grant::Grant,
     id::{FeatureId, LimitId, MeterId, PlanId, TenantId},
     period::Zone,
@@ -34,6 +38,8 @@ pub struct Tenant {
     pub addons: Vec<Attached>,
     /// Its grants that are in force, the oldest first.
     pub grants: Vec<Grant>,
+    /// What tells it apart from others; `None`: nothing does, which is never an empty list.
+    pub attributes: Option<Arc<Attributes>>,
     /// Plans that it has tried.
     pub tried: BTreeSet<PlanId>,
     /// The version of the last change to any of this.
@@ -55,6 +61,7 @@ impl Tenant {
             overrides: Overrides::EMPTY,
             addons: Vec::new(),
             grants: Vec::new(),
+            attributes: None,
             tried: BTreeSet::new(),
             version: Version(0),
             created_at,

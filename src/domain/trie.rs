@@ -1,6 +1,6 @@
 //! The trie of segments behind a route table. A look-up visits each node at most once, and compares numbers before texts.
 
-use super::route::{Methods, OperationIx, RouteConflict};
+use super::route::{Methods, OperationIx};
 
 /// What may follow after some segments.
 #[derive(Debug, Clone, Default)]
@@ -103,24 +103,23 @@ impl Leaf {
         self.any.or_else(|| self.named.first().map(|(_, ix)| *ix))
     }
 
-    pub(super) fn add(&mut self, methods: &Methods, ix: OperationIx) -> Result<(), RouteConflict> {
+    /// Adds an operation, or answers which is there already for one of the methods.
+    pub(super) fn add(&mut self, methods: &Methods, ix: OperationIx) -> Option<OperationIx> {
         match methods {
-            Methods::Any => match self.any {
-                Some(first) => return Err(RouteConflict { first }),
-                None => self.any = Some(ix),
-            },
+            Methods::Any if self.any.is_some() => return self.any,
+            Methods::Any => self.any = Some(ix),
             Methods::Named(names) => {
                 for name in names {
                     if let Some((_, first)) =
                         self.named.iter().find(|(word, _)| *word.text == *name.as_bytes())
                     {
-                        return Err(RouteConflict { first: *first });
+                        return Some(*first);
                     }
                 }
                 self.named.extend(names.iter().map(|name| (Word::of(name), ix)));
             }
         }
-        Ok(())
+        None
     }
 }
 

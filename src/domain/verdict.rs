@@ -97,7 +97,10 @@ impl fmt::Display for Verdict {
 impl From<&Denial> for Verdict {
     fn from(denial: &Denial) -> Self {
         let about = match denial {
-            Denial::TenantSuspended | Denial::SubscriptionInactive(_) | Denial::RouteNotCovered => None,
+            Denial::TenantSuspended
+            | Denial::SubscriptionInactive(_)
+            | Denial::RouteNotCovered
+            | Denial::ConditionFailed { .. } => None,
             Denial::FeatureNotInPlan { feature } => Some((About::Feature, feature.to_string())),
             Denial::MeterNotInPlan { meter }
             | Denial::RateLimited { meter, .. }

@@ -80,6 +80,32 @@ fn charge_otherwise(
     charge_by(shared, rights, &tab, now, at)
 }
 
+/// The same for charges that are hardly ever made again just so: by a tab that is made for them of another on the same words,
+/// and not remembered, so that those which are stay.
+pub(super) fn charge_once(
+    shared: &Arc<Shared>,
+    rights: &Arc<Rights>,
+    charges: &[Charge],
+    now: UnixMillis,
+) -> Answer<Hold, ChargeError> {
+    let Some(desk) = Desk::of(shared, rights) else { return Answer::Ready(Err(ChargeError::Unavailable)) };
+    let known = desk.fitting(charges, |tab| tab.serves(shared, now));
+    let tab = match known {
+        Some(tab) if tab.is_for(charges) => tab,
+        Some(tab) => tab.with(charges),
+        None => match Tab::open(shared, desk, rights, charges, now) {
+            Err(why) => return Answer::Ready(Err(why)),
+            Ok(None) => return Answer::Ready(Ok(Hold::empty())),
+            Ok(Some(tab)) => {
+                // The next ones are made of it.
+                desk.keep(&tab);
+                tab
+            }
+        },
+    };
+    charge_by(shared, rights, &tab, now, None)
+}
+
 #[inline]
 fn charge_by(
     shared: &Arc<Shared>,

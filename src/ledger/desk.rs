@@ -44,9 +44,19 @@ impl Desk {
         self.more.load().as_ref()?.iter().find(|tab| tab.is_for(charges)).cloned()
     }
 
+    /// A tab that serves and is for these charges, or at least for the same meters in such a way that one for other units
+    /// can be made of it.
+    pub fn fitting(&self, charges: &[Charge], serves: impl Fn(&Tab) -> bool) -> Option<Arc<Tab>> {
+        let first = self.first.load_full();
+        let more = self.more.load();
+        let known = || first.iter().chain(more.iter().flat_map(|more| more.iter())).filter(|tab| serves(tab));
+        let same = known().find(|tab| tab.is_for(charges));
+        same.or_else(|| known().find(|tab| tab.is_on(charges))).cloned()
+    }
+
     /// Remembers a tab in the place of the one before it for the same charges.
     pub fn keep(&self, tab: &Arc<Tab>) {
-        if !tab.is_regular() {
+        if !tab.is_regular() || tab.is_once() {
             return;
         }
         let first = self.first.load();

@@ -174,6 +174,15 @@ impl Ledger for EscrowLedger {
         charge::charge(&self.0, rights, charges, now, Some(at))
     }
 
+    fn charge_once(
+        &self,
+        rights: &Arc<Rights>,
+        charges: &[Charge],
+        now: UnixMillis,
+    ) -> Answer<Hold, ChargeError> {
+        charge::charge_once(&self.0, rights, charges, now)
+    }
+
     fn usage(&self, rights: &Arc<Rights>, now: UnixMillis) -> BoxFuture<Result<Vec<MeterUsage>, StoreError>> {
         Box::pin(usage::usage(Arc::clone(&self.0), Arc::clone(rights), now))
     }

@@ -87,6 +87,8 @@ pub(super) struct Tab {
     nodes: u32,
     /// Every slot is just what the rights ask for, so that others may be charged by this tab.
     regular: bool,
+    /// It is for one request, and so are those that take its place.
+    once: bool,
     pub lines: Few<Line>,
     /// In the order in which they are charged: the shortest window first, a month's sources in burn order.
     pub stakes: Few<Stake>,
@@ -126,7 +128,10 @@ impl Tab {
         }
         match Few::of(lines) {
             None => Ok(None),
-            Some(lines) => Self::over(shared, desk, rights, lines, (nodes, false), now).map(Some),
+            Some(lines) => {
+                let tab = Self::over(shared, desk, rights, lines, (nodes, false), now)?;
+                Ok(Some(Arc::new(tab)))
+            }
         }
     }
 
@@ -138,7 +143,8 @@ impl Tab {
         rights: &Rights,
         now: UnixMillis,
     ) -> Result<Arc<Self>, ChargeError> {
-        Self::over(shared, desk, rights, self.lines.clone(), (self.nodes, false), now)
+        let tab = Self::over(shared, desk, rights, self.lines.clone(), (self.nodes, false), now)?;
+        Ok(Arc::new(Self { once: self.once, ..tab }))
     }
 
     /// The same charges on what this node holds, as the database cannot be asked; see [`Asker::beyond`].
@@ -149,7 +155,45 @@ impl Tab {
         rights: &Rights,
         now: UnixMillis,
     ) -> Result<Arc<Self>, ChargeError> {
-        Self::over(shared, desk, rights, self.lines.clone(), (self.nodes, true), now)
+        let tab = Self::over(shared, desk, rights, self.lines.clone(), (self.nodes, true), now)?;
+        Ok(Arc::new(Self { once: self.once, ..tab }))
+    }
+
+    /// The same for other units, of just the meters for which it is.
+    pub fn with(&self, charges: &[Charge]) -> Arc<Self> {
+        let units = |number: usize| charges.get(number).map_or(Units::ZERO, |charge| charge.units);
+        let line = |number: usize, line: &Line| {
+            let units = units(number);
+            let rate = line
+                .rate
+                .map(|LineRate { plan, .. }| LineRate { plan, pace: plan.shared_by(self.nodes).pace(units) });
+            Line { units, rate, ..line.clone() }
+        };
+        let stake = |stake: &Stake| Stake {
+            slot: Arc::clone(&stake.slot),
+            units: units(stake.line),
+            line: stake.line,
+            bounded: stake.bounded,
+        };
+        let Self { time, plain, nodes, regular, .. } = *self;
+        Arc::new(Self {
+            time,
+            plain,
+            nodes,
+            regular,
+            once: true,
+            lines: Few {
+                first: line(0, &self.lines.first),
+                more: (1..).zip(&self.lines.more).map(|(number, one)| line(number, one)).collect(),
+            },
+            stakes: Few {
+                first: stake(&self.stakes.first),
+                more: self.stakes.more.iter().map(stake).collect(),
+            },
+            purses: Box::default(),
+            home: Arc::clone(&self.home),
+            ready: Ready::default(),
+        })
     }
 
     fn over(
@@ -159,7 +203,7 @@ impl Tab {
         lines: Few<Line>,
         (nodes, beyond): (u32, bool),
         now: UnixMillis,
-    ) -> Result<Arc<Self>, ChargeError> {
+    ) -> Result<Self, ChargeError> {
         let entitlement = entitlement(rights)?;
         let asker = Asker { shared, desk, rights, entitlement, now, beyond };
         let mut found = Finding::new(lines.more.len() + 1);
@@ -186,13 +230,25 @@ impl Tab {
         let plain = nodes == 0 && purses.is_empty();
         let (home, ready) = (Arc::clone(&shared.home), Ready::default());
         let purses = purses.into_boxed_slice();
-        Ok(Arc::new(Self { time, plain, nodes, regular, lines, stakes, purses, home, ready }))
+        Ok(Self { time, plain, nodes, regular, once: false, lines, stakes, purses, home, ready })
     }
 
     /// Whether it is for these charges.
     pub fn is_for(&self, charges: &[Charge]) -> bool {
         charges.len() == self.lines.more.len() + 1
             && self.lines.iter().zip(charges).all(|(line, charge)| line.is_of(charge))
+    }
+
+    /// Whether it is for the same meters, and all its words give all their units themselves: those of a purse share them.
+    pub fn is_on(&self, charges: &[Charge]) -> bool {
+        self.purses.is_empty()
+            && charges.len() == self.lines.more.len() + 1
+            && self.lines.iter().zip(charges).all(|(line, charge)| line.ix == charge.meter)
+    }
+
+    /// Whether it is for one request.
+    pub fn is_once(&self) -> bool {
+        self.once
     }
 
     /// Whether it is for the same charges.

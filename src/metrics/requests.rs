@@ -35,7 +35,7 @@ pub enum Outcome {
 const OUTCOMES: [&str; 4] = ["forwarded", "refused", "observed", "failed"];
 
 /// The classes of an upstream's status, and the problem codes of the contract.
-const CODES: [&str; 25] = [
+const CODES: [&str; 26] = [
     "1xx",
     "2xx",
     "3xx",
@@ -52,6 +52,7 @@ const CODES: [&str; 25] = [
     "tenant-suspended",
     "subscription-inactive",
     "route-not-covered",
+    "condition-failed",
     "feature-not-in-plan",
     "rate-limited",
     "quota-exhausted",

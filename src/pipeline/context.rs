@@ -10,7 +10,7 @@ use crate::domain::{
     id::{PlanId, TenantId},
     identity::Identity,
     rights::Rights,
-    route::{Operation, OperationIx},
+    route::{Charge, Operation, OperationIx},
     tenant::Overrides,
     time::{Monotonic, UnixMillis, Version},
 };
@@ -28,6 +28,8 @@ pub(crate) struct Context {
     /// The same instant on the clock that measures.
     pub(crate) started: Monotonic,
     pub(crate) route: Route,
+    /// What the request is charged, where that depends on it; `None`: what its operation always charges.
+    pub(crate) charges: Option<Box<[Charge]>>,
     pub(crate) client: Client,
     /// A HEAD request: its answer has no body.
     pub(crate) bodiless: bool,
@@ -36,6 +38,15 @@ pub(crate) struct Context {
 impl Context {
     pub(crate) fn operation(&self) -> Option<&Operation> {
         self.route.operation(&self.catalog)
+    }
+
+    /// What the request is charged.
+    #[inline]
+    pub(crate) fn charges(&self) -> &[Charge] {
+        match &self.charges {
+            Some(charges) => charges,
+            None => self.operation().map_or(&[], |operation| &operation.charge),
+        }
     }
 
     pub(crate) fn plan(&self) -> Option<&PlanId> {

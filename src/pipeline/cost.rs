@@ -37,6 +37,11 @@ impl Cost {
                 None
             }
         };
+        if let Some(charges) = &context.charges {
+            // What was not charged is not settled either.
+            let charged = |from: &&SettleFrom| charges.iter().any(|charge| charge.meter == from.meter);
+            return Self::OfSeveral(operation.settle.iter().filter(charged).filter_map(read).collect());
+        }
         match &*operation.settle {
             [] => Self::AsTaken,
             [from] => read(from).map_or(Self::AsTaken, Self::Of),

@@ -53,7 +53,7 @@ impl<A: Authenticator, D: Directory, B> Check<Matched<B>> for Identify<A, D> {
     type Next = Identified<B>;
 
     #[inline]
-    fn check(&self, request: &Matched<B>) -> Answer<Arc<Identity>, Rejection> {
+    fn check(&self, request: &mut Matched<B>) -> Answer<Arc<Identity>, Rejection> {
         let head = &request.0;
         let (headers, now, started) = (head.request.headers(), head.context.arrived, head.context.started);
         match self.authenticator.identify(headers, now) {

@@ -12,6 +12,7 @@ use tower::Service;
 
 use super::{
     context::{Context, Route},
+    facts::Facts,
     parts::Parts,
     request::{Answered, Client, ForwardError, Forwardable, Head, HeadRefusal, Matched, Refused, Rejection},
     settle::SettledBody,
@@ -22,6 +23,7 @@ use crate::{
         catalog::{Catalog, Unmatched},
         path::canonicalise,
         time::{Monotonic, UnixMillis},
+        variant,
     },
     ports::{BoxFuture, Directory, Policies, ResolveError},
 };
@@ -162,6 +164,7 @@ impl<P: Policies, D, S, F> Match<P, D, S, F> {
             arrived,
             started,
             route: Route::Uncovered,
+            charges: None,
             client,
             bodiless: request.method() == Method::HEAD,
         };
@@ -192,11 +195,28 @@ fn find<B>(head: &mut Head<B>) -> Result<Passage, HeadRefusal> {
         return Ok(Passage::Protected);
     }
     head.context.route = route(&head.context.catalog, head.request.method(), path);
-    let public = head.operation().is_some_and(|operation| operation.public);
+    let public = match head.operation() {
+        Some(operation) if operation.conditions.is_some() => is_open(head),
+        operation => operation.is_some_and(|operation| operation.public),
+    };
     if public || (is_preflight(&head.request) && is_covered(head)) {
         return Ok(Passage::Open);
     }
     Ok(Passage::Protected)
+}
+
+/// Whether one of the routes of the request's methods and path is public and its condition holds: it is the one then.
+#[cold]
+#[inline(never)]
+fn is_open<B>(head: &mut Head<B>) -> bool {
+    let Route::Operation(ix) = head.context.route else { return false };
+    let (facts, metrics) = (Facts::of(head), &head.context.parts.metrics);
+    let failed = |route: &str| metrics.condition_failed(route);
+    let Some(open) = variant::public(&head.context.catalog, ix, &facts.request(), failed) else {
+        return false;
+    };
+    head.context.route = Route::Operation(open);
+    true
 }
 
 /// The route of a request that is not for the gateway itself, its path canonical.

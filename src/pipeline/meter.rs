@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use http::{Method, Uri};
-
 use super::{
     context::Route,
+    decide::ask,
+    facts::Copied,
     matching,
     parts::Parts,
     request::{Granted, Metered, Rejection},
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     domain::{
-        decision::decide,
+        decision::{decide, decide_charged},
         denial::Denial,
         identity::Identity,
         rights::Rights,
@@ -43,7 +43,15 @@ pub fn layer<L: Ledger, D: Directory>(ledger: Arc<L>, directory: Arc<D>) -> Stag
 /// The units taken, and what the request was decided by in the end, where that had to be asked anew.
 pub struct Taken {
     hold: Hold,
-    anew: Option<(Arc<Rights>, Route)>,
+    anew: Option<Anew>,
+}
+
+/// What a request was decided by in the end.
+struct Anew {
+    rights: Arc<Rights>,
+    route: Route,
+    /// What it was charged, where that depends on the request.
+    charges: Option<Box<[Charge]>>,
 }
 
 impl<L: Ledger, D: Directory, B> Check<Granted<B>> for Meter<L, D> {
@@ -51,12 +59,18 @@ impl<L: Ledger, D: Directory, B> Check<Granted<B>> for Meter<L, D> {
     type Next = Metered<B>;
 
     #[inline]
-    fn check(&self, request: &Granted<B>) -> Answer<Taken, Rejection> {
-        let charges = match request.head.operation() {
-            Some(operation) if !operation.charge.is_empty() => &operation.charge,
-            _ => return Answer::Ready(Ok(Taken { hold: Hold::empty(), anew: None })),
+    fn check(&self, request: &mut Granted<B>) -> Answer<Taken, Rejection> {
+        let context = &request.head.context;
+        let charges = context.charges();
+        if charges.is_empty() {
+            return Answer::Ready(Ok(Taken { hold: Hold::empty(), anew: None }));
+        }
+        let charged = if context.charges.is_none() {
+            self.ledger.charge(&request.rights, charges, context.arrived)
+        } else {
+            self.ledger.charge_once(&request.rights, charges, context.arrived)
         };
-        match self.ledger.charge(&request.rights, charges, request.head.context.arrived) {
+        match charged {
             Answer::Ready(Ok(hold)) => Answer::Ready(Ok(Taken { hold, anew: None })),
             Answer::Ready(Err(ChargeError::Outdated)) => {
                 Answer::Pending(self.again(request, Box::pin(async { Err(ChargeError::Outdated) })))
@@ -69,24 +83,27 @@ impl<L: Ledger, D: Directory, B> Check<Granted<B>> for Meter<L, D> {
     #[inline]
     fn pass(request: Granted<B>, taken: Taken) -> Metered<B> {
         let Granted { mut head, identity, mut rights } = request;
-        if let Some((newer, route)) = taken.anew {
+        if let Some(Anew { rights: newer, route, charges }) = taken.anew {
             (head.context.catalog, head.context.route) = (Arc::clone(&newer.catalog), route);
+            head.context.charges = charges;
             rights = newer;
         }
         Metered { head, identity, rights, hold: taken.hold }
     }
 }
 
-/// What a second try needs of the request.
+/// What a second try needs of the request. As long as the policies are the same, its conditions are not asked again: it came
+/// before the change.
 struct Again {
     identity: Arc<Identity>,
     rights: Arc<Rights>,
     charges: Box<[Charge]>,
+    /// The charges depend on the request.
+    computed: bool,
     arrived: UnixMillis,
     started: Monotonic,
     route: Route,
-    method: Method,
-    uri: Uri,
+    copied: Copied,
     parts: Arc<Parts>,
 }
 
@@ -100,12 +117,12 @@ impl<L: Ledger, D: Directory> Meter<L, D> {
         let again = Again {
             identity: Arc::clone(&request.identity),
             rights: Arc::clone(&request.rights),
-            charges: request.head.operation().map(|o| o.charge.clone()).unwrap_or_default(),
+            charges: request.head.context.charges().into(),
             arrived: request.head.context.arrived,
             started: request.head.context.started,
             route: request.head.context.route,
-            method: request.head.request.method().clone(),
-            uri: request.head.request.uri().clone(),
+            computed: request.head.context.charges.is_some(),
+            copied: Copied::of(&request.head),
             parts: Arc::clone(&request.head.context.parts),
         };
         let (ledger, directory) = (Arc::clone(&self.ledger), Arc::clone(&self.directory));
@@ -125,9 +142,11 @@ impl<L: Ledger, D: Directory> Meter<L, D> {
             if operation.is_none() {
                 return Err(Rejection::Denied(Denial::RouteNotCovered));
             }
-            decide(&rights, operation)?;
+            decide_charged(&rights, operation, &again.charges)?;
             let second = ledger.charge(&rights, &again.charges, again.arrived).wait().await;
-            Ok(Taken { hold: second.map_err(rejection)?, anew: Some((rights, again.route)) })
+            let charges = again.computed.then_some(again.charges);
+            let anew = Anew { rights, route: again.route, charges };
+            Ok(Taken { hold: second.map_err(rejection)?, anew: Some(anew) })
         })
     }
 }
@@ -145,21 +164,31 @@ impl Again {
         directory: &impl Directory,
     ) -> Result<Taken, Rejection> {
         let catalog = self.parts.review.catalog(&self.identity.tenant);
-        let route = matching::route(&catalog, &self.method, self.uri.path());
+        let mut route = matching::route(&catalog, self.copied.method(), self.copied.path());
         let rights = directory.resolve(&self.identity, &catalog, self.started, self.arrived).wait().await?;
-        let operation = route.operation(&catalog);
-        let charges = match operation {
-            Some(operation) if operation.public => &[][..],
-            operation => {
-                decide(&rights, operation)?;
-                operation.map_or(&[][..], |operation| &operation.charge)
+        let mut computed = None;
+        match route.operation(&catalog) {
+            Some(operation) if operation.conditions.is_some() => {
+                let asked = ask(&catalog, &rights, route, &self.copied.facts());
+                if let Err(Denial::ConditionFailed { route, .. }) = &asked.outcome {
+                    self.parts.metrics.condition_failed(route);
+                }
+                asked.outcome?;
+                (route, computed) = (asked.route, asked.charges);
             }
+            Some(operation) if operation.public => {}
+            operation => drop(decide(&rights, operation)?),
+        }
+        let charges = match (&computed, route.operation(&catalog)) {
+            (Some(charges), _) => charges,
+            (None, Some(operation)) if !operation.public => &operation.charge,
+            (None, _) => &[][..],
         };
         let hold = match charges {
             [] => Hold::empty(),
             charges => ledger.charge(&rights, charges, self.arrived).wait().await.map_err(rejection)?,
         };
-        Ok(Taken { hold, anew: Some((rights, route)) })
+        Ok(Taken { hold, anew: Some(Anew { rights, route, charges: computed }) })
     }
 }
 

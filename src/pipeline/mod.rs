@@ -90,6 +90,7 @@ pub mod cors;
 mod cost;
 pub mod decide;
 pub mod embed;
+mod facts;
 pub(crate) mod header_text;
 pub mod identify;
 pub mod matching;

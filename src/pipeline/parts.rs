@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use http::HeaderName;
+
 use super::{cors::Cors, observe::Mode, refusals::RefusalRing, review::Review, shadow::Shadow};
 use crate::{clock::Clock, metrics::Metrics};
 
@@ -11,6 +13,8 @@ pub(crate) struct Parts {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) cors: Arc<Cors>,
     pub(crate) mode: Mode,
+    /// The header that holds the installation's keys, where it has a name of its own.
+    pub(crate) secret_header: Option<HeaderName>,
     /// Remembers what was refused.
     pub(crate) refusals: Arc<RefusalRing>,
     /// Decides exchanges that go on again.

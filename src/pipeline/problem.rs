@@ -89,6 +89,7 @@ fn status(code: &str) -> (StatusCode, &'static str) {
         "tenant-suspended" => (StatusCode::FORBIDDEN, "Account suspended"),
         "subscription-inactive" => (StatusCode::PAYMENT_REQUIRED, "No active subscription"),
         "route-not-covered" => (StatusCode::NOT_FOUND, "Not found"),
+        "condition-failed" => (StatusCode::FORBIDDEN, "Condition cannot be told"),
         "feature-not-in-plan" => (StatusCode::FORBIDDEN, "Not in the plan"),
         "rate-limited" => (StatusCode::TOO_MANY_REQUESTS, "Too fast"),
         "quota-exhausted" => (StatusCode::TOO_MANY_REQUESTS, "Quota used up"),
@@ -165,6 +166,12 @@ fn describe_denial(body: &mut Body, denial: &Denial) {
             body.shown("resets_at", &period.end);
         }
         Denial::SubscriptionInactive(state) => body.text("state", state.as_str()),
+        Denial::ConditionFailed { route, charge, .. } => {
+            body.text("route", route);
+            if let Some(meter) = charge {
+                body.text("meter", meter.as_str());
+            }
+        }
         Denial::TenantSuspended | Denial::RouteNotCovered => {}
     }
 }

@@ -30,7 +30,7 @@ impl<D: Directory, B> Check<Identified<B>> for Resolve<D> {
     type Next = Entitled<B>;
 
     #[inline]
-    fn check(&self, request: &Identified<B>) -> Answer<Arc<Rights>, Rejection> {
+    fn check(&self, request: &mut Identified<B>) -> Answer<Arc<Rights>, Rejection> {
         let context = &request.head.context;
         match self.0.resolve(&request.identity, &context.catalog, context.started, context.arrived) {
             Answer::Ready(answer) => Answer::Ready(answer.map_err(Rejection::from)),

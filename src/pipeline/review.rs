@@ -10,7 +10,7 @@ use crate::{
         id::TenantId,
         identity::{Credential, Identity},
         rights::Rights,
-        route::OperationIx,
+        route::{Operation, OperationIx},
         time::{Monotonic, UnixMillis, Version},
     },
     ports::{Answer, Authenticator, Directory, Policies},
@@ -129,8 +129,12 @@ fn route_now(case: &Case, rights: &Rights) -> Route {
     };
     match (case.route, case.route.operation(before)) {
         (Route::Operation(_), Some(known)) => {
-            let mut routes = rights.catalog.routes.operations().iter();
-            let place = routes.position(|operation| operation.name == known.name);
+            let routes = rights.catalog.routes.operations();
+            let named = |operation: &Operation| operation.name == known.name;
+            // Of several of one name the one with the condition that held: it is not asked again, as what it was asked of is
+            // known no more.
+            let same = |operation: &Operation| named(operation) && operation.when() == known.when();
+            let place = routes.iter().position(same).or_else(|| routes.iter().position(named));
             let place = place.and_then(|place| u32::try_from(place).ok());
             place.map_or(unmatched, |place| Route::Operation(OperationIx(place)))
         }

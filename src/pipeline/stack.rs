@@ -113,6 +113,7 @@ where
             metrics: Arc::clone(&self.metrics),
             cors: Arc::clone(&self.cors),
             mode: self.mode,
+            secret_header: self.authenticator.key_header(),
             refusals: Arc::clone(&self.refusals),
             review: Arc::new(review),
             shadow: Arc::new(shadow),

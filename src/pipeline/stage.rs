@@ -17,8 +17,9 @@ pub trait Check<R> {
     /// The request together with what was found out.
     type Next;
 
-    /// Looks at the request. `Ready` is the hot path; the future of `Pending` owns what it needs, and the request waits.
-    fn check(&self, request: &R) -> Answer<Self::Proof, Rejection>;
+    /// Looks at the request, and may write down what it finds even if it refuses it. `Ready` is the hot path; the future of
+    /// `Pending` owns what it needs, and the request waits.
+    fn check(&self, request: &mut R) -> Answer<Self::Proof, Rejection>;
 
     /// Makes the next form.
     fn pass(request: R, proof: Self::Proof) -> Self::Next;
@@ -65,8 +66,8 @@ where
 
     // Always: the stages call each other without waiting, and are one straight piece of code then.
     #[inline(always)]
-    fn call(&mut self, request: R) -> Self::Future {
-        let state = match self.check.check(&request) {
+    fn call(&mut self, mut request: R) -> Self::Future {
+        let state = match self.check.check(&mut request) {
             Answer::Ready(Ok(proof)) => {
                 StageFutureState::Inner { inner: self.inner.call(C::pass(request, proof)) }
             }

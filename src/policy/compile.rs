@@ -4,21 +4,17 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     decode,
-    definition::{AddonFile, ChargeTerms, Declarations, Declared, Name, PlanFile, RouteTerms, RoutesFile},
+    definition::{AddonFile, Declarations, Declared, Name, PlanFile, RoutesFile},
     diagnostic::{Diagnostic, Findings, Location, Severity},
-    inherit, lint, names, origins,
-    source::{Kind, Place, Sources},
+    inherit, lint, names, origins, routes,
+    source::{Kind, Sources},
     yaml,
 };
 use crate::domain::{
     addon::Addon,
     catalog::{Catalog, Feature, Limit, Meter, Unmatched},
-    features::FeatureSet,
     id::{LimitId, PlanId},
     plan::{MeterIx, Plan},
-    route::{Charge, Operation, RouteTable},
-    settlement::SettleFrom,
-    units::Units,
 };
 
 /// What was made of a folder.
@@ -48,12 +44,12 @@ pub(super) fn compile(sources: &Sources) -> Compiled {
     let read = read(sources, &mut findings);
     names::check(&read, &mut findings);
     let order = inherit::order(&read.plans, &mut findings);
-    let table = read.routes.as_ref().map(|file| routes(file, &read, &mut findings));
+    let rules = read.routes.as_ref().map(|file| routes::read(file, &read, &mut findings));
     let mut catalog = None;
     if !findings.has_errors()
-        && let (Some(declarations), Some(file), Some(table)) = (&read.declarations, &read.routes, table)
+        && let (Some(declarations), Some(file), Some(table)) = (&read.declarations, &read.routes, rules)
     {
-        let built = assemble(sources, declarations, &read, &order, file, table);
+        let built = assemble(sources, declarations, &read, &order, (file, table));
         lint::check(&built, &read, &mut findings);
         catalog = Some(built);
     }
@@ -125,71 +121,12 @@ fn missing(is: bool, file: &str, what: &str, content: &str, findings: &mut Findi
     }
 }
 
-/// The table of routes; two that fit the same requests are reported with both places. Names are resolved later, so that
-/// conflicts show even where features.yaml is broken.
-fn routes(file: &RoutesFile, read: &Read, findings: &mut Findings<'_>) -> RouteTable {
-    let mut table = RouteTable::default();
-    let mut places: Vec<Place> = Vec::new();
-    for route in &file.routes {
-        let operation = operation(route, file, read);
-        match table.add(&route.methods, &route.pattern, operation) {
-            Ok(_) => places.push(route.name.place),
-            Err(conflict) => {
-                let message = format!("`{}` fits the same requests as another route", route.name.value);
-                let mut finding = findings.error_at("route-conflict", route.name.place, message);
-                if let Some(first) = places.get(conflict.first.0 as usize) {
-                    finding = finding.related(findings.locate(*first), "this one");
-                }
-                findings.push(finding);
-            }
-        }
-    }
-    table
-}
-
-fn operation(route: &RouteTerms, file: &RoutesFile, read: &Read) -> Operation {
-    let declarations = read.declarations.as_ref();
-    let features = declarations.map_or_else(FeatureSet::default, |d| feature_set(&route.features, d));
-    let written = route.charge.as_ref().unwrap_or(&file.default_charge);
-    let (charge, settle) = match declarations {
-        Some(declarations) if !route.public => charges(written, declarations),
-        _ => Default::default(),
-    };
-    Operation { name: route.name.value.clone(), public: route.public, features, charge, settle }
-}
-
-fn feature_set(names: &[Name], declarations: &Declarations) -> FeatureSet {
-    let mut set = FeatureSet::empty(declarations.features.len());
-    for ix in names.iter().filter_map(|name| inherit::feature_ix(declarations, &name.value)) {
-        set.insert(ix);
-    }
-    set
-}
-
-fn charges(
-    written: &[(Name, ChargeTerms)],
-    declarations: &Declarations,
-) -> (Box<[Charge]>, Box<[SettleFrom]>) {
-    let (mut charges, mut settle) = (Vec::new(), Vec::new());
-    for (name, terms) in written {
-        let Some(meter) = inherit::meter_ix(declarations, &name.value) else { continue };
-        if terms.units > Units::ZERO {
-            charges.push(Charge { meter, units: terms.units });
-        }
-        settle.extend(terms.from.iter().map(|header| SettleFrom { meter, header: header.clone() }));
-    }
-    charges.sort_by_key(|charge| charge.meter);
-    settle.sort_by_key(|from| from.meter);
-    (charges.into(), settle.into())
-}
-
 fn assemble(
     sources: &Sources,
     declarations: &Declarations,
     read: &Read,
     order: &[String],
-    file: &RoutesFile,
-    routes: RouteTable,
+    (file, routes::Compiled { table, unmatched }): (&RoutesFile, routes::Compiled),
 ) -> Catalog {
     let mut plans: BTreeMap<PlanId, Arc<Plan>> = BTreeMap::new();
     for id in order {
@@ -199,18 +136,7 @@ fn assemble(
             plans.insert(plan.id.clone(), Arc::new(plan));
         }
     }
-    let unmatched = if file.unmatched_allowed {
-        let (charge, settle) = charges(&file.default_charge, declarations);
-        Unmatched::Allow(Operation {
-            name: "unmatched".to_owned(),
-            public: false,
-            features: FeatureSet::empty(declarations.features.len()),
-            charge,
-            settle,
-        })
-    } else {
-        Unmatched::Deny
-    };
+    let unmatched = if file.unmatched_allowed { Unmatched::Allow(unmatched) } else { Unmatched::Deny };
     Catalog {
         features: map(&declarations.features, |d| Feature { id: d.id.clone(), title: d.title.clone() }),
         limits: map(&declarations.limits, |d| Limit { id: d.id.clone(), title: d.title.clone() }),
@@ -225,7 +151,7 @@ fn assemble(
             .iter()
             .map(|file| (file.id.clone(), Arc::new(addon(file, declarations))))
             .collect(),
-        routes,
+        routes: table,
         unmatched,
         origins: Arc::new(origins::of(sources, declarations, read)),
         ..Catalog::empty(sources.digest())
@@ -246,7 +172,7 @@ fn addon(file: &AddonFile, declarations: &Declarations) -> Addon {
         title: file.title.clone(),
         price: file.price,
         plans: file.plans.iter().filter_map(|name| PlanId::parse(&name.value).ok()).collect(),
-        features: feature_set(&file.features, declarations),
+        features: routes::feature_set(&file.features, declarations),
         limits: file.limits.iter().filter_map(limit).collect(),
         quotas,
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::source::Place;
+use super::{condition::AttributeTerms, source::Place};
 use crate::domain::{
     id::{AddonId, FeatureId, LimitId, MeterId, PlanId},
     money::Price,
@@ -43,6 +43,8 @@ pub(super) struct Declarations {
     pub(super) features: Vec<Declared<FeatureId>>,
     pub(super) limits: Vec<Declared<LimitId>>,
     pub(super) meters: Vec<Declared<MeterId>>,
+    /// By name; `None`: there is no such section, and any may be used.
+    pub(super) attributes: Option<BTreeMap<String, AttributeTerms>>,
 }
 
 /// One of `plans/*.yaml`.
@@ -108,6 +110,8 @@ pub(super) struct RouteTerms {
     pub(super) methods: Methods,
     pub(super) pattern: Pattern,
     pub(super) public: bool,
+    /// It decides only where this holds.
+    pub(super) when: Option<At<String>>,
     pub(super) features: Vec<Name>,
     /// `None`: the default.
     pub(super) charge: Option<Vec<(Name, ChargeTerms)>>,
@@ -119,4 +123,8 @@ pub(super) struct ChargeTerms {
     pub(super) units: Units,
     /// The units are a reserve; this header of the answer tells the cost.
     pub(super) from: Option<CostHeader>,
+    /// In the place of `units`, the units as CEL.
+    pub(super) cel: Option<At<String>>,
+    /// Charged only where this holds.
+    pub(super) when: Option<At<String>>,
 }

@@ -238,6 +238,12 @@ impl<'s> Findings<'s> {
         self.sources.locate(place)
     }
 
+    /// What stands at a place, as it is written.
+    pub(super) fn written(&self, place: Place) -> Option<&'s str> {
+        let (start, end) = (usize::try_from(place.start).ok()?, usize::try_from(place.end).ok()?);
+        self.sources.file(place.file)?.text.as_deref()?.get(start..end)
+    }
+
     pub(super) fn has_errors(&self) -> bool {
         self.errors
     }

@@ -15,6 +15,7 @@
 mod case;
 mod compile;
 mod compiler;
+mod condition;
 mod decode;
 mod definition;
 mod diagnostic;
@@ -26,6 +27,7 @@ mod names;
 mod origins;
 mod outcome;
 mod report;
+mod routes;
 mod rules;
 pub mod schema;
 mod source;

@@ -9,13 +9,14 @@ use crate::domain::{
 };
 
 /// The codes that policies alone can lead to, with their status.
-pub(super) const CODES: [(&str, u16); 8] = [
+pub(super) const CODES: [(&str, u16); 9] = [
     ("path-ambiguous", 400),
     ("credential-missing", 401),
     ("subscription-inactive", 402),
     ("tenant-suspended", 403),
     ("feature-not-in-plan", 403),
     ("route-not-covered", 404),
+    ("condition-failed", 403),
     ("rate-limited", 429),
     ("quota-exhausted", 429),
 ];

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 
 use super::{Answer, Snapshot, StoreError};
 use crate::domain::{
@@ -26,6 +26,11 @@ pub trait Authenticator: Send + Sync + 'static {
         now: UnixMillis,
     ) -> Answer<Version, CredentialError> {
         Answer::Ready(if now < identity.until { Ok(verified) } else { Err(CredentialError::Expired) })
+    }
+
+    /// The header for API keys, where there is one: conditions do not see it.
+    fn key_header(&self) -> Option<HeaderName> {
+        None
     }
 
     /// Removes what the upstream must not see: a Plangate key, wherever it was presented. A JWT stays.

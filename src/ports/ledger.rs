@@ -33,6 +33,16 @@ pub trait Ledger: Send + Sync + 'static {
         self.charge(rights, charges, now)
     }
 
+    /// The same as [`Ledger::charge`], for charges that are hardly ever made again just so, as they depend on the request.
+    fn charge_once(
+        &self,
+        rights: &Arc<Rights>,
+        charges: &[Charge],
+        now: UnixMillis,
+    ) -> Answer<Hold, ChargeError> {
+        self.charge(rights, charges, now)
+    }
+
     /// What a tenant has used of each of its meters, this node to the unit, the others as last flushed.
     fn usage(&self, rights: &Arc<Rights>, now: UnixMillis) -> BoxFuture<Result<Vec<MeterUsage>, StoreError>>;
 

@@ -16,7 +16,7 @@ use crate::{
         time::UnixMillis,
     },
     ports::Origin,
-    wire::overrides,
+    wire::{attributes, overrides},
 };
 
 /// Who writes down what has happened by itself.
@@ -127,8 +127,12 @@ fn subscribe(asked: &Subscribe) -> Value {
 /// What was asked, without the hash of a key.
 fn detail(change: &Change) -> Value {
     match change {
-        Change::PutTenant { name, zone } => {
-            json!({ "name": name, "timezone": zone.as_ref().map(Zone::name) })
+        Change::PutTenant { name, zone, attributes } => {
+            let mut detail = json!({ "name": name, "timezone": zone.as_ref().map(Zone::name) });
+            if let Some(attributes) = attributes {
+                detail["attributes"] = attributes::encode(attributes);
+            }
+            detail
         }
         Change::Enroll { plan: to } | Change::MoveVersion { to } => plan(to),
         Change::Subscribe(asked) => subscribe(asked),

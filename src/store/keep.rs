@@ -9,12 +9,12 @@ use super::{
 use crate::{
     domain::{grant::Grant, id::TenantId, subscription::Subscription, tenant::Tenant, time::UnixMillis},
     ports::StoreError,
-    wire::{belongings, overrides, subscription},
+    wire::{attributes, belongings, overrides, subscription},
 };
 
 const UPDATE_TENANT: Sql = Sql::same(
     "UPDATE tenants SET name = $2, zone = $3, suspended = $4, overrides = $5, version = $6, addons = $7, \
-     tried = $8, due_ms = $9 WHERE id = $1",
+     tried = $8, due_ms = $9, attributes = $10 WHERE id = $1",
 );
 const PUT_SUBSCRIPTION: Sql = Sql::same(
     "INSERT INTO subscriptions (tenant, plan, plan_version, state, anchor_day, epoch, since_ms, life, roll_ms) \
@@ -47,6 +47,7 @@ pub(super) async fn write(
     let overrides = overrides::encode(&after.overrides).to_string();
     let addons = belongings::addons(&after.addons).to_string();
     let tried = belongings::tried(&after.tried).to_string();
+    let attributes = after.attributes.as_deref().map_or_else(|| json!({}), attributes::encode).to_string();
     let args = [
         Arg::Text(after.id.as_str()),
         Arg::MaybeText(after.name.as_deref()),
@@ -57,6 +58,7 @@ pub(super) async fn write(
         Arg::Text(&addons),
         Arg::Text(&tried),
         Arg::MaybeInt(after.next_instant().map(|at| at.0)),
+        Arg::Text(&attributes),
     ];
     session.run(UPDATE_TENANT, &args).await?;
     if let Some(subscription) =

@@ -1,5 +1,7 @@
 //! A tenant's row, with everything that its rights depend on: read by one statement, and so as of one snapshot.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
 use super::{
@@ -9,6 +11,7 @@ use super::{
 };
 use crate::{
     domain::{
+        attributes::Attributes,
         id::TenantId,
         period::{AnchorDay, Zone},
         subscription::Subscription,
@@ -16,7 +19,7 @@ use crate::{
     },
     ports::StoreError,
     wire::{
-        FieldError, belongings, overrides,
+        FieldError, attributes, belongings, overrides,
         subscription::{self, Columns, plan_of},
     },
 };
@@ -50,7 +53,7 @@ macro_rules! tenant_rows {
 macro_rules! own_columns {
     () => {
         ", t.id, t.name, t.zone, t.suspended, t.overrides, t.version, t.created_ms, t.addons, t.tried, \
-         s.plan, s.plan_version, s.state, s.anchor_day, s.epoch, s.since_ms, s.life, (SELECT "
+         s.plan, s.plan_version, s.state, s.anchor_day, s.epoch, s.since_ms, s.life, t.attributes, (SELECT "
     };
 }
 
@@ -89,15 +92,24 @@ pub(super) fn tenant(record: &Record) -> Result<Option<Tenant>, StoreError> {
         overrides,
         addons: belongings::read_addons(&document(record, 8, &id, "addons")?).map_err(wrong("addons"))?,
         tried: belongings::read_tried(&document(record, 9, &id, "tried")?).map_err(wrong("tried"))?,
-        grants: match record.maybe_text(17)? {
+        attributes: attributes(record, &id)?,
+        grants: match record.maybe_text(18)? {
             None => Vec::new(),
             Some(_) => {
-                belongings::read_grants(&document(record, 17, &id, "grants")?).map_err(wrong("grants"))?
+                belongings::read_grants(&document(record, 18, &id, "grants")?).map_err(wrong("grants"))?
             }
         },
         version: version(record, 6)?,
         ..Tenant::new(id.clone(), instant(record, 7)?)
     }))
+}
+
+fn attributes(record: &Record, id: &TenantId) -> Result<Option<Arc<Attributes>>, StoreError> {
+    let found = attributes::decode(&document(record, 17, id, "attributes")?).map_err(|unfit| {
+        let text: Vec<String> = unfit.errors.iter().map(ToString::to_string).collect();
+        bad(id, "attributes", &text.join("; "))
+    })?;
+    Ok(found.shared())
 }
 
 fn subscription(record: &Record, id: &TenantId, zone: &Zone) -> Result<Option<Subscription>, StoreError> {

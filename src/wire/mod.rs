@@ -1,5 +1,6 @@
 //! Text and JSON shapes that several adapters share, and their way into the domain and back.
 
+pub mod attributes;
 pub mod belongings;
 pub mod diff;
 pub mod duration;

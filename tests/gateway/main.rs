@@ -11,6 +11,7 @@ mod administration;
 mod adoption;
 mod between;
 mod codes;
+mod conditions;
 mod configuration;
 mod crash_files;
 mod database_faults;

@@ -56,7 +56,7 @@ pub fn tenant(id: &str) -> TenantId {
 }
 
 pub fn put(id: &str) -> Command {
-    Command { tenant: tenant(id), change: Change::PutTenant { name: None, zone: None } }
+    Command { tenant: tenant(id), change: Change::PutTenant { name: None, zone: None, attributes: None } }
 }
 
 pub fn change(id: &str, change: Change) -> Command {

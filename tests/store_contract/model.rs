@@ -261,7 +261,7 @@ impl Case<'_> {
             Step::Suspend => self.execute(Change::Suspend).await,
             Step::Recreate => {
                 self.execute(Change::DeleteTenant).await;
-                self.execute(Change::PutTenant { name: None, zone: None }).await;
+                self.execute(Change::PutTenant { name: None, zone: None, attributes: None }).await;
             }
         }
     }
@@ -455,7 +455,7 @@ fn the_databases_answer_as_the_memory_does() {
                     confirmed: HashMap::new(),
                     uncounted: HashMap::new(),
                 };
-                case.execute(Change::PutTenant { name: None, zone: None }).await;
+                case.execute(Change::PutTenant { name: None, zone: None, attributes: None }).await;
                 for step in steps {
                     case.take(step).await;
                 }

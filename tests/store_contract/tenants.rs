@@ -49,7 +49,7 @@ async fn a_tenant_lives(on: &Fixture) {
     assert_eq!((read.version, read.created_at, read.subscription), (Version(1), START, None));
 
     let berlin = Zone::named("Europe/Berlin").unwrap();
-    let named = Change::PutTenant { name: Some("Ä & Co".into()), zone: Some(berlin) };
+    let named = Change::PutTenant { name: Some("Ä & Co".into()), zone: Some(berlin), attributes: None };
     assert_eq!(done(store, &change("acme", named)).await.effect, Effect::Updated);
     done(store, &put("acme")).await;
     done(store, &change("acme", Change::Suspend)).await;
@@ -71,7 +71,7 @@ async fn a_subscription_changes(on: &Fixture) {
     let store = &*on.store;
     // In Auckland it is already the 10th.
     let zone = Zone::named("Pacific/Auckland").unwrap();
-    done(store, &change("acme", Change::PutTenant { name: None, zone: Some(zone) })).await;
+    done(store, &change("acme", Change::PutTenant { name: None, zone: Some(zone), attributes: None })).await;
     let read = || async { store.tenant(&tenant("acme")).await.unwrap().value.unwrap().subscription.unwrap() };
     let later = |seconds: i64| Origin { at: UnixMillis(START.0 + seconds * 1000), ..origin() };
 
@@ -202,7 +202,7 @@ async fn each_change_is_in_feed_and_audit(on: &Fixture) {
     let store = &*on.store;
     done(store, &put("acme")).await;
     done(store, &key("acme", "k1", 0xab)).await;
-    let named = Change::PutTenant { name: Some("N".into()), zone: None };
+    let named = Change::PutTenant { name: Some("N".into()), zone: None, attributes: None };
     done(store, &change("acme", named)).await;
     done(store, &change("acme", Change::DeleteTenant)).await;
     let feed = store.changes(Version(0), 100).await.unwrap();

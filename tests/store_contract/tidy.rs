@@ -47,7 +47,8 @@ async fn usage(on: &Fixture) -> Vec<(i64, Window, i64)> {
 
 async fn hours_become_days_of_the_tenant(on: &Fixture) {
     let zone = Zone::named("Asia/Tokyo").unwrap();
-    done(&*on.store, &change("acme", Change::PutTenant { name: None, zone: Some(zone) })).await;
+    done(&*on.store, &change("acme", Change::PutTenant { name: None, zone: Some(zone), attributes: None }))
+        .await;
     let now = on.store.poll(&beat(1, 0)).await.unwrap().database_now.0.div_euclid(HOUR) * HOUR;
     let report =
         |epoch, used, at| SlotTotals { at: UnixMillis(at), ..totals(&bucket("acme", epoch), 1, used, 0) };

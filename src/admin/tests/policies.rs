@@ -94,7 +94,8 @@ fn routes() -> RouteTable {
         let mut features = FeatureSet::empty(2);
         feature.into_iter().for_each(|ix| features.insert(FeatureIx(ix)));
         let (charge, settle) = (charge.into(), Box::default());
-        let operation = Operation { name: route.to_owned(), public, features, charge, settle };
+        let operation =
+            Operation { name: route.to_owned(), public, features, charge, settle, conditions: None };
         let methods = Methods::Named(methods.split('|').map(str::to_owned).collect());
         table.add(&methods, &Pattern::parse(path).unwrap(), operation).unwrap();
     };

@@ -201,7 +201,7 @@ impl World {
     }
 
     async fn subscribed(&self, id: &str, plan: &str) {
-        self.change(id, Change::PutTenant { name: None, zone: None }).await;
+        self.change(id, Change::PutTenant { name: None, zone: None, attributes: None }).await;
         self.change(id, Change::Subscribe(Subscribe::to(plan.parse().unwrap()))).await;
     }
 
@@ -413,7 +413,14 @@ async fn a_month_whose_tenant_cannot_be_read_is_not_lost() {
 async fn tenants_come_to_a_newer_version_when_it_comes_into_force() {
     let world = World::new([plan("pro")]);
     world
-        .change("far", Change::PutTenant { name: None, zone: Some(Zone::named("Pacific/Auckland").unwrap()) })
+        .change(
+            "far",
+            Change::PutTenant {
+                name: None,
+                zone: Some(Zone::named("Pacific/Auckland").unwrap()),
+                attributes: None,
+            },
+        )
         .await;
     world.change("far", Change::Subscribe(Subscribe::to("pro".parse().unwrap()))).await;
     for number in 0..600 {

@@ -216,7 +216,7 @@ fn the_end_of_the_period_moves_with_the_anchor() {
     let mut life = Life::on("basic");
     life.call(Change::Cancel(When::PeriodEnd)).unwrap();
     let zone = Zone::named("Asia/Shanghai").unwrap();
-    life.call(Change::PutTenant { name: None, zone: Some(zone) }).unwrap();
+    life.call(Change::PutTenant { name: None, zone: Some(zone), attributes: None }).unwrap();
     assert_eq!(life.tenant.next_instant(), Some(at("2027-01-31T16:00:00Z")));
     let month = life.rights().entitlement.unwrap().calendar.month(life.now);
     assert_eq!(

@@ -24,6 +24,10 @@ pub(super) fn with_plans(denial: &Denial, context: &Context, show: impl FnOnce(&
         return;
     }
     let Some(reason) = Reason::of(denial) else { return };
+    if context.charges.is_some() {
+        // The next one may be charged otherwise.
+        return show(&written(denial, context));
+    }
     let mut show = Some(show);
     let _ = REMEMBERED.try_with(|remembered| {
         let Ok(mut remembered) = remembered.try_borrow_mut() else { return };
@@ -39,6 +43,8 @@ pub(super) fn with_plans(denial: &Denial, context: &Context, show: impl FnOnce(&
 fn written(denial: &Denial, context: &Context) -> Box<str> {
     let Some(operation) = context.operation() else { return "[]".into() };
     let (own, overrides) = (context.plan(), context.overrides().map(|overrides| &**overrides));
+    let charged = context.charges.as_ref().map(|charges| operation.charged(charges));
+    let operation = charged.as_ref().unwrap_or(operation);
     let plans = denial.plans_that_allow(operation, &context.catalog, overrides);
     let others: Vec<&str> = plans.iter().filter(|plan| Some(*plan) != own).map(PlanId::as_str).collect();
     serde_json::to_string(&others).unwrap_or_default().into()
@@ -59,6 +65,7 @@ impl<'a> Reason<'a> {
         Some(match denial {
             Denial::TenantSuspended
             | Denial::RouteNotCovered
+            | Denial::ConditionFailed { .. }
             | Denial::SubscriptionInactive(State::Paused | State::Unpaid) => return None,
             Denial::SubscriptionInactive(_)
             | Denial::FeatureNotInPlan { .. }

@@ -1,16 +1,22 @@
-//! What policies say of a request before anything is known of its tenant: the one place where the shadow finds a route and
-//! what it charges.
+//! What policies say of a request: the one place where the shadow finds a route and what it charges.
 
-use http::Method;
+use std::borrow::Cow;
 
 use crate::{
     domain::{
         catalog::Catalog,
+        denial::Denial,
         id::MeterId,
-        route::{Charge, Operation},
+        rights::Rights,
+        route::{Charge, Operation, OperationIx},
         settlement::CostHeader,
+        variant::{self, decide_request},
     },
-    pipeline::{context::Context, matching::route},
+    pipeline::{
+        context::{Context, Route},
+        facts::Facts,
+        matching::route,
+    },
 };
 
 /// A request's route, and what it costs.
@@ -18,23 +24,50 @@ pub(super) struct Found<'a> {
     pub(super) catalog: &'a Catalog,
     /// `None`: no route covers the request.
     pub(super) operation: Option<&'a Operation>,
-    /// What the operation charges.
-    pub(super) charges: &'a [Charge],
+    /// What the request is charged by it.
+    pub(super) charges: Cow<'a, [Charge]>,
+    /// The first of the routes of its methods and path.
+    head: Option<OperationIx>,
 }
 
 impl<'a> Found<'a> {
     /// By the policies that have decided.
     pub(super) fn by_context(context: &'a Context) -> Self {
-        Self::of(&context.catalog, context.operation())
+        Self {
+            catalog: &context.catalog,
+            operation: context.operation(),
+            charges: Cow::Borrowed(context.charges()),
+            head: None,
+        }
     }
 
-    /// By other policies. The path is canonical.
-    pub(super) fn by_catalog(catalog: &'a Catalog, method: &Method, path: &str) -> Self {
-        Self::of(catalog, route(catalog, method, path).operation(catalog))
+    /// By other policies, before anything is known of the tenant.
+    pub(super) fn by_catalog(catalog: &'a Catalog, facts: &Facts<'_>) -> Self {
+        let route = route(catalog, facts.method(), facts.path());
+        let head = if let Route::Operation(ix) = route { Some(ix) } else { None };
+        let public = head.and_then(|head| variant::public(catalog, head, &facts.request(), |_| {}));
+        let operation = match public {
+            Some(public) => catalog.routes.operation(public),
+            None => route.operation(catalog),
+        };
+        let charges = Cow::Borrowed(operation.map_or(&[][..], |operation| &*operation.charge));
+        Self { catalog, operation, charges, head }
     }
 
-    fn of(catalog: &'a Catalog, operation: Option<&'a Operation>) -> Self {
-        Self { catalog, operation, charges: operation.map_or(&[], |operation| &operation.charge) }
+    /// Whether the tenant and its request say which route it is, and what that costs.
+    pub(super) fn depends(&self) -> bool {
+        self.operation.is_some_and(|operation| operation.conditions.is_some() && !operation.public)
+    }
+
+    /// The same where that is asked, and the decision as far as units are there.
+    pub(super) fn decided(&self, rights: &Rights, facts: &Facts<'_>) -> (Self, Result<(), Denial>) {
+        let decided = decide_request(rights, self.catalog, self.head, facts.request());
+        let outcome = decided.outcome.map(drop);
+        let (operation, charges) = match decided.chosen {
+            Some(chosen) => (chosen.operation, chosen.charges),
+            None => (self.operation, Cow::Borrowed(&[][..])),
+        };
+        (Self { operation, charges, ..*self }, outcome)
     }
 
     pub(super) fn is_public(&self) -> bool {
@@ -51,7 +84,7 @@ impl<'a> Found<'a> {
     }
 
     /// What is charged of a meter.
-    pub(super) fn charge_of(&self, meter: &MeterId) -> Option<&'a Charge> {
+    pub(super) fn charge_of(&self, meter: &MeterId) -> Option<&Charge> {
         let ix = self.catalog.meter_ix(meter.as_str())?;
         self.charges.iter().find(|charge| charge.meter == ix)
     }

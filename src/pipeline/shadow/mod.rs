@@ -12,10 +12,9 @@ mod tried;
 
 use std::sync::Arc;
 
-use http::Method;
-
 use super::{
     context::{Context, Route},
+    facts::Facts,
     problem,
     request::{Head, Rejection, Subject},
 };
@@ -43,9 +42,8 @@ pub(crate) struct Seen<'a> {
     enforced: Enforced<'a>,
     /// By the policies in force.
     found: Found<'a>,
-    method: &'a Method,
-    /// Canonical.
-    path: &'a str,
+    /// What conditions can know of it.
+    facts: Facts<'a>,
     arrived: UnixMillis,
     started: Monotonic,
 }
@@ -118,8 +116,7 @@ fn see<B>(head: &Head<B>, tenant: Option<&TenantId>, enforced: Enforced<'_>) {
         tenant,
         enforced,
         found: Found::by_context(context),
-        method: head.request.method(),
-        path: head.request.uri().path(),
+        facts: Facts::of(head),
         arrived: context.arrived,
         started: context.started,
     });
@@ -135,7 +132,7 @@ pub(super) struct Shadower<D, L> {
 impl<D: Directory, L: Ledger> Shadow for Shadower<D, L> {
     fn compare(&self, seen: &Seen<'_>) {
         let Some(trial) = self.trials.of(seen.candidate) else { return };
-        let found = Found::by_catalog(seen.candidate, seen.method, seen.path);
+        let found = Found::by_catalog(seen.candidate, &seen.facts);
         let route = seen.found.name().or(found.name()).unwrap_or_default();
         let count = |enforced: Verdict, candidate: Verdict| {
             let sender = seen.tenant.cloned().map_or(Sender::Anonymous, Sender::Tenant);
@@ -163,6 +160,7 @@ impl<D: Directory, L: Ledger> Shadow for Shadower<D, L> {
                 let asked = Asked {
                     tenant,
                     found: &found,
+                    facts: &seen.facts,
                     spent: enforced.is_ok().then_some(&seen.found),
                     arrived: seen.arrived,
                     started: seen.started,

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use super::found::Found;
+use crate::pipeline::facts::Facts;
 use crate::{
     domain::{
         catalog::Stamp,
@@ -24,10 +25,13 @@ use crate::{
 };
 
 /// What is asked of tried policies about one request.
+#[derive(Clone, Copy)]
 pub(super) struct Asked<'a> {
     pub(super) tenant: &'a TenantId,
     /// What they say of it.
     pub(super) found: &'a Found<'a>,
+    /// What conditions can know of it.
+    pub(super) facts: &'a Facts<'a>,
     /// What was charged for it by the policies in force; `None`: they refused it.
     pub(super) spent: Option<&'a Found<'a>>,
     pub(super) arrived: UnixMillis,
@@ -137,7 +141,20 @@ impl Tried {
     }
 
     fn by(&mut self, rights: &Rights, asked: &Asked<'_>) -> Result<(), Denial> {
-        let decided = decide(rights, asked.found.operation).map(drop);
+        if asked.found.depends() {
+            let (found, decided) = asked.found.decided(rights, asked.facts);
+            return self.count(rights, &Asked { found: &found, ..*asked }, decided);
+        }
+        self.count(rights, asked, decide(rights, asked.found.operation).map(drop))
+    }
+
+    /// Whether the units would be there for a request that is decided so far.
+    fn count(
+        &mut self,
+        rights: &Rights,
+        asked: &Asked<'_>,
+        decided: Result<(), Denial>,
+    ) -> Result<(), Denial> {
         let Some(entitlement) = &rights.entitlement else { return decided };
         if self.epoch != entitlement.epoch {
             (self.epoch, self.meters) = (entitlement.epoch, Vec::new());

@@ -18,7 +18,6 @@ use super::super::{
     admission::Admission,
     cors::Cors,
     observe::Mode,
-    refusals::RefusalRing,
     request::{ForwardError, Forwardable, Inbound, Subject},
     respond::RespondBody,
     shadow::Trials,
@@ -454,7 +453,7 @@ fn tenant(plan: &str) -> Tenant {
 pub fn operation(name: &str, public: bool, features: FeatureSet, units: u64) -> Operation {
     let charge = Charge { meter: MeterIx(0), units: Units::saturating(units) };
     let charge = (units > 0).then_some(charge).into_iter().collect();
-    Operation { name: name.to_owned(), public, features, charge, settle: Box::default() }
+    Operation { name: name.to_owned(), public, features, charge, settle: Box::default(), conditions: None }
 }
 
 /// Plans `basic` (no features), `rich` (with `chat`) and `bare` (no quota); routes of each kind.

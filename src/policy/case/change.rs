@@ -66,7 +66,7 @@ impl Life<'_> {
             What::Addon(addon, 0) => Change::Detach { addon: addon.clone(), at: When::Now },
             What::Addon(addon, quantity) => Change::Attach { addon: addon.clone(), quantity: *quantity },
             What::Overrides(overrides) => Change::SetOverrides((**overrides).clone()),
-            What::Zone(zone) => Change::PutTenant { name: None, zone: Some(zone.clone()) },
+            What::Zone(zone) => Change::PutTenant { name: None, zone: Some(zone.clone()), attributes: None },
             What::Requests(_) | What::Burst(_) => return Err("a request is no change".into()),
             What::Next(_) | What::Days(_) | What::Span(_) | What::At(_) => Change::Advance,
         })

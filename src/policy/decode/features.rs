@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Fields, named, scalar};
+use super::{Fields, attribute, named, scalar};
 use crate::domain::id::{FeatureId, InvalidId, LimitId, MeterId};
 use crate::policy::{
     definition::{Declarations, Declared},
@@ -19,10 +19,13 @@ const MOST_METERS: usize = 256;
 pub(in crate::policy) fn decode(root: &Node, findings: &mut Findings<'_>) -> Declarations {
     let mut found = Declarations::default();
     let Some(fields) = Fields::read(root, "features.yaml", schema::Features::KEYS, findings) else {
-        found.unread.extend(schema::Features::KEYS);
+        found.unread.extend(SECTIONS);
         return found;
     };
-    for section in schema::Features::KEYS {
+    if let Some(node) = fields.get("attributes") {
+        found.attributes = Some(attribute::decode(node, findings));
+    }
+    for section in SECTIONS {
         // A section that is missing beside an unknown key is most likely that key.
         let absent = fields.get(section).is_none() && fields.unknown > 0;
         let broken = fields.get(section).is_some_and(|node| !matches!(node.value, Value::Map(_)));
@@ -56,6 +59,9 @@ pub(in crate::policy) fn decode(root: &Node, findings: &mut Findings<'_>) -> Dec
     }
     found
 }
+
+/// What others refer to by names.
+const SECTIONS: [&str; 3] = ["features", "limits", "meters"];
 
 struct Section<I> {
     what: &'static str,

@@ -3,6 +3,7 @@
 pub(super) mod addon;
 mod after;
 mod after_value;
+mod attribute;
 pub(super) mod case;
 mod case_request;
 mod case_tenant;
@@ -30,7 +31,7 @@ use super::{
 };
 
 /// Words that a later version will give a meaning to.
-const RESERVED: [&str; 4] = ["host", "upstream", "when", "by"];
+const RESERVED: [&str; 3] = ["host", "upstream", "by"];
 
 /// A map whose keys are known beforehand.
 pub(super) struct Fields<'t> {

@@ -66,6 +66,7 @@ fn route(node: &Node, findings: &mut Findings<'_>) -> Option<RouteTerms> {
     });
     let public =
         fields.get("public").and_then(|node| scalar::truth(node, "`public`", findings)).unwrap_or(false);
+    let when = fields.get("when").and_then(|node| cel(node, "a CEL condition for `when`", findings));
     let features = fields.get("features").map(|node| names(node, "`features`", findings)).unwrap_or_default();
     let charge = fields.get("charge").map(|node| charge(node, findings));
     if public {
@@ -79,7 +80,7 @@ fn route(node: &Node, findings: &mut Findings<'_>) -> Option<RouteTerms> {
     }
     let (name, methods, pattern) = parsed?;
     warn_of_look_alikes(&name, &pattern, findings);
-    Some(RouteTerms { name, methods, pattern, public, features, charge })
+    Some(RouteTerms { name, methods, pattern, public, when, features, charge })
 }
 
 /// Notations of other routers are legal literals here, and hardly ever meant as such.
@@ -101,7 +102,7 @@ fn charge(node: &Node, findings: &mut Findings<'_>) -> Vec<(Name, ChargeTerms)> 
     let mut out = Vec::new();
     for (name, node) in named(node, "`charge`", findings) {
         let terms = match &node.value {
-            Value::Map(_) => reserve::decode(node, findings),
+            Value::Map(_) => reserve::decode(&name, node, findings),
             _ => fixed(&name, node, findings),
         };
         out.extend(terms.map(|terms| (name, terms)));
@@ -109,13 +110,19 @@ fn charge(node: &Node, findings: &mut Findings<'_>) -> Vec<(Name, ChargeTerms)> 
     out
 }
 
+/// An expression in CEL, as it is written.
+pub(super) fn cel(node: &Node, what: &str, findings: &mut Findings<'_>) -> Option<At<String>> {
+    let text = scalar::text(node, what, findings)?;
+    Some(At { value: text.to_owned(), place: node.place })
+}
+
 /// A number of units, known beforehand.
-fn fixed(name: &Name, node: &Node, findings: &mut Findings<'_>) -> Option<ChargeTerms> {
+pub(super) fn fixed(name: &Name, node: &Node, findings: &mut Findings<'_>) -> Option<ChargeTerms> {
     let units = scalar::units(node, "a charge", 0, findings)?;
     if units == Units::ZERO {
         let help = "remove it; `charge: {}` costs nothing at all".to_owned();
         let message = format!("0 of `{}` charges nothing", name.value);
         findings.warn("charge-of-nothing", node.place, message, help);
     }
-    Some(ChargeTerms { units, from: None })
+    Some(ChargeTerms { units, from: None, cel: None, when: None })
 }

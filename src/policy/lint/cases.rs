@@ -25,8 +25,11 @@ pub(in crate::policy) fn check(
         return Vec::new();
     }
     let requests = cases.iter().flat_map(Case::requests);
-    let asked: BTreeSet<OperationIx> =
-        requests.filter_map(|(method, path)| catalog.routes.find(method, path)).collect();
+    // Of several routes of the same methods and path the first is found, and all are asked.
+    let asked: BTreeSet<OperationIx> = requests
+        .filter_map(|(method, path)| catalog.routes.find(method, path))
+        .flat_map(|first| catalog.routes.variants(first).map(|(ix, _)| ix))
+        .collect();
     let missing: Vec<_> = file
         .routes
         .iter()

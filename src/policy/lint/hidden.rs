@@ -95,7 +95,7 @@ fn reached(
         for path in [format!("{path}/"), path] {
             for method in methods {
                 match table.find(method, if path.is_empty() { "/" } else { &path }) {
-                    Some(found) if found == own => return true,
+                    Some(found) if table.variants(found).any(|(ix, _)| ix == own) => return true,
                     Some(found) => drop(instead.insert(found)),
                     None => {}
                 }

@@ -13,7 +13,7 @@ pub(super) fn check(catalog: &Catalog, read: &Read, findings: &mut Findings<'_>)
     let mut meters = BTreeSet::new();
     for operation in operations(catalog) {
         required.insert_all(&operation.features);
-        meters.extend(operation.charge.iter().map(|charge| charge.meter));
+        meters.extend(operation.meters());
     }
     let plans = read.plans.values().flatten();
     let sold = plans.clone().flat_map(|p| &p.features).chain(read.addons.iter().flat_map(|a| &a.features));

@@ -239,7 +239,7 @@ value! {
     Code = {
         "enum": [
             "path-ambiguous", "credential-missing", "subscription-inactive", "tenant-suspended", "feature-not-in-plan",
-            "route-not-covered", "rate-limited", "quota-exhausted",
+            "route-not-covered", "condition-failed", "rate-limited", "quota-exhausted",
         ],
     }
 }

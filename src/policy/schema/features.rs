@@ -1,7 +1,7 @@
 //! The shape of `features.yaml`.
 
 use super::{
-    shape::{Named, one_of, shape},
+    shape::{Distinct, Named, one_of, shape, value},
     value::{Line, MeterName, Name, Nothing},
 };
 
@@ -18,6 +18,9 @@ shape! {
         /// Things that are counted. At most 256; their names are without `.` and `-`.
         #[schemars(extend("maxProperties" = 256))]
         meters: Named<MeterName, MeterOrNothing>,
+        /// What tenants are told apart by, such as their region. At most 256. With this section, conditions can name no others.
+        #[schemars(extend("maxProperties" = 256))]
+        attributes: Named<AttributeName, AttributeOrNothing>,
     }
 }
 
@@ -49,4 +52,42 @@ one_of! {
 one_of! {
     /// A meter; a bare name is one without a title.
     MeterOrNothing = [Meter, Nothing]
+}
+
+value! {
+    /// A name of an attribute.
+    AttributeName = { "title": "attribute", "type": "string", "pattern": "^(?!(id|plan)$)[a-z][a-z0-9_]{0,62}$" }
+}
+
+value! {
+    /// What kind of value it has.
+    AttributeType = { "enum": ["string", "number", "bool"] }
+}
+
+value! {
+    /// A value of an attribute.
+    AttributeText = { "title": "text", "type": "string", "maxLength": 256, "pattern": "^[^\\u0000-\\u001f\\u007f-\\u009f]*$" }
+}
+
+shape! {
+    /// What is said of an attribute.
+    #[schemars(extend(
+        "if" = { "properties": { "type": { "enum": ["number", "bool"] } }, "required": ["type"] },
+        "then" = { "properties": { "values": false } },
+    ))]
+    Attribute requires [] {
+        /// Its name for people.
+        title: Line,
+        /// What kind of value it has.
+        #[schemars(extend("default" = "string"))]
+        r#type: AttributeType,
+        /// Of a string: what it may be.
+        #[schemars(extend("examples" = [["eu", "us"]]))]
+        values: Distinct<AttributeText>,
+    }
+}
+
+one_of! {
+    /// An attribute; a bare name is a string without a title.
+    AttributeOrNothing = [Attribute, Nothing]
 }

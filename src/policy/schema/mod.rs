@@ -31,9 +31,9 @@ use serde_json::Value;
 
 pub(super) use addon::Addon;
 pub(super) use case::{Case, Cases, Expectation, Overrides, Request, Tenant, Used};
-pub(super) use features::{Declaration, Features, Meter};
+pub(super) use features::{Attribute, Declaration, Features, Meter};
 pub(super) use plan::{Changes, Grace, Overage, Plan, Price, Quota, Rate, Rollover, Trial};
-pub(super) use routes::{Defaults, Header, Reserve, Route, Routes};
+pub(super) use routes::{ComputedCharge, Defaults, FixedCharge, Header, Reserve, Route, Routes};
 pub(super) use step::{After, Grant, PastDue, Step};
 
 /// A kind of policy files.

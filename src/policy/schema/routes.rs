@@ -42,6 +42,8 @@ shape! {
     Route requires ["match"] {
         /// Methods (`*` is all of them, `GET` covers `HEAD`), a space and a path. `{id}` is one segment, `{*rest}`, last only, any rest, also none.
         r#match: Match,
+        /// The route decides only where this holds; otherwise the next of the same methods and path does. See docs/conditions.md.
+        when: Condition,
         /// No identity and no charge; then neither `features` nor `charge` can stand here.
         #[schemars(extend("default" = false))]
         public: Switch,
@@ -71,9 +73,39 @@ value! {
 /// Units of each meter.
 pub(super) type Charge = Named<MeterName, ChargeForms>;
 
+value! {
+    /// A condition in CEL.
+    Condition = { "title": "CEL: true or false", "type": "string", "minLength": 1, "maxLength": 1024, "examples": ["tenant.region == 'eu'"] }
+}
+
+value! {
+    /// A number of units in CEL.
+    Amount = { "title": "CEL: an int", "type": "string", "minLength": 1, "maxLength": 1024, "examples": ["int(request.headers['x-n']) * 2"] }
+}
+
 one_of! {
-    /// Units that are known beforehand, or only after the answer.
-    ChargeForms = [Units, Reserve]
+    /// Units that are known beforehand, that the request tells, or that only the answer does.
+    ChargeForms = [Units, FixedCharge, ComputedCharge, Reserve]
+}
+
+shape! {
+    /// Units that are charged only under a condition.
+    FixedCharge requires ["units"] {
+        /// Units to charge.
+        units: Units,
+        /// Charged only where this holds. See docs/conditions.md.
+        when: Condition,
+    }
+}
+
+shape! {
+    /// Units that depend on the request. See docs/conditions.md.
+    ComputedCharge requires ["cel"] {
+        /// How many units.
+        cel: Amount,
+        /// Charged only where this holds.
+        when: Condition,
+    }
 }
 
 shape! {
@@ -83,6 +115,8 @@ shape! {
         reserve: SomeUnits,
         /// Where the answer tells the cost.
         from: Header,
+        /// Reserved only where this holds. See docs/conditions.md.
+        when: Condition,
     }
 }
 

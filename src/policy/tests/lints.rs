@@ -86,6 +86,7 @@ proptest! {
             features: Default::default(),
             charge: Box::default(),
             settle: Box::default(),
+            conditions: None,
         };
         routes.retain(|route| {
             let (methods, path) = route.split_once(' ').unwrap();

@@ -6,7 +6,17 @@ use super::{Validators, kind, root};
 use crate::policy;
 
 /// What no schema can see, by the diagnostic's code, and for codes that have other reasons by words of its message.
-const BEYOND: [(&str, &str); 35] = [
+const BEYOND: [(&str, &str); 44] = [
+    // CEL is a language of its own.
+    ("invalid-condition", ""),
+    ("condition-type", ""),
+    ("condition-cost", ""),
+    ("unknown-variable", ""),
+    ("unknown-function", ""),
+    ("unknown-attribute", ""),
+    ("hidden-header", ""),
+    ("invalid-header", "in lower case here"),
+    ("public-route", "decided before its tenant is known"),
     // Names of other files, and what follows from several values together.
     ("unknown-feature", ""),
     ("unknown-limit", ""),

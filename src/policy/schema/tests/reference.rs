@@ -5,9 +5,9 @@ use std::fs;
 use serde_json::{Map, Value};
 
 use super::super::{
-    Addon, After, Case, Cases, Changes, Declaration, Defaults, Expectation, Features, Grace, Grant, Header,
-    Kind, Meter, Overage, Overrides, PastDue, Plan, Price, Quota, Rate, Request, Reserve, Rollover, Route,
-    Routes, Step, Tenant, Trial, Used, addon::AddedQuota, of,
+    Addon, After, Attribute, Case, Cases, Changes, ComputedCharge, Declaration, Defaults, Expectation,
+    Features, FixedCharge, Grace, Grant, Header, Kind, Meter, Overage, Overrides, PastDue, Plan, Price,
+    Quota, Rate, Request, Reserve, Rollover, Route, Routes, Step, Tenant, Trial, Used, addon::AddedQuota, of,
 };
 use super::root;
 
@@ -18,7 +18,12 @@ type Shape = (&'static str, &'static [&'static str]);
 fn shapes(kind: Kind) -> Vec<Shape> {
     match kind {
         Kind::Features => {
-            vec![("", Features::KEYS), ("Declaration", Declaration::KEYS), ("Meter", Meter::KEYS)]
+            vec![
+                ("", Features::KEYS),
+                ("Declaration", Declaration::KEYS),
+                ("Meter", Meter::KEYS),
+                ("Attribute", Attribute::KEYS),
+            ]
         }
         Kind::Plan => vec![
             ("", Plan::KEYS),
@@ -36,6 +41,8 @@ fn shapes(kind: Kind) -> Vec<Shape> {
             ("", Routes::KEYS),
             ("Defaults", Defaults::KEYS),
             ("Route", Route::KEYS),
+            ("FixedCharge", FixedCharge::KEYS),
+            ("ComputedCharge", ComputedCharge::KEYS),
             ("Reserve", Reserve::KEYS),
             ("Header", Header::KEYS),
         ],
