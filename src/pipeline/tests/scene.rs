@@ -18,7 +18,6 @@ use super::super::{
     admission::Admission,
     cors::Cors,
     observe::Mode,
-    refusals::RefusalRing,
     request::{ForwardError, Forwardable, Inbound, Subject},
     respond::RespondBody,
 };
