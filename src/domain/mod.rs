@@ -31,3 +31,4 @@ pub mod time;
 pub mod transitions;
 mod trie;
 pub mod units;
+pub mod verdict;

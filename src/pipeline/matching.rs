@@ -15,6 +15,7 @@ use super::{
     parts::Parts,
     request::{Answered, Client, ForwardError, Forwardable, Head, HeadRefusal, Matched, Refused, Rejection},
     settle::SettledBody,
+    shadow,
 };
 use crate::{
     domain::{
@@ -121,6 +122,9 @@ where
                 MatchFutureState::Refused { refused: Some(head.refuse(Rejection::Head(refusal), None)) }
             }
             Ok(Passage::Open) => {
+                if head.context.catalog.candidate.is_some() {
+                    shadow::open(&head);
+                }
                 let (forwardable, context) = head.split(None, None);
                 MatchFutureState::Open { forwarding: self.open.call(forwardable), context: Some(context) }
             }

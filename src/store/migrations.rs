@@ -12,12 +12,14 @@ const POSTGRES: &[(i64, &str, &str)] = &[
     (2, "nodes", include_str!("migrations/postgres/0002_nodes.sql")),
     (3, "life", include_str!("migrations/postgres/0003_life.sql")),
     (5, "revisions", include_str!("migrations/postgres/0005_revisions.sql")),
+    (6, "shadow", include_str!("migrations/postgres/0006_shadow.sql")),
 ];
 const SQLITE: &[(i64, &str, &str)] = &[
     (1, "initial", include_str!("migrations/sqlite/0001_initial.sql")),
     (2, "nodes", include_str!("migrations/sqlite/0002_nodes.sql")),
     (3, "life", include_str!("migrations/sqlite/0003_life.sql")),
     (5, "revisions", include_str!("migrations/sqlite/0005_revisions.sql")),
+    (6, "shadow", include_str!("migrations/sqlite/0006_shadow.sql")),
 ];
 
 /// PostgreSQL's.

@@ -38,6 +38,7 @@ mod quotas;
 mod reserve;
 mod revisions;
 mod schedules;
+mod shadow;
 mod shell;
 mod standby;
 mod streams_again;

@@ -338,6 +338,7 @@ const CALLS: &[(&str, &str)] = &[
     ("get", "/v1/policy"),
     ("get", "/v1/policy/revisions"),
     ("get", "/v1/policy/revisions/{number}"),
+    ("get", "/v1/policy/shadow"),
     ("post", "/v1/policy/apply"),
     ("post", "/v1/policy/promote"),
     ("post", "/v1/policy/discard"),

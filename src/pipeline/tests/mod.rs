@@ -9,4 +9,5 @@ mod remembering;
 mod reserving;
 mod reviewing;
 mod scene;
+mod shadowing;
 mod waiting;
