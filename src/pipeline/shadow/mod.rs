@@ -6,6 +6,7 @@
 //! what is needed, the request is counted as not compared.
 
 mod found;
+mod learning;
 mod tally;
 mod trials;
 mod tried;

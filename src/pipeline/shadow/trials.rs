@@ -65,20 +65,18 @@ impl Trial {
         }
     }
 
-    /// The rights of those whose use is to be learned.
+    /// The rights of those whose use is to be learned: of whom that was never done first, then who waits longest.
     fn to_learn(&self, at: Monotonic) -> Vec<Arc<Rights>> {
         let before =
             Monotonic(at.0.saturating_sub(u64::try_from(LEARNED_FOR.as_nanos()).unwrap_or(u64::MAX)));
         let mut found = Vec::new();
         for shard in &self.tenants {
             let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
-            found.extend(shard.values().filter_map(|tried| tried.to_learn(before).cloned()));
-            if found.len() >= AT_ONCE {
-                found.truncate(AT_ONCE);
-                break;
-            }
+            let due = shard.values().filter_map(|tried| tried.to_learn(before));
+            found.extend(due.map(|(learned, rights)| (learned, Arc::clone(rights))));
         }
-        found
+        found.sort_by_key(|(learned, _)| *learned);
+        found.into_iter().take(AT_ONCE).map(|(_, rights)| rights).collect()
     }
 
     /// Asks a tenant's place; `None`: there is no room for another one.

@@ -21,7 +21,7 @@ use crate::{
         units::Units,
         verdict::Verdict,
     },
-    ports::{BucketKey, MeterUsage, Span, TriedRights},
+    ports::{BucketKey, Span, TriedRights},
 };
 
 /// What is asked of tried policies about one request.
@@ -63,39 +63,39 @@ impl Refused {
 /// What a node remembers of one tenant during a trial.
 #[derive(Debug, Default)]
 pub(super) struct Tried {
-    held: Option<Held>,
-    /// When it was last learned what the ledger does not know; `None`: never.
-    learned: Option<Monotonic>,
+    pub(super) held: Option<Held>,
+    /// When it was last learned what the ledger does not know.
+    pub(super) learned: Monotonic,
     /// The version at which counting last began anew.
-    epoch: Version,
-    meters: Vec<Metered>,
+    pub(super) epoch: Version,
+    pub(super) meters: Vec<Metered>,
 }
 
 /// Rights, and what shows whether they still hold.
 #[derive(Debug)]
-struct Held {
-    rights: Arc<Rights>,
+pub(super) struct Held {
+    pub(super) rights: Arc<Rights>,
     read_at: Version,
     policies: Stamp,
 }
 
 /// One meter.
 #[derive(Debug)]
-struct Metered {
-    meter: MeterId,
+pub(super) struct Metered {
+    pub(super) meter: MeterId,
     /// Its rate's one instant.
     arrival: Monotonic,
-    windows: [Ran; 4],
+    pub(super) windows: [Ran; 4],
 }
 
 /// What would have been used otherwise in a window's present period.
 #[derive(Debug, Clone, Copy)]
-struct Ran {
+pub(super) struct Ran {
     start: UnixMillis,
     difference: i64,
     /// Used of it without the ledger's knowing, as far as that was learned: where a meter has no limit, a node needs not
     /// know what the others use, or what it has used itself before it was started.
-    missed: u64,
+    pub(super) missed: u64,
 }
 
 impl Ran {
@@ -216,11 +216,8 @@ impl Tried {
             }
         }
         standings.extend(month(entitlement, ix, asked.arrived, |terms| {
-            let epoch = match terms.source {
-                Source::Grant(number) => number,
-                Source::Plan | Source::Overage => entitlement.epoch,
-            };
-            known(key(span_of(terms.source), terms.period.start, epoch))
+            let (span, epoch) = of_source(terms.source, entitlement.epoch);
+            known(key(span, terms.period.start, epoch))
         }));
         standings
     }
@@ -301,53 +298,6 @@ impl Tried {
             metered.windows[standing.window as usize] = ran;
         }
     }
-
-    /// The rights of one whose use is to be learned, as that was not done since `before`.
-    pub(super) fn to_learn(&self, before: Monotonic) -> Option<&Arc<Rights>> {
-        let held = self.held.as_ref()?;
-        let due = self.learned.is_none_or(|learned| learned < before);
-        (due && held.rights.entitlement.is_some()).then_some(&held.rights)
-    }
-
-    /// Learns what all nodes have used. `known`: what the ledger knows of a bucket; read after `usage`, so that nothing is
-    /// taken for missed that it has heard of meanwhile.
-    pub(super) fn learn(
-        &mut self,
-        rights: &Rights,
-        usage: &[MeterUsage],
-        at: Monotonic,
-        known: impl Fn(&BucketKey) -> Option<Units>,
-    ) {
-        self.learned = Some(at);
-        let Some(entitlement) = rights.entitlement.as_ref().filter(|now| now.epoch == self.epoch) else {
-            return;
-        };
-        let known = |meter: &MeterId, span: Span, start: UnixMillis, epoch: Version| {
-            let (tenant, meter) = (rights.tenant.clone(), meter.clone());
-            known(&BucketKey { tenant, meter, span, start, epoch }).map_or(0, Units::get)
-        };
-        for metered in &mut self.meters {
-            let Some(usage) = usage.iter().find(|usage| usage.meter == metered.meter) else { continue };
-            for of in &usage.windows {
-                let missed = if of.window == Window::Month {
-                    let missed = usage.sources.iter().map(|source| {
-                        let (span, start) = (span_of(source.source), source.period.start);
-                        let epoch = match source.source {
-                            Source::Grant(number) => number,
-                            Source::Plan | Source::Overage => entitlement.epoch,
-                        };
-                        source.used.get().saturating_sub(known(&metered.meter, span, start, epoch))
-                    });
-                    missed.fold(0, u64::saturating_add)
-                } else {
-                    let known = known(&metered.meter, of.window.into(), of.period.start, entitlement.epoch);
-                    of.used.get().saturating_sub(known)
-                };
-                let ran = metered.ran(of.window, of.period.start);
-                metered.windows[of.window as usize] = Ran { missed, ..ran };
-            }
-        }
-    }
 }
 
 impl Metered {
@@ -356,17 +306,18 @@ impl Metered {
         Self { meter: meter.clone(), arrival: Monotonic(0), windows }
     }
 
-    fn ran(&self, window: Window, start: UnixMillis) -> Ran {
+    pub(super) fn ran(&self, window: Window, start: UnixMillis) -> Ran {
         let ran = self.windows[window as usize];
         if ran.start == start { ran } else { Ran::from(start) }
     }
 }
 
-const fn span_of(source: Source) -> Span {
+/// Where the ledger counts a source's units.
+pub(super) const fn of_source(source: Source, epoch: Version) -> (Span, Version) {
     match source {
-        Source::Plan => Span::MONTH,
-        Source::Overage => Span::Overage,
-        Source::Grant(_) => Span::Grant,
+        Source::Plan => (Span::MONTH, epoch),
+        Source::Overage => (Span::Overage, epoch),
+        Source::Grant(number) => (Span::Grant, number),
     }
 }
 
