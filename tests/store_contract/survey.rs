@@ -233,7 +233,11 @@ async fn the_impact_on_many_tenants_is_reckoned_in_seconds() {
     let impact = assessment.finish();
     let took = clock.monotonic().since(begun);
     println!("{} tenants in {took:?}, of which the database took {read:?}", impact.tenants);
-    println!("{} would have run out; {:?}", impact.ran_out.total, impact.cost.values().map(|c| (c.before, c.after)).next());
+    println!(
+        "{} would have run out; {:?}",
+        impact.ran_out.total,
+        impact.cost.values().map(|c| (c.before, c.after)).next()
+    );
     assert_eq!((impact.tenants, impact.losing), (u64::from(MANY), u64::from(MANY)));
     assert!(took < Duration::from_secs(60), "{took:?}");
 }

@@ -6,7 +6,7 @@ use super::{Validators, kind, root};
 use crate::policy;
 
 /// What no schema can see, by the diagnostic's code, and for codes that have other reasons by words of its message.
-const BEYOND: [(&str, &str); 34] = [
+const BEYOND: [(&str, &str); 35] = [
     // Names of other files, and what follows from several values together.
     ("unknown-feature", ""),
     ("unknown-limit", ""),
@@ -17,6 +17,7 @@ const BEYOND: [(&str, &str); 34] = [
     ("addon-name-mismatch", ""),
     ("plan-cycle", ""),
     ("route-conflict", ""),
+    ("step-without-tenant", ""),
     ("contradiction", "is both given and taken away"),
     ("contradiction", "is never answered with"),
     ("invalid-rollover", "needs a month with a hard end"),
