@@ -73,7 +73,7 @@ async fn what_a_header_says_is_charged_to_the_unit() {
         assert_eq!(upstream.count() as u64, requests);
     }
     let over = ai(&key, "4").send(gateway.data).await;
-    assert_eq!((over.code().as_str(), &over.json()["used"]), ("quota-exhausted", &json!(14)));
+    assert_eq!(over.code(), "quota-exhausted");
     assert_eq!(ai(&key, "3").send(gateway.data).await.status, 200, "six are left");
     assert_eq!(used().await, (5, 20));
 
