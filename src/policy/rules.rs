@@ -109,7 +109,7 @@ pub const RULES: &[Rule] = &[
     error("unknown-attribute", "A condition asks for an attribute that is not declared."),
     error("hidden-header", "A condition asks for a header that no condition sees."),
     warning("unknown-value", "A condition compares an attribute with what it never is."),
-    error("invalid-attribute", "A declared attribute has no such type or values."),
+    error("invalid-attribute", "An attribute cannot have this name, type or value."),
     warning("literal-look-alike", "Another router's notation for parameters is a literal here."),
     warning("charge-of-nothing", "A charge of 0 charges nothing."),
     warning("route-for-nobody", "No plan admits a route."),

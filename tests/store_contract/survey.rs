@@ -102,7 +102,8 @@ async fn hours_are_days_of_each_tenants_zone(on: &Fixture) {
 
 async fn days_that_were_rolled_up_count_as_well(on: &Fixture) {
     let zone = Zone::named("Asia/Tokyo").unwrap();
-    done(&*on.store, &change("acme", Change::PutTenant { name: None, zone: Some(zone), attributes: None })).await;
+    done(&*on.store, &change("acme", Change::PutTenant { name: None, zone: Some(zone), attributes: None }))
+        .await;
     // In Tokyo the day begins at 15:00 UTC.
     let hours = [("2025-03-01T14:00:00Z", 1), ("2025-03-01T15:00:00Z", 2), ("2025-03-02T14:00:00Z", 4)];
     report(on, "acme", 5, &hours).await;

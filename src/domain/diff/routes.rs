@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Bearing, Change, Found, Subject, meter_name, names, pairs};
 use crate::domain::{
     catalog::{Catalog, Unmatched},
+    condition::{ChargeRule, ChargeUnits},
     route::Operation,
     units::Units,
 };
@@ -68,18 +69,35 @@ fn summary(catalog: &Catalog, operation: &Operation) -> String {
     if !features.is_empty() {
         parts.push(format!("needs {}", features.join(", ")));
     }
+    let fixed = charges(catalog, operation);
+    let fixed = fixed.iter().map(|(meter, units)| format!("{units} {meter}"));
+    let ruled = rules(catalog, operation);
     let charges: Vec<String> =
-        charges(catalog, operation).iter().map(|(meter, units)| format!("{units} {meter}")).collect();
+        fixed.chain(ruled.iter().map(|(meter, units)| format!("{units} {meter}"))).collect();
     parts.push(if charges.is_empty() {
         "no charge".to_owned()
     } else {
         format!("charges {}", charges.join(", "))
     });
+    parts.extend(operation.when().map(|when| format!("when `{}`", when.text())));
     parts.join("; ")
 }
 
 fn charges<'a>(catalog: &'a Catalog, operation: &Operation) -> BTreeMap<&'a str, Units> {
     operation.charge.iter().map(|charge| (meter_name(catalog, charge.meter), charge.units)).collect()
+}
+
+/// What is charged where the request says so, in words.
+fn rules<'a>(catalog: &'a Catalog, operation: &Operation) -> BTreeMap<&'a str, String> {
+    let all = operation.conditions.iter().flat_map(|conditions| &conditions.charges);
+    let words = |rule: &ChargeRule| {
+        let units = match &rule.units {
+            ChargeUnits::Fixed(units) => units.to_string(),
+            ChargeUnits::Computed(computed) => format!("`{}`", computed.text()),
+        };
+        rule.when.as_ref().map_or(units.clone(), |when| format!("{units} when `{}`", when.text()))
+    };
+    all.map(|rule| (meter_name(catalog, rule.meter), words(rule))).collect()
 }
 
 fn settled<'a>(catalog: &'a Catalog, operation: &'a Operation) -> BTreeMap<&'a str, &'a str> {
@@ -97,6 +115,12 @@ fn operation(found: &mut Found<'_>, before: (&Catalog, &Operation), after: (&Cat
         // What costs less is better.
         let bearing = Bearing::of(was.copied().unwrap_or_default().cmp(&is.copied().unwrap_or_default()));
         found.note(format!("charge.{meter}"), text(was), text(is), bearing);
+    }
+    let when = |operation: &Operation| operation.when().map(|when| when.text().to_owned());
+    found.plain("when", when(was), when(is));
+    let (was_ruled, is_ruled) = (rules(before.0, was), rules(after.0, is));
+    for (meter, was, is) in pairs(&was_ruled, &is_ruled) {
+        found.plain(&format!("charge.{meter}"), was.cloned(), is.cloned());
     }
     let (was_settled, is_settled) = (settled(before.0, was), settled(after.0, is));
     let meters: BTreeSet<&str> = was_settled.keys().chain(is_settled.keys()).copied().collect();

@@ -3,7 +3,7 @@
 //! What a change does, what a subscription entitles to, where windows begin and which source is burnt first are the
 //! domain's to say; here is only what the ledger and the admin API would have done between two requests.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::{
     Case,
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::domain::{
     catalog::{Catalog, Unmatched},
-    decision::decide,
+    condition::RequestFacts,
     denial::Denial,
     id::PlanId,
     period::{AnchorDay, BillingCalendar},
@@ -23,6 +23,7 @@ use crate::domain::{
     subscription::Standing,
     tenant::Tenant,
     time::{Monotonic, UnixMillis, Version},
+    variant::{self, Decided, decide_request},
 };
 use crate::policy::{compile::meter_name, outcome::Outcome};
 
@@ -117,25 +118,54 @@ impl<'c> Life<'c> {
     }
 
     /// What is charged by a request that needs a tenant; `None`: there is nothing to charge it to.
-    pub(super) fn charges(&self, request: &Request) -> Option<&'c [Charge]> {
-        let operation = self.operation(self.route(request)).filter(|operation| !operation.public)?;
-        (request.path.is_ok() && self.tenant.is_some()).then_some(&*operation.charge)
+    pub(super) fn charges(&self, request: &Request) -> Option<Cow<'c, [Charge]>> {
+        if self.public(request).is_some() || request.path.is_err() {
+            return None;
+        }
+        let rights = self.rights()?.ok()?;
+        match self.decided(&rights, request).chosen {
+            Some(chosen) => Some(chosen.charges),
+            None => Some(Cow::Borrowed(&*self.operation(self.route(request))?.charge)),
+        }
+    }
+
+    /// The public route that lets a request through.
+    fn public(&self, request: &Request) -> Option<OperationIx> {
+        variant::public(self.catalog, self.route(request)?, &self.facts(request), |_| {})
+    }
+
+    /// What the policies say of a tenant's request, as far as units are there.
+    fn decided<'r>(&self, rights: &'r Rights, request: &Request) -> Decided<'r, 'c> {
+        decide_request(rights, self.catalog, self.route(request), self.facts(request))
+    }
+
+    fn facts<'q>(&self, request: &'q Request) -> RequestFacts<'q> {
+        RequestFacts {
+            method: &request.method,
+            path: request.path.as_deref().unwrap_or_default(),
+            query: request.query.as_deref().unwrap_or_default(),
+            headers: &request.seen,
+            client: request.client,
+            now: self.now,
+            tenant: None,
+        }
     }
 
     /// Decides a request, and charges it where it is let through.
     pub(super) fn decide(&mut self, request: &Request) -> Answer {
-        let route = self.route(request);
         let plan = self.present().and_then(|tenant| tenant.subscription).map(|s| s.plan.id);
-        let outcome = self.outcome(request, route).unwrap_or_else(|outcome| outcome);
+        let mut route = self.route(request);
+        let outcome = self.outcome(request, &mut route).unwrap_or_else(|outcome| outcome);
         Answer { outcome, route, plan }
     }
 
-    fn outcome(&mut self, request: &Request, route: Option<OperationIx>) -> Result<Outcome, Outcome> {
+    /// What is said to a request; `route` is the one that decides it in the end.
+    fn outcome(&mut self, request: &Request, route: &mut Option<OperationIx>) -> Result<Outcome, Outcome> {
         if let Err(why) = &request.path {
             return Err(Outcome::Refused("path-ambiguous", text(why)));
         }
-        let operation = self.operation(route);
-        if operation.is_some_and(|operation| operation.public) {
+        if let Some(open) = self.public(request) {
+            *route = Some(open);
             return Ok(Outcome::Allowed { charge: BTreeMap::new(), limits: BTreeMap::new() });
         }
         let rights = self.rights().ok_or_else(|| {
@@ -145,8 +175,16 @@ impl<'c> Life<'c> {
             )
         })?;
         let rights = rights.map_err(Outcome::Impossible)?;
-        self.admit(&rights, operation, Haste::Now, 1).map_err(Outcome::Denied)?;
-        let charges = operation.map_or(&[][..], |operation| &operation.charge);
+        let Decided { chosen, outcome } = self.decided(&rights, request);
+        let charges = match chosen {
+            Some(chosen) => {
+                *route = chosen.route;
+                chosen.charges
+            }
+            None => Cow::Borrowed(&[][..]),
+        };
+        let entitlement = outcome.map_err(Outcome::Denied)?;
+        self.admit(entitlement, &charges, Haste::Now, 1).map_err(Outcome::Denied)?;
         let limits = rights.entitlement.iter().flat_map(|entitlement| &entitlement.offer.limits);
         Ok(Outcome::Allowed {
             charge: charges.iter().map(|c| (meter_name(self.catalog, c.meter).to_owned(), c.units)).collect(),
@@ -157,13 +195,11 @@ impl<'c> Life<'c> {
     /// Charges a request so many times, as far as it fits; says how many times that was, at least once.
     fn admit(
         &mut self,
-        rights: &Rights,
-        operation: Option<&Operation>,
+        entitlement: &Entitlement,
+        charges: &[Charge],
         haste: Haste,
         times: u64,
     ) -> Result<u64, Denial> {
-        let entitlement = decide(rights, operation)?;
-        let charges = operation.map_or(&[][..], |operation| &operation.charge);
         let paced = self.paced(entitlement, charges, haste)?;
         let name = |ix| self.catalog.meter(ix).map(|meter| meter.id.clone());
         let times = self.book.fit(entitlement, charges, self.now, times, name)?;
@@ -209,16 +245,20 @@ impl<'c> Life<'c> {
 
     /// Lets a request come so many times more; says how many of them were let through.
     pub(super) fn repeat(&mut self, request: &Request, times: u64, haste: Haste) -> Result<u64, String> {
-        let operation = self.operation(self.route(request));
-        if request.path.is_err() || operation.is_some_and(|operation| operation.public) {
+        if request.path.is_err() || self.public(request).is_some() {
             return Ok(0);
         }
         let Some(rights) = self.rights().transpose()? else { return Ok(0) };
+        let Decided { chosen: Some(chosen), outcome: Ok(entitlement) } = self.decided(&rights, request)
+        else {
+            return Ok(0);
+        };
+        let charges = chosen.charges;
         if let Haste::Slow = haste {
-            return Ok(self.admit(&rights, operation, haste, times).unwrap_or(0));
+            return Ok(self.admit(entitlement, &charges, haste, times).unwrap_or(0));
         }
         // Nothing changes with one that is refused: the rest would be, too.
-        let admitted = (0..times).take_while(|_| self.admit(&rights, operation, haste, 1).is_ok());
+        let admitted = (0..times).take_while(|_| self.admit(entitlement, &charges, haste, 1).is_ok());
         u64::try_from(admitted.count()).map_err(text)
     }
 
@@ -256,7 +296,12 @@ impl<'c> Life<'c> {
     /// The plans that would allow what was refused.
     pub(super) fn plans_that_allow(&self, denial: &Denial, request: &Request) -> Vec<PlanId> {
         let overrides = self.tenant.as_ref().map(|tenant| &tenant.overrides);
-        let operation = self.operation(self.route(request));
+        let rights = self.rights().and_then(Result::ok);
+        let chosen = rights.as_ref().and_then(|rights| self.decided(rights, request).chosen);
+        let operation = match &chosen {
+            Some(chosen) => chosen.operation,
+            None => self.operation(self.route(request)),
+        };
         operation
             .map_or_else(Vec::new, |operation| denial.plans_that_allow(operation, self.catalog, overrides))
     }

@@ -60,7 +60,7 @@ use super::{
 };
 use crate::domain::{catalog::Catalog, period::Window, tenant::Tenant, time::UnixMillis, units::Units};
 
-pub(super) use request::{Request, Value};
+pub(super) use request::Request;
 pub(super) use word::{NewPlan, What, Word};
 
 pub use coverage::{Coverage, Exercise, Tried};
@@ -76,7 +76,6 @@ pub struct Case {
     pub(super) line: usize,
     pub(super) tenant: Option<Tenant>,
     /// What conditions may ask of the tenant.
-    pub(super) attributes: BTreeMap<String, Value>,
     pub(super) used: BTreeMap<(String, Window), Units>,
     pub(super) request: Request,
     pub(super) at: UnixMillis,

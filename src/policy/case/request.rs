@@ -16,25 +16,9 @@ pub(in crate::policy) struct Request {
     pub(in crate::policy) query: Option<String>,
     /// By lower-case name.
     pub(in crate::policy) headers: BTreeMap<String, String>,
+    /// Those that conditions see.
+    pub(in crate::policy) seen: Vec<(String, String)>,
     pub(in crate::policy) client: Option<IpAddr>,
-}
-
-/// A value that an attribute of a tenant may have.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::policy) enum Value {
-    Text(String),
-    Number(i64),
-    Truth(bool),
-}
-
-impl fmt::Display for Value {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Text(text) => f.write_str(text),
-            Self::Number(number) => number.fmt(f),
-            Self::Truth(truth) => truth.fmt(f),
-        }
-    }
 }
 
 /// As it was written, with what the form of one line has no room for.

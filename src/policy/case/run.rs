@@ -220,7 +220,7 @@ impl<'a> Run<'a> {
     }
 
     fn holding(&self, request: &Request, counted: bool, catalog: &Catalog) -> Option<Holding> {
-        let (tenant, metered) = self.life.holding(self.life.charges(request).unwrap_or_default())?;
+        let (tenant, metered) = self.life.holding(&self.life.charges(request).unwrap_or_default())?;
         let meters = metered.into_iter().map(|(meter, overage, state)| Held {
             meter: meter_name(catalog, meter).to_owned(),
             window: state.window.as_str(),
@@ -232,11 +232,11 @@ impl<'a> Run<'a> {
             plan: tenant.subscription.as_ref().map(|subscription| subscription.plan.id.to_string()),
             state: tenant.state().as_str(),
             suspended: tenant.suspended,
-            attributes: self
-                .case
+            attributes: tenant
                 .attributes
                 .iter()
-                .map(|(name, value)| (name.clone(), value.to_string()))
+                .flat_map(|attributes| attributes.iter())
+                .map(|(name, value)| (name.to_string(), value.to_string()))
                 .collect(),
             meters: meters.collect(),
             counted,

@@ -72,16 +72,15 @@ fn case(node: &Node, catalog: Option<&Catalog>, findings: &mut Findings<'_>) -> 
     let setting = Setting { catalog, anonymous: fields.get("tenant").is_none() };
     let then = fields.get("then").map_or(Some(Vec::new()), |node| steps(node, setting, at, findings));
     let location = findings.locate(node.place);
-    let Known { tenant, used, attributes } = match tenant? {
+    let Known { tenant, used } = match tenant? {
         Some(known) => known,
-        None => Known { tenant: None, used: BTreeMap::new(), attributes: BTreeMap::new() },
+        None => Known { tenant: None, used: BTreeMap::new() },
     };
     Some(Case {
         name: name?,
         file: location.file,
         line: location.span.map_or(1, |span| span.line),
         tenant,
-        attributes,
         used,
         request: request?,
         at: at?,

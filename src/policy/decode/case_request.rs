@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, net::IpAddr};
 
 use super::{Fields, named, route_text, scalar};
+use crate::domain::condition::hidden;
 use crate::policy::{
     case::Request,
     diagnostic::Findings,
@@ -39,6 +40,7 @@ fn request(method: &str, target: &str) -> Request {
         shown: path.to_owned(),
         query,
         headers: BTreeMap::new(),
+        seen: Vec::new(),
         client: None,
     }
 }
@@ -86,6 +88,8 @@ fn whole(node: &Node, findings: &mut Findings<'_>) -> Option<Request> {
     let mut found = request(method?, path?);
     found.query = query?.or(found.query);
     found.headers = headers?;
+    let seen = found.headers.iter().filter(|(name, _)| hidden(name).is_none());
+    found.seen = seen.map(|(name, value)| (name.clone(), value.clone())).collect();
     found.client = client?;
     Some(found)
 }

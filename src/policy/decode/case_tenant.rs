@@ -9,6 +9,7 @@ use super::{
 };
 use crate::domain::{
     addon::{Attached, MOST_OF_AN_ADDON},
+    attributes::{AttributeName, AttributeValue, Attributes},
     catalog::Catalog,
     grant::{DEFAULT_PRIORITY, Grant, GrantSource},
     id::{AddonId, FeatureId, GrantId, LimitId, MeterId, PlanId, TenantId},
@@ -21,7 +22,6 @@ use crate::domain::{
     units::Units,
 };
 use crate::policy::{
-    case::Value as Attribute,
     definition::Name,
     diagnostic::Findings,
     schema, suggest,
@@ -34,7 +34,6 @@ pub(super) type Used = BTreeMap<(String, Window), Units>;
 pub(super) struct Known {
     pub(super) tenant: Option<Tenant>,
     pub(super) used: Used,
-    pub(super) attributes: BTreeMap<String, Attribute>,
 }
 
 /// Reads a tenant and what it has used.
@@ -77,7 +76,8 @@ pub(super) fn tenant(node: &Node, catalog: Option<&Catalog>, findings: &mut Find
     tenant.grants = grants;
     tenant.overrides = overrides;
     tenant.version = Version(1);
-    Some(Known { tenant: Some(tenant), used, attributes })
+    tenant.attributes = attributes.shared();
+    Some(Known { tenant: Some(tenant), used })
 }
 
 /// Reads a time zone.
@@ -87,23 +87,30 @@ pub(super) fn zone(node: &Node, findings: &mut Findings<'_>) -> Option<Zone> {
 }
 
 /// What conditions may ask of a tenant: texts, whole numbers, truths.
-fn attributes(node: &Node, findings: &mut Findings<'_>) -> BTreeMap<String, Attribute> {
-    let mut out = BTreeMap::new();
-    for (name, node) in named(node, "`attributes`", findings) {
-        let value = match &node.value {
+fn attributes(node: &Node, findings: &mut Findings<'_>) -> Attributes {
+    let mut all = Vec::new();
+    for (name, at) in named(node, "`attributes`", findings) {
+        let value = match &at.value {
             Value::Scalar { text, plain: true } if matches!(text.as_str(), "true" | "false") => {
-                Some(Attribute::Truth(text == "true"))
+                Ok(AttributeValue::Flag(text == "true"))
             }
             Value::Scalar { text, plain: true } if text.parse::<i64>().is_ok() => {
-                text.parse().ok().map(Attribute::Number)
+                AttributeValue::number(text.parse().unwrap_or_default())
             }
-            _ => scalar::line(node, "an attribute", findings).map(Attribute::Text),
+            _ => match scalar::text(at, "an attribute", findings) {
+                Some(text) => AttributeValue::text(text),
+                None => continue,
+            },
         };
-        if let Some(value) = value {
-            out.insert(name.value, value);
+        match AttributeName::parse(&name.value).and_then(|name| Ok((name, value?))) {
+            Ok(attribute) => all.push(attribute),
+            Err(error) => findings.error("invalid-attribute", name.place, error.to_string()),
         }
     }
-    out
+    Attributes::new(all).unwrap_or_else(|error| {
+        findings.error("invalid-attribute", node.place, error.to_string());
+        Attributes::default()
+    })
 }
 
 /// Reads the name of a plan.
