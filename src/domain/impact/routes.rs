@@ -13,6 +13,8 @@ use crate::domain::{
 
 /// Kinds of changes that are followed; a change of policies has a few.
 const MOST_KINDS: usize = 200;
+/// What stands for the requests that no route covers. No route is called so.
+const UNMATCHED: &str = "any other request";
 /// Routes of one kind that are named.
 const MOST_NAMED: usize = 20;
 
@@ -21,7 +23,7 @@ const MOST_NAMED: usize = 20;
 pub struct Rerouted {
     /// How many they are.
     pub total: u64,
-    /// The first of them.
+    /// The first of them; `any other request` stands for those that no route covers.
     pub routes: Vec<String>,
     /// Who may call them no more, or may call them only then.
     pub who: Both<Touched>,
@@ -89,7 +91,8 @@ pub(super) fn changed(before: &Catalog, after: &Catalog) -> (Vec<Kind>, Vec<Rero
     let all: BTreeSet<&str> = was.by_name.keys().chain(is.by_name.keys()).copied().collect();
     let mut places: BTreeMap<(Vec<Asked<'_>>, Vec<Asked<'_>>), usize> = BTreeMap::new();
     let (mut kinds, mut rerouted) = (Vec::new(), Vec::<Rerouted>::new());
-    for name in all {
+    // Last, as what becomes of the rest is no route.
+    for name in all.into_iter().chain([UNMATCHED]) {
         let (was, is) = (was.find(name), is.find(name));
         let key = (asked(before, &was), asked(after, &is));
         if key.0 == key.1 {
