@@ -153,6 +153,7 @@ impl World {
             cors: Arc::new(Cors::default()),
             mode: Mode::Enforce,
             refusals: Arc::default(),
+            trials: Arc::default(),
         };
         let end = stop.clone();
         tracker.spawn_on(async move { ledger.run(end).await }, runtime.handle());

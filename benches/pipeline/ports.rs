@@ -109,6 +109,7 @@ pub fn gateway(kind: Kind, clock: Arc<dyn Clock>) -> Gateway<Ports, Ports, Ports
         cors: Arc::new(Cors::default()),
         mode: Mode::Enforce,
         refusals: Arc::default(),
+        trials: Arc::default(),
     }
 }
 

@@ -238,6 +238,7 @@ impl DecisionView {
     fn show_tenant(&mut self, present: &Present, rights: &Rights) {
         self.period = present.period();
         self.version = Some(rights.version.0);
+        self.state = Some(present.tenant.state().as_str());
         let given = rights.entitlement.as_ref();
         self.plan = given.map(|given| given.plan.to_string());
         self.plan_version = given.map(|given| given.plan_version.0);

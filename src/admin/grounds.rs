@@ -110,8 +110,10 @@ impl Question<'_> {
     /// Why the tenant has a feature, or has it not.
     pub(super) fn feature(&self, given: &Entitlement, ix: FeatureIx) -> Ground {
         let plan = self.origins(given);
-        // What is written nowhere is missing in the plan's file.
-        let at = plan.map(|plan| plan.feature(ix).map_or_else(|| plan.name(), |found| found.at().clone()));
+        let written = plan.and_then(|plan| plan.feature(ix)).map(|found| found.at().clone());
+        // What the tenant lacks, and no file says anything of, is missing in the plan's.
+        let missing = || plan.filter(|_| !given.offer.features.contains(ix)).map(|plan| plan.name());
+        let at = written.or_else(missing);
         let id = self.rights.catalog.feature(ix).map(|feature| &feature.id);
         let set = id.and_then(|id| Some((id, self.overrides()?.features.get(id)?)));
         if let Some((id, on)) = set {

@@ -33,6 +33,7 @@ mod refused;
 mod rights;
 mod rules;
 mod serve;
+mod shadow;
 mod sources;
 mod standing;
 mod steps;
@@ -61,7 +62,7 @@ use crate::{
     pipeline::refusals::Refusals,
     ports::{
         Barrier, KeyIssuer, Ledger, LifecycleStore, NodeStore, Policies, PolicyCompiler, Previews, Readiness,
-        RevisionStore, SurveyStore, TenantStore,
+        RevisionStore, ShadowStore, SurveyStore, TenantStore,
     },
 };
 use present::Present;
@@ -81,6 +82,8 @@ pub struct AdminState {
     pub compiler: Arc<dyn PolicyCompiler>,
     /// Which policies decide, and which did.
     pub revisions: Arc<dyn RevisionStore>,
+    /// What policies that are tried in the shadow would have decided otherwise.
+    pub shadow: Arc<dyn ShadowStore>,
     /// The files of this node's policy folder that were last good; `None`: it has no folder.
     pub folder: Arc<dyn Fn() -> Option<(Digest, PolicyFiles)> + Send + Sync>,
     /// What many tenants used.

@@ -15,8 +15,8 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     Shared, addons, check, deploy, feeds, grants, keys, nodes, offers, operations, overrides, policy,
-    policy_diff, problem::ProblemView, refusals, rights, standing, subscription, subscription_view, tenants,
-    upcoming, usage,
+    policy_diff, problem::ProblemView, refusals, rights, shadow, standing, subscription, subscription_view,
+    tenants, upcoming, usage,
 };
 
 #[derive(OpenApi)]
@@ -66,6 +66,7 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(policy::get_policy))
         .routes(routes!(policy::list_revisions))
         .routes(routes!(policy::get_revision))
+        .routes(routes!(shadow::get_shadow))
         .routes(routes!(deploy::apply))
         .routes(routes!(deploy::promote))
         .routes(routes!(deploy::discard))

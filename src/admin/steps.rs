@@ -36,6 +36,8 @@ pub(super) struct DecisionView {
     pub(super) method: String,
     /// The path in its canonical form; as it was asked for, where it has none.
     pub(super) path: String,
+    /// The subscription's state; `null`: that was not asked.
+    pub(super) state: Option<&'static str>,
     /// Its plan.
     pub(super) plan: Option<String>,
     /// The plan's version.

@@ -11,7 +11,7 @@ use super::{
     lifecycle::{Lifecycle, LifecycleParts},
     obedience::LedgerObeys,
     plan_versions::PlanVersions,
-    tidying,
+    shadowing, tidying,
 };
 use crate::{
     clock::SystemClock,
@@ -21,7 +21,7 @@ use crate::{
     freshness::Freshness,
     ledger::{EscrowLedger, LedgerParts, file::LedgerFile},
     metrics::Metrics,
-    pipeline::{Gateway, cors::Cors, observe::Mode, refusals::Refusals},
+    pipeline::{Gateway, cors::Cors, observe::Mode, refusals::Refusals, shadow::Trials},
     policy::Watched,
     ports::{Incarnation, NodeStore, Policies, Registration},
     store::{Retention, Store},
@@ -79,6 +79,7 @@ pub(super) struct Engine {
     store: Arc<dyn Store>,
     incarnation: Incarnation,
     retention: Retention,
+    trials: Arc<Trials>,
 }
 
 impl Engine {
@@ -123,6 +124,7 @@ impl Engine {
             subscribers: vec![Arc::new(LedgerObeys(ledger.clone()))],
         });
         let (credentials, feed) = (Arc::new(credentials), Arc::new(feed));
+        let trials = Arc::new(Trials::new(Arc::clone(&freshness)));
         Self {
             policies,
             versions: parts.versions,
@@ -138,6 +140,7 @@ impl Engine {
             store,
             incarnation,
             retention,
+            trials,
         }
     }
 
@@ -169,6 +172,15 @@ impl Engine {
             run: self.incarnation,
         });
         background.spawn("lifecycle", lifecycle.run(end()));
+        let shadowing = shadowing::Shadowing {
+            trials: Arc::clone(&self.trials),
+            policies: Arc::clone(&self.policies) as _,
+            store: Arc::clone(&self.store) as _,
+            ledger: Arc::new(self.ledger.clone()),
+            clock: Arc::clone(&self.clock) as _,
+            run: self.incarnation,
+        };
+        background.spawn("shadow", shadowing.run(end()));
     }
 
     /// The stages over them, anew for each worker that asks.
@@ -178,6 +190,7 @@ impl Engine {
         let (directory, ledger) = (self.directory.clone(), self.ledger.clone());
         let refusals = Arc::clone(&self.refusals);
         let (clock, metrics, cors) = (Arc::clone(&self.clock), Arc::clone(&self.metrics), Arc::new(cors));
+        let trials = Arc::clone(&self.trials);
         Arc::new(move || Gateway {
             policies: Arc::new(policies.front()),
             authenticator: Arc::new(credentials.front()),
@@ -188,6 +201,7 @@ impl Engine {
             cors: Arc::clone(&cors),
             mode,
             refusals: refusals.ring(),
+            trials: Arc::clone(&trials),
         })
     }
 }

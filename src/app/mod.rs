@@ -19,6 +19,7 @@ mod plan_versions;
 mod readiness;
 pub mod serve;
 mod settings;
+mod shadowing;
 pub mod start;
 mod start_error;
 mod switch;

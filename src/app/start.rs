@@ -250,6 +250,7 @@ impl Ground {
             policies: Arc::clone(&engine.policies) as _,
             compiler: Arc::new(Compiler),
             revisions: Arc::clone(store) as _,
+            shadow: Arc::clone(store) as _,
             folder: Arc::new(move || watched.is_a_folder().then(|| watched.files())),
             survey: Arc::clone(store) as _,
             previews: Arc::clone(&engine.versions) as _,

@@ -99,6 +99,8 @@ fn the_command_line_is_sound() {
         "key create acme --import -",
         "key revoke acme k1 --idempotency-key x",
         "usage acme --from 2026-01-01 --bucket month",
+        "policy diff",
+        "policy diff new --against old --no-impact --fail-on loss --output markdown",
         "completions zsh",
     ] {
         Cli::try_parse_from(["plangate"].into_iter().chain(good.split(' '))).unwrap();
@@ -117,6 +119,8 @@ fn the_command_line_is_sound() {
         "grant create acme requests 1 --priority 1001",
         "addon attach acme boost --quantity 10001",
         "usage acme --bucket week",
+        "policy diff --output table",
+        "policy diff --fail-on gain",
         "completions dos",
     ] {
         let error = Cli::try_parse_from(["plangate"].into_iter().chain(bad.split(' '))).unwrap_err();

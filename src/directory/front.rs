@@ -20,7 +20,7 @@ use crate::{
         time::{Monotonic, UnixMillis, Version},
     },
     freshness::WordPlace,
-    ports::{Answer, BoxFuture, Directory, ResolveError},
+    ports::{Answer, BoxFuture, Directory, ResolveError, TriedRights},
 };
 
 /// Tenants of which a front finds the rights again for another identity.
@@ -210,5 +210,9 @@ impl Directory for DirectoryFront {
 
     fn newer(&self, identity: &Arc<Identity>, known: &Arc<Rights>) -> Answer<Arc<Rights>, ResolveError> {
         Shared::newer(&self.shared, identity, known)
+    }
+
+    fn tried(&self, tenant: &TenantId, catalog: &Arc<Catalog>, now: UnixMillis) -> Option<TriedRights> {
+        self.shared.tried(tenant, catalog, now)
     }
 }

@@ -29,7 +29,7 @@ use crate::{
     },
     freshness::{Freshness, Knowledge},
     metrics::Metrics,
-    ports::{Answer, BoxFuture, Directory, ResolveError, TenantStore},
+    ports::{Answer, BoxFuture, Directory, ResolveError, TenantStore, TriedRights},
 };
 use entry::Entry;
 use table::Table;
@@ -145,6 +145,13 @@ impl Shared {
             self.report(&error, catalog.stamp);
             ResolveError::Unavailable
         })
+    }
+
+    /// What a known tenant's rights would be by other policies. A plan that these lack is nothing to report: the request
+    /// is not decided by them.
+    fn tried(&self, tenant: &TenantId, catalog: &Arc<Catalog>, now: UnixMillis) -> Option<TriedRights> {
+        let entry = self.known(tenant)?;
+        Some(TriedRights { rights: entry.compile(tenant, catalog, now)?, read_at: entry.read_at })
     }
 
     fn report(&self, error: &UnknownPlan, catalog: Stamp) {
@@ -281,6 +288,10 @@ impl Directory for TenantDirectory {
 
     fn newer(&self, identity: &Arc<Identity>, known: &Arc<Rights>) -> Answer<Arc<Rights>, ResolveError> {
         Shared::newer(&self.0, identity, known)
+    }
+
+    fn tried(&self, tenant: &TenantId, catalog: &Arc<Catalog>, now: UnixMillis) -> Option<TriedRights> {
+        self.0.tried(tenant, catalog, now)
     }
 }
 

@@ -55,9 +55,14 @@ impl FeatureSet {
 
     /// All features of the set, in catalog order.
     pub fn iter(&self) -> impl Iterator<Item = FeatureIx> + '_ {
-        (0..self.0.len() * 64)
-            .filter_map(|place| u16::try_from(place).ok().map(FeatureIx))
-            .filter(|feature| self.contains(*feature))
+        self.0.iter().enumerate().flat_map(|(place, word)| {
+            let mut left = *word;
+            std::iter::from_fn(move || {
+                let bit = (left != 0).then(|| left.trailing_zeros() as usize)?;
+                left &= left - 1;
+                u16::try_from(place * 64 + bit).ok().map(FeatureIx)
+            })
+        })
     }
 }
 

@@ -34,3 +34,4 @@ pub mod transitions;
 mod trie;
 pub mod units;
 pub mod variant;
+pub mod verdict;

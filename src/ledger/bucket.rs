@@ -317,4 +317,11 @@ impl Bucket {
         let others = tally.sealed.iter().filter(|sealed| sealed.seq != slot.seq);
         others.fold(elsewhere.saturating_add(own), |sum, slot| sum.saturating_add(slot.word.totals().net()))
     }
+
+    /// The same, where none of its slots is open.
+    pub fn used_when_sealed(&self) -> u64 {
+        let tally = lock(&self.tally);
+        let elsewhere = self.elsewhere.load(Ordering::SeqCst);
+        tally.sealed.iter().fold(elsewhere, |sum, slot| sum.saturating_add(slot.word.totals().net()))
+    }
 }

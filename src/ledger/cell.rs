@@ -276,6 +276,15 @@ impl Cell {
         lock(&self.0).current.clone()
     }
 
+    /// Units used of a bucket, as far as this node knows; `None`: it knows nothing of it.
+    pub fn used(&self, key: &BucketKey) -> Option<u64> {
+        let slots = lock(&self.0);
+        if let Some(slot) = slots.iter().find(|slot| slot.bucket.key == *key) {
+            return Some(slot.used());
+        }
+        slots.buckets.iter().find(|bucket| bucket.key == *key).map(|bucket| bucket.used_when_sealed())
+    }
+
     /// What this node has not recorded yet of the bucket that starts at `key.start`.
     pub fn unrecorded(&self, key: &BucketKey) -> Unrecorded {
         let slots = lock(&self.0);

@@ -59,8 +59,9 @@ use crate::{
         rights::Rights,
         route::Charge,
         time::{Monotonic, UnixMillis, Version},
+        units::Units,
     },
-    ports::{Answer, BoxFuture, ChargeError, Hold, Ledger, MeterUsage, StoreError, Wanted},
+    ports::{Answer, BoxFuture, BucketKey, ChargeError, Hold, Ledger, MeterUsage, StoreError, Wanted},
 };
 
 pub use metrics::{LedgerMetrics, UnitCounts};
@@ -184,5 +185,9 @@ impl Ledger for EscrowLedger {
 
     fn usage(&self, rights: &Arc<Rights>, now: UnixMillis) -> BoxFuture<Result<Vec<MeterUsage>, StoreError>> {
         Box::pin(usage::usage(Arc::clone(&self.0), Arc::clone(rights), now))
+    }
+
+    fn known_used(&self, bucket: &BucketKey) -> Option<Units> {
+        usage::known(&self.0, bucket)
     }
 }

@@ -71,6 +71,12 @@ pub(super) async fn usage(
     Ok(answer)
 }
 
+/// See [`crate::ports::Ledger::known_used`].
+pub(super) fn known(shared: &Shared, key: &BucketKey) -> Option<Units> {
+    let meter = shared.accounts.get(&key.tenant)?.known(&key.meter)?;
+    meter.ask_known(key, |cell| cell.used(key))?.map(Units::saturating)
+}
+
 /// Each meter that the plan has, and the buckets of its windows and sources.
 fn frame(rights: &Rights, now: UnixMillis) -> (Vec<MeterUsage>, Vec<Row>, Vec<BucketKey>) {
     let (mut answer, mut rows, mut keys) = (Vec::new(), Vec::new(), Vec::new());

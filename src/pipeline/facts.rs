@@ -75,6 +75,15 @@ impl<'h> Facts<'h> {
         }
     }
 
+    pub(super) const fn method(&self) -> &Method {
+        self.method
+    }
+
+    /// Canonical.
+    pub(super) fn path(&self) -> &str {
+        self.uri.path()
+    }
+
     pub(super) fn request(&self) -> RequestFacts<'_> {
         RequestFacts {
             method: self.method.as_str(),

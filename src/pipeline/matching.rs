@@ -16,6 +16,7 @@ use super::{
     parts::Parts,
     request::{Answered, Client, ForwardError, Forwardable, Head, HeadRefusal, Matched, Refused, Rejection},
     settle::SettledBody,
+    shadow,
 };
 use crate::{
     domain::{
@@ -31,7 +32,7 @@ use crate::{
 const OWN: &str = "/.plangate";
 
 /// Why some methods are refused on any path.
-pub const NEVER_SERVED: HeadRefusal = HeadRefusal::Malformed("TRACE and CONNECT are not served");
+pub const NEVER_SERVED: HeadRefusal = HeadRefusal::Malformed("the methods TRACE and CONNECT are not served");
 
 /// Whether a canonical path is one of the gateway's own, which no route can cover.
 #[must_use]
@@ -123,6 +124,9 @@ where
                 MatchFutureState::Refused { refused: Some(head.refuse(Rejection::Head(refusal), None)) }
             }
             Ok(Passage::Open) => {
+                if head.context.catalog.candidate.is_some() {
+                    shadow::open(&head);
+                }
                 let (forwardable, context) = head.split(None, None);
                 MatchFutureState::Open { forwarding: self.open.call(forwardable), context: Some(context) }
             }

@@ -107,6 +107,7 @@ pub mod resolve;
 pub mod respond;
 mod review;
 pub mod settle;
+pub mod shadow;
 pub mod stack;
 pub mod stage;
 pub mod strip;

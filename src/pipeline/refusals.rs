@@ -55,6 +55,8 @@ pub struct Refusals {
 pub struct Remembered {
     /// When the request arrived.
     pub at: UnixMillis,
+    /// The same instant on the clock that never goes back: the order of refusals by several workers.
+    pub since: Monotonic,
     /// Its id, as the client was told.
     pub request_id: String,
     /// Whose it was, as far as that was known.
@@ -136,9 +138,21 @@ impl Refusals {
     }
 }
 
+#[cfg(test)]
+impl Refusals {
+    /// What the rings take at the most.
+    pub(super) fn bytes(&self) -> usize {
+        let each = |ring: &Arc<RefusalRing>| {
+            let ring = ring.lock();
+            ring.texts.len() + ring.entries.capacity() * size_of::<Entry>()
+        };
+        self.rings().iter().map(each).sum()
+    }
+}
+
 /// Those that came last, the newest first.
 fn newest(mut found: Vec<Remembered>, most: usize) -> Vec<Remembered> {
-    found.sort_by_key(|refusal| std::cmp::Reverse(refusal.at));
+    found.sort_by_key(|refusal| std::cmp::Reverse(refusal.since));
     found.truncate(most);
     found
 }
@@ -261,6 +275,7 @@ impl Ring {
         let known = |which: usize| Some(text(which)).filter(|text| !text.is_empty());
         Remembered {
             at: entry.at,
+            since: entry.since,
             request_id: text(0),
             tenant: known(1),
             plan: known(2),

@@ -8,7 +8,7 @@ use std::{net::IpAddr, sync::Arc};
 use http::{HeaderValue, Method, Request, Uri};
 
 pub use super::context::Subject;
-use super::{admission::Admission, context::Context, observe::Mode, ratelimit::Fields};
+use super::{admission::Admission, context::Context, observe::Mode, ratelimit::Fields, shadow};
 use crate::{
     domain::{denial::Denial, identity::Identity, rights::Rights, route::Operation},
     ports::Hold,
@@ -206,6 +206,9 @@ impl<B> Head<B> {
     #[cold]
     #[inline(never)]
     pub(crate) fn refuse(self, why: Rejection, subject: Option<Subject>) -> Refused<B> {
+        if self.context.catalog.candidate.is_some() {
+            shadow::refused(&self, &why, subject.as_ref());
+        }
         let Self { request, mut context } = self;
         context.subject = subject;
         let (request, asked) = if context.parts.mode == Mode::Observe {

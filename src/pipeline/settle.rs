@@ -18,6 +18,7 @@ use super::{
     cost::{Cost, Open},
     ratelimit,
     request::{Answered, ForwardError, Forwardable, Metered, Refused, Subject},
+    shadow,
 };
 use crate::{domain::time::Monotonic, ports::Hold};
 
@@ -59,6 +60,9 @@ where
         let parts = &head.context.parts;
         let granted = parts.clock.monotonic();
         parts.metrics.decision.observe_between(head.context.started, granted);
+        if head.context.catalog.candidate.is_some() {
+            shadow::admitted(&head, &identity.tenant);
+        }
         let admission = Admission::new(&head.context, identity, &rights);
         let (forwardable, context) = head.split(Some(Subject::of(rights)), admission);
         SettleFuture {

@@ -19,6 +19,7 @@ use super::{
     respond::Respond,
     review::Reviewer,
     settle::{Settle, SettleLayer},
+    shadow::{Shadower, Trials},
     stage::Stage,
     strip::Strip,
 };
@@ -48,6 +49,8 @@ pub struct Gateway<P, A, D, L> {
     pub mode: Mode,
     /// Remembers what was refused.
     pub refusals: Arc<RefusalRing>,
+    /// What is counted while other policies are tried.
+    pub trials: Arc<Trials>,
 }
 
 impl<P, A, D, L> Clone for Gateway<P, A, D, L> {
@@ -62,6 +65,7 @@ impl<P, A, D, L> Clone for Gateway<P, A, D, L> {
             cors: Arc::clone(&self.cors),
             mode: self.mode,
             refusals: Arc::clone(&self.refusals),
+            trials: Arc::clone(&self.trials),
         }
     }
 }
@@ -99,6 +103,11 @@ where
             authenticator: Arc::clone(&self.authenticator),
             directory: Arc::clone(&self.directory),
         };
+        let shadow = Shadower {
+            trials: Arc::clone(&self.trials),
+            directory: Arc::clone(&self.directory),
+            ledger: Arc::clone(&self.ledger),
+        };
         let parts = Parts {
             clock: Arc::clone(&self.clock),
             metrics: Arc::clone(&self.metrics),
@@ -107,6 +116,7 @@ where
             secret_header: self.authenticator.key_header(),
             refusals: Arc::clone(&self.refusals),
             review: Arc::new(review),
+            shadow: Arc::new(shadow),
         };
         Respond {
             inner: Match::new(Arc::clone(&self.policies), Arc::clone(&self.directory), observe, forward),

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use super::{Answer, BoxFuture};
 use crate::domain::{
     catalog::Catalog,
+    id::TenantId,
     identity::Identity,
-    rights::Rights,
-    time::{Monotonic, UnixMillis},
+    rights::{Rights, UnknownPlan},
+    time::{Monotonic, UnixMillis, Version},
 };
 
 /// Finds the rights of a tenant.
@@ -33,6 +34,22 @@ pub trait Directory: Send + Sync + 'static {
 
     /// The tenant's rights once this node knows of newer ones than `known`; waits a bounded time for them.
     fn newer(&self, identity: &Arc<Identity>, known: &Arc<Rights>) -> Answer<Arc<Rights>, ResolveError>;
+
+    /// What a tenant's rights would be by other policies, from what is in memory alone: nobody is decided by them, and what
+    /// is kept for those who are stays. `None`: the tenant is not in memory.
+    fn tried(&self, tenant: &TenantId, catalog: &Arc<Catalog>, now: UnixMillis) -> Option<TriedRights> {
+        let _ = (tenant, catalog, now);
+        None
+    }
+}
+
+/// What a tenant's rights would be by other policies.
+#[derive(Debug)]
+pub struct TriedRights {
+    /// They; or these policies do not have the tenant's plan.
+    pub rights: Result<Arc<Rights>, UnknownPlan>,
+    /// The newest version that was committed when the tenant was read.
+    pub read_at: Version,
 }
 
 /// Why rights are not known.

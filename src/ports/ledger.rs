@@ -45,6 +45,13 @@ pub trait Ledger: Send + Sync + 'static {
 
     /// What a tenant has used of each of its meters, this node to the unit, the others as last flushed.
     fn usage(&self, rights: &Arc<Rights>, now: UnixMillis) -> BoxFuture<Result<Vec<MeterUsage>, StoreError>>;
+
+    /// Units used of a bucket as far as this node knows without asking anybody: its own to the unit, the others' as it last
+    /// heard of them. `None`: it knows nothing of the bucket.
+    fn known_used(&self, bucket: &BucketKey) -> Option<Units> {
+        let _ = bucket;
+        None
+    }
 }
 
 /// Why a charge was not taken.

@@ -15,14 +15,22 @@ use super::{
     tidy::{Retention, Tidied},
 };
 use crate::ports::{
-    KeyStore, LedgerStore, LifecycleStore, NodeStore, PlanStore, RevisionStore, StoreError, SurveyStore,
-    TenantStore,
+    KeyStore, LedgerStore, LifecycleStore, NodeStore, PlanStore, RevisionStore, ShadowStore, StoreError,
+    SurveyStore, TenantStore,
 };
 
 /// A whole store: coerces to an `Arc` of any of its ports.
 #[async_trait]
 pub trait Store:
-    TenantStore + KeyStore + LedgerStore + NodeStore + LifecycleStore + PlanStore + RevisionStore + SurveyStore
+    TenantStore
+    + KeyStore
+    + LedgerStore
+    + NodeStore
+    + LifecycleStore
+    + PlanStore
+    + RevisionStore
+    + ShadowStore
+    + SurveyStore
 {
     /// The database's own identity, made with it: a ledger file of another database must not be used with this one.
     fn installation(&self) -> Uuid;

@@ -4,6 +4,7 @@ mod ledger;
 mod lifecycle;
 mod nodes;
 mod revisions;
+mod shadow;
 mod state;
 mod survey;
 mod tidy;

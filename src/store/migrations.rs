@@ -13,6 +13,7 @@ const POSTGRES: &[(i64, &str, &str)] = &[
     (3, "life", include_str!("migrations/postgres/0003_life.sql")),
     (4, "attributes", include_str!("migrations/postgres/0004_attributes.sql")),
     (5, "revisions", include_str!("migrations/postgres/0005_revisions.sql")),
+    (6, "shadow", include_str!("migrations/postgres/0006_shadow.sql")),
 ];
 const SQLITE: &[(i64, &str, &str)] = &[
     (1, "initial", include_str!("migrations/sqlite/0001_initial.sql")),
@@ -20,6 +21,7 @@ const SQLITE: &[(i64, &str, &str)] = &[
     (3, "life", include_str!("migrations/sqlite/0003_life.sql")),
     (4, "attributes", include_str!("migrations/sqlite/0004_attributes.sql")),
     (5, "revisions", include_str!("migrations/sqlite/0005_revisions.sql")),
+    (6, "shadow", include_str!("migrations/sqlite/0006_shadow.sql")),
 ];
 
 /// PostgreSQL's.

@@ -30,6 +30,7 @@ mod revisions;
 mod rollover;
 mod rows;
 mod session;
+mod shadow;
 mod sql;
 mod sqlite;
 mod survey;

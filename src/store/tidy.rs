@@ -46,6 +46,8 @@ pub struct Tidied {
     pub audit: u64,
     /// Ledger files that were forgotten: nobody has opened them for long.
     pub files: u64,
+    /// Rows of trials in the shadow that are over.
+    pub shadow: u64,
     /// There is more to do at once.
     pub more: bool,
 }
@@ -128,6 +130,10 @@ const DELETE_FILES: Sql = Sql::same(
     "DELETE FROM ledger_files WHERE opened_ms < $1 AND file IN (\
      SELECT file FROM ledger_files WHERE opened_ms < $1 ORDER BY opened_ms LIMIT $2)",
 );
+// The last change of the policies names the trial that runs, if any.
+const DELETE_SHADOW: Sql = Sql::same("DELETE FROM policy_shadow WHERE trial <> (SELECT policies FROM head)");
+const DELETE_SHADOW_TOTALS: Sql =
+    Sql::same("DELETE FROM policy_shadow_totals WHERE trial <> (SELECT policies FROM head)");
 const DELETE_SLOTS: Sql =
     bulk!("DELETE FROM slots WHERE bucket_id IN (SELECT CAST(v->>0 AS BIGINT) FROM", ")");
 const DELETE_BUCKETS: Sql = bulk!("DELETE FROM buckets WHERE id IN (SELECT CAST(v->>0 AS BIGINT) FROM", ")");
@@ -146,8 +152,9 @@ impl SqlStore {
         let audit = session.run(DELETE_AUDIT, &[Arg::Int(old.audit.0), Arg::Int(most)]).await?;
         session.commit().await?;
         let files = self.forget_files(now, old.buckets, most).await?;
+        let shadow = self.forget_trials().await?;
         let more = [hours, buckets, days, audit, files].contains(&AT_ONCE);
-        Ok(Tidied { hours, days, buckets, audit, files, more })
+        Ok(Tidied { hours, days, buckets, audit, files, shadow, more })
     }
 
     async fn roll_up(&self, before: UnixMillis, most: i64) -> Result<u64, StoreError> {
@@ -182,6 +189,14 @@ impl SqlStore {
         let files = session.run(DELETE_FILES, &[Arg::Int(before.0), Arg::Int(most)]).await?;
         session.commit().await?;
         Ok(files)
+    }
+
+    /// A trial's rows are few: they go at once.
+    async fn forget_trials(&self) -> Result<u64, StoreError> {
+        let mut session = self.engine.begin(Lane::Data).await?;
+        let rows = session.run(DELETE_SHADOW, &[]).await? + session.run(DELETE_SHADOW_TOTALS, &[]).await?;
+        session.commit().await?;
+        Ok(rows)
     }
 
     async fn delete_buckets(&self, before: UnixMillis, most: i64) -> Result<u64, StoreError> {

@@ -75,6 +75,8 @@ pub struct ImpactView {
     pub features: Vec<FeatureImpact>,
     /// Whose plan would name another meter, or one less: what is charged to a meter that it does not name is refused.
     pub meters: Vec<MeterImpact>,
+    /// Who may call routes that the policies change themselves, and may not any more, or may only then.
+    pub routes: Vec<RouteImpact>,
     /// Whose limits change.
     pub limits: Vec<LimitImpact>,
     /// Whose quotas change: units after which a tenant is refused.
@@ -126,6 +128,17 @@ pub struct MeterImpact {
     /// Who loses it.
     pub lost: List<Touched>,
     /// Who gains it.
+    pub gained: List<Touched>,
+}
+
+/// Routes that change alike, and who loses and gains them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RouteImpact {
+    /// The routes.
+    pub routes: List<String>,
+    /// Who may call them no more.
+    pub lost: List<Touched>,
+    /// Who may call them only then.
     pub gained: List<Touched>,
 }
 

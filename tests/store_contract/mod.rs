@@ -10,6 +10,7 @@ mod nodes;
 mod opening;
 mod recall;
 mod revisions;
+mod shadow;
 mod survey;
 mod tenants;
 mod tidy;

@@ -1,5 +1,7 @@
 //! What many tenants used, read at once.
 
+use std::time::Duration;
+
 use plangate::{
     domain::{
         impact::{DayUse, Lookback, Part, Spent},
@@ -100,7 +102,7 @@ async fn hours_are_days_of_each_tenants_zone(on: &Fixture) {
 
 async fn days_that_were_rolled_up_count_as_well(on: &Fixture) {
     let zone = Zone::named("Asia/Tokyo").unwrap();
-    done(&*on.store, &change("acme", Change::PutTenant { name: None, zone: Some(zone) })).await;
+    done(&*on.store, &change("acme", Change::PutTenant { name: None, zone: Some(zone), attributes: None })).await;
     // In Tokyo the day begins at 15:00 UTC.
     let hours = [("2025-03-01T14:00:00Z", 1), ("2025-03-01T15:00:00Z", 2), ("2025-03-02T14:00:00Z", 4)];
     report(on, "acme", 5, &hours).await;
@@ -158,4 +160,84 @@ async fn nobody_is_nothing(on: &Fixture) {
     assert!(on.store.spent_of(&[], START).await.unwrap().is_empty());
     let nobody = [lookback("nobody", "UTC", ["2025-01-01T00:00:00Z"; 3])];
     assert!(on.store.used_of(&nobody, at("2026-01-01T00:00:00Z")).await.unwrap().is_empty());
+}
+
+/// Tenants of the measurement.
+const MANY: u32 = 20_000;
+
+fn policies(limit: u64, features: &str) -> std::sync::Arc<plangate::domain::catalog::Catalog> {
+    use plangate::ports::PolicyCompiler;
+    let files = [
+        ("features.yaml", "features:\n  chat: {}\n  export: {}\nmeters:\n  requests: {}\n".to_owned()),
+        ("routes.yaml", "routes:\n  - { match: \"GET /\", charge: { requests: 1 } }\n".to_owned()),
+        (
+            "plans/pro.yaml",
+            format!(
+                "plan: pro\nprice: {{ amount: \"19.00\", currency: USD }}\nfeatures: [{features}]\nquotas:\n  requests: \
+                 {{ limit: {limit}, day: 90, overage: {{ mode: bill, price: \"0.01\", per: 10, cap: 500 }} }}\n"
+            ),
+        ),
+    ];
+    let files = files.into_iter().map(|(name, text)| (name.to_owned(), text)).collect();
+    let compiled = plangate::policy::Compiler.compile(&plangate::domain::revision::PolicyFiles(files));
+    std::sync::Arc::new(compiled.unwrap().0)
+}
+
+/// How long the impact on many tenants takes, each with two hours of usage on each of sixty days. By hand:
+/// `cargo test --release --test stores -- --ignored --nocapture the_impact_on_many`.
+#[tokio::test]
+#[ignore = "a measurement, of a minute or so"]
+async fn the_impact_on_many_tenants_is_reckoned_in_seconds() {
+    use plangate::{clock::Clock, domain::impact::Assessment};
+    let on = Fixture::sqlite().await;
+    let clock = plangate::clock::SystemClock::default();
+    let now = UnixMillis(START.0 + 80 * 86_400_000);
+    let pool = sqlx::SqlitePool::connect(on.url().unwrap()).await.unwrap();
+    let numbers = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ";
+    for sql in [
+        format!(
+            "INSERT INTO tenants (id, zone, suspended, overrides, version, created_ms) {numbers}{MANY}) \
+             SELECT printf('t%05d', i), CASE i % 3 WHEN 0 THEN 'UTC' WHEN 1 THEN 'Europe/Berlin' \
+             ELSE 'America/New_York' END, 0, '{{}}', 1, 0 FROM n"
+        ),
+        "INSERT INTO subscriptions (tenant, plan, state, anchor_day, epoch, since_ms, life) \
+         SELECT id, 'pro', 'active', 1 + rowid % 28, 1, 0, '{\"rolls_at\":0}' FROM tenants"
+            .to_owned(),
+        format!(
+            "INSERT INTO usage_hours (tenant, meter, hour_ms, units, epoch) SELECT t.id, 'requests', \
+             ({} / 3600000 - n.i * 12) * 3600000, 10 + (t.rowid * 7 + n.i) % 40, 1 FROM tenants t JOIN \
+             ({numbers}120) SELECT i FROM n) n ORDER BY t.id",
+            now.0
+        ),
+    ] {
+        sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&pool).await.unwrap();
+    }
+    let begun = clock.monotonic();
+    let mut assessment = Assessment::new(policies(2_000, "chat, export"), policies(1_000, "chat"), now);
+    let (mut last, mut read) = (None, Duration::ZERO);
+    loop {
+        let asked = clock.monotonic();
+        let tenants = on.store.tenants(last.as_ref(), 500).await.unwrap();
+        let Some(end) = tenants.last() else { break };
+        last = Some(end.id.clone());
+        let lookbacks: Vec<Lookback> = tenants.iter().filter_map(|one| assessment.lookback(one)).collect();
+        let used = on.store.used_of(&lookbacks, now).await.unwrap();
+        let spent = on.store.spent_of(&lookbacks, now).await.unwrap();
+        read += clock.monotonic().since(asked);
+        for one in &tenants {
+            let none: &[Spent] = &[];
+            let spent = spent.get(&one.id).map_or(none, Vec::as_slice);
+            assessment.add(one, used.get(&one.id).map_or(&[][..], Vec::as_slice), spent);
+        }
+    }
+    let impact = assessment.finish();
+    let took = clock.monotonic().since(begun);
+    println!("{} tenants in {took:?}, of which the database took {read:?}", impact.tenants);
+    println!(
+        "{} would have run out; {:?}",
+        impact.ran_out.total,
+        impact.cost.values().map(|c| (c.before, c.after)).next()
+    );
+    assert_eq!((impact.tenants, impact.losing), (u64::from(MANY), u64::from(MANY)));
+    assert!(took < Duration::from_secs(60), "{took:?}");
 }

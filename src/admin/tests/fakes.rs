@@ -115,6 +115,7 @@ impl World {
             policies: world.clone(),
             compiler: world.clone(),
             revisions: Arc::new(crate::admin::tests::no_revisions::NoRevisions),
+            shadow: Arc::new(crate::admin::tests::no_revisions::NoRevisions),
             folder: Arc::new(|| None),
             survey: world.clone(),
             previews: world.clone(),

@@ -6,8 +6,12 @@ use crate::{
     domain::{
         catalog::Digest,
         revision::{Deployment, PolicyFiles, Revision, RevisionNumber},
+        time::Version,
     },
-    ports::{DeployCommand, DeployError, Deployed, Origin, RevisionStore, StoreError},
+    ports::{
+        DeployCommand, DeployError, Deployed, Origin, RevisionStore, ShadowBy, ShadowReport, ShadowRow,
+        ShadowStore, ShadowSum, ShadowTotals, StoreError,
+    },
 };
 
 pub struct NoRevisions;
@@ -27,6 +31,28 @@ impl RevisionStore for NoRevisions {
         Err(StoreError::Full("no policies are kept".to_owned()).into())
     }
     async fn revisions(&self, _: Option<RevisionNumber>, _: u32) -> Result<Vec<Revision>, StoreError> {
+        Ok(Vec::new())
+    }
+}
+
+#[async_trait]
+impl ShadowStore for NoRevisions {
+    async fn keep_shadow(&self, _: &ShadowReport) -> Result<(), StoreError> {
+        Ok(())
+    }
+    async fn shadow_totals(&self, _: Version) -> Result<ShadowTotals, StoreError> {
+        Ok(ShadowTotals::default())
+    }
+    async fn shadow_rows(&self, _: Version, _: u64, _: u32) -> Result<Vec<ShadowRow>, StoreError> {
+        Ok(Vec::new())
+    }
+    async fn shadow_sums(
+        &self,
+        _: Version,
+        _: ShadowBy,
+        _: u64,
+        _: u32,
+    ) -> Result<Vec<ShadowSum>, StoreError> {
         Ok(Vec::new())
     }
 }

@@ -194,10 +194,19 @@ async fn a_check_says_what_would_pass() {
     assert_eq!(
         decision["quotas"],
         json!([
-            {"meter": "requests", "window": "day", "needs": 1, "limit": 20, "used": 0, "resets_at": "2026-11-22T23:00:00Z"},
-            {"meter": "requests", "window": "month", "needs": 1, "limit": 100, "used": 0, "resets_at": "2026-12-14T23:00:00Z"},
+            {"meter": "requests", "window": "day", "needs": 1, "limit": 20, "used": 0, "remaining": 20,
+             "resets_at": "2026-11-22T23:00:00Z", "ok": true, "rule": null},
+            {"meter": "requests", "window": "month", "needs": 1, "limit": 100, "used": 0, "remaining": 100,
+             "resets_at": "2026-12-14T23:00:00Z", "ok": true, "rule": null,
+             "sources": [{"source": "plan", "id": null, "limit": 100, "used": 0, "remaining": 100, "priority": 100,
+                          "expires_at": "2026-12-14T23:00:00Z", "uncertain": 0}]},
         ])
     );
+    assert_eq!(
+        (&decision["node"], &decision["age_ms"], &decision["version"]),
+        (&json!("a"), &json!(85), &json!(2))
+    );
+    assert_eq!(decision["policy"], json!({"number": null, "digest": "d1", "source": "none", "trial": false}));
     let steps: Vec<_> = decision["steps"].as_array().unwrap().iter().map(|s| s["step"].clone()).collect();
     assert_eq!(steps, ["path", "tenant", "subscription", "route", "features", "rate", "quota"]);
     let public = check(&api, "nobody", "GET /healthz").await;
@@ -299,55 +308,58 @@ async fn changes_and_the_audit_log() {
     }
 }
 
+/// What the contract names.
+const CALLS: &[(&str, &str)] = &[
+    ("get", "/v1/tenants"),
+    ("put get delete", "/v1/tenants/{tenant}"),
+    ("post", "/v1/tenants/{tenant}/suspend"),
+    ("post", "/v1/tenants/{tenant}/resume"),
+    ("put get delete", "/v1/tenants/{tenant}/subscription"),
+    ("post", "/v1/tenants/{tenant}/subscription/undo"),
+    ("post", "/v1/tenants/{tenant}/subscription/pause"),
+    ("post", "/v1/tenants/{tenant}/subscription/resume"),
+    ("post", "/v1/tenants/{tenant}/subscription/past_due"),
+    ("post", "/v1/tenants/{tenant}/subscription/paid"),
+    ("post get", "/v1/tenants/{tenant}/grants"),
+    ("delete", "/v1/tenants/{tenant}/grants/{grant}"),
+    ("get", "/v1/tenants/{tenant}/addons"),
+    ("put delete", "/v1/tenants/{tenant}/addons/{addon}"),
+    ("get", "/v1/upcoming"),
+    ("get", "/v1/plans"),
+    ("get", "/v1/addons"),
+    ("put", "/v1/tenants/{tenant}/overrides"),
+    ("post get", "/v1/tenants/{tenant}/keys"),
+    ("delete", "/v1/tenants/{tenant}/keys/{key}"),
+    ("get", "/v1/tenants/{tenant}/rights"),
+    ("get", "/v1/tenants/{tenant}/usage"),
+    ("post", "/v1/check"),
+    ("get", "/v1/refusals"),
+    ("get", "/v1/refusals/{request_id}"),
+    ("get", "/v1/policy"),
+    ("get", "/v1/policy/revisions"),
+    ("get", "/v1/policy/revisions/{number}"),
+    ("get", "/v1/policy/shadow"),
+    ("post", "/v1/policy/apply"),
+    ("post", "/v1/policy/promote"),
+    ("post", "/v1/policy/discard"),
+    ("post", "/v1/policy/rollback"),
+    ("post", "/v1/policy/diff"),
+    ("get", "/v1/nodes"),
+    ("post", "/v1/nodes/{name}/lost"),
+    ("get", "/v1/changes"),
+    ("get", "/v1/audit"),
+    ("get", "/healthz"),
+    ("get", "/readyz"),
+    ("get", "/metrics"),
+    ("get", "/openapi.json"),
+];
+
 #[tokio::test]
 async fn the_document_has_every_route_of_the_contract() {
     let api = Api::new();
     let document = api.ok("GET", "/openapi.json", "").await;
-    let calls = [
-        ("get", "/v1/tenants"),
-        ("put get delete", "/v1/tenants/{tenant}"),
-        ("post", "/v1/tenants/{tenant}/suspend"),
-        ("post", "/v1/tenants/{tenant}/resume"),
-        ("put get delete", "/v1/tenants/{tenant}/subscription"),
-        ("post", "/v1/tenants/{tenant}/subscription/undo"),
-        ("post", "/v1/tenants/{tenant}/subscription/pause"),
-        ("post", "/v1/tenants/{tenant}/subscription/resume"),
-        ("post", "/v1/tenants/{tenant}/subscription/past_due"),
-        ("post", "/v1/tenants/{tenant}/subscription/paid"),
-        ("post get", "/v1/tenants/{tenant}/grants"),
-        ("delete", "/v1/tenants/{tenant}/grants/{grant}"),
-        ("get", "/v1/tenants/{tenant}/addons"),
-        ("put delete", "/v1/tenants/{tenant}/addons/{addon}"),
-        ("get", "/v1/upcoming"),
-        ("get", "/v1/plans"),
-        ("get", "/v1/addons"),
-        ("put", "/v1/tenants/{tenant}/overrides"),
-        ("post get", "/v1/tenants/{tenant}/keys"),
-        ("delete", "/v1/tenants/{tenant}/keys/{key}"),
-        ("get", "/v1/tenants/{tenant}/rights"),
-        ("get", "/v1/tenants/{tenant}/usage"),
-        ("post", "/v1/check"),
-        ("get", "/v1/refusals"),
-        ("get", "/v1/refusals/{request_id}"),
-        ("get", "/v1/policy"),
-        ("get", "/v1/policy/revisions"),
-        ("get", "/v1/policy/revisions/{number}"),
-        ("post", "/v1/policy/apply"),
-        ("post", "/v1/policy/promote"),
-        ("post", "/v1/policy/discard"),
-        ("post", "/v1/policy/rollback"),
-        ("post", "/v1/policy/diff"),
-        ("get", "/v1/nodes"),
-        ("post", "/v1/nodes/{name}/lost"),
-        ("get", "/v1/changes"),
-        ("get", "/v1/audit"),
-        ("get", "/healthz"),
-        ("get", "/readyz"),
-        ("get", "/metrics"),
-        ("get", "/openapi.json"),
-    ];
-    assert_eq!(document["paths"].as_object().unwrap().len(), calls.len());
-    for (methods, path) in calls {
+    assert_eq!(document["paths"].as_object().unwrap().len(), CALLS.len());
+    for (methods, path) in CALLS {
         for method in methods.split(' ') {
             let operation = &document["paths"][path][method];
             assert!(operation["summary"].is_string(), "{method} {path}");
@@ -361,7 +373,7 @@ async fn the_document_has_every_route_of_the_contract() {
                 let success = responses.iter().find(|(status, _)| status.starts_with('2')).unwrap().1;
                 assert!(success["content"]["application/json"]["schema"].is_object(), "{method} {path}");
             }
-            let asks = ["/v1/check", "/v1/policy/diff"].contains(&path);
+            let asks = ["/v1/check", "/v1/policy/diff"].contains(path);
             let write = method != "get" && !asks;
             let parameters = operation["parameters"].to_string();
             assert_eq!(parameters.contains("Idempotency-Key"), write, "{method} {path}");

@@ -77,7 +77,13 @@ fn show_step(answer: &Value, step: &Value, text: &mut Text) {
         "route" => {
             text.ground(0, step);
             if let Some(rule) = answer.get("charge_rule").filter(|rule| rule.is_object()) {
-                text.below(0, &format!("charges {}: {}", charges(answer), rule_of(rule)));
+                // Mostly it stands where the route does.
+                let elsewhere = if step.get("rule") == Some(rule) {
+                    String::new()
+                } else {
+                    format!(": {}", rule_of(rule))
+                };
+                text.below(0, &format!("charges {}{elsewhere}", charges(answer)));
             }
         }
         _ => text.ground(0, step),
@@ -136,7 +142,11 @@ fn what_helps(answer: &Value) -> Vec<String> {
             help.push(format!("`plangate tenant resume {tenant}` takes the suspension back"))
         }
         "subscription-inactive" => {
-            help.push(format!("`plangate subscription show {tenant}` says where it is in its life"));
+            help.push(match text_of(answer, "state").unwrap_or_default() {
+                "paused" => format!("`plangate subscription resume {tenant}` ends the pause"),
+                "unpaid" => format!("`plangate subscription paid {tenant}`, once it is"),
+                _ => format!("`plangate subscription put {tenant} PLAN` puts the tenant on a plan"),
+            });
         }
         "route-not-covered" => help.push("a route in routes.yaml that covers it".to_owned()),
         "feature-not-in-plan" => {
@@ -145,7 +155,10 @@ fn what_helps(answer: &Value) -> Vec<String> {
         "quota-exhausted" => {
             if let Some(quota) = refusing {
                 let (meter, resets) = (field(quota, "/meter"), field(quota, "/resets_at"));
-                help.push(format!("to wait until {resets}"));
+                // What needs more than there ever is does not pass later either.
+                if quota.get("needs").and_then(Value::as_u64) <= quota.get("limit").and_then(Value::as_u64) {
+                    help.push(format!("to wait until {resets}"));
+                }
                 if field(quota, "/window") == "month" {
                     help.push(format!(
                         "`plangate grant create {tenant} {meter} UNITS` gives units beside the plan's"

@@ -9,6 +9,7 @@ mod history;
 mod rollback;
 mod said;
 mod schema;
+mod shadow;
 mod show;
 mod test;
 
@@ -41,6 +42,8 @@ enum PolicyCommand {
     Schema(schema::Schema),
     /// Show what would change, for whom and at what cost, before applying it
     Diff(diff::Diff),
+    /// Show what the policies that are tried in the shadow would have decided otherwise
+    Shadow(shadow::Shadow),
 }
 
 impl Policy {
@@ -54,6 +57,7 @@ impl Policy {
             PolicyCommand::Show(command) => command.run(),
             PolicyCommand::Schema(command) => command.run(),
             PolicyCommand::Diff(command) => command.run(),
+            PolicyCommand::Shadow(command) => calling(command.run()),
         }
     }
 }

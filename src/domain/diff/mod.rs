@@ -183,7 +183,7 @@ impl<'a> Found<'a> {
 }
 
 /// The names of a set's features.
-pub(super) fn names<'a>(catalog: &'a Catalog, set: &FeatureSet) -> BTreeSet<&'a str> {
+pub(in crate::domain) fn names<'a>(catalog: &'a Catalog, set: &FeatureSet) -> BTreeSet<&'a str> {
     set.iter().filter_map(|ix| catalog.feature(ix)).map(|feature| feature.id.as_str()).collect()
 }
 
@@ -193,7 +193,7 @@ pub(super) fn by_meter<'a, T>(catalog: &'a Catalog, terms: &'a [T]) -> BTreeMap<
 }
 
 /// The name of a meter.
-pub(super) fn meter_name(catalog: &Catalog, ix: MeterIx) -> &str {
+pub(in crate::domain) fn meter_name(catalog: &Catalog, ix: MeterIx) -> &str {
     catalog.meter(ix).map_or("", |meter| meter.id.as_str())
 }
 

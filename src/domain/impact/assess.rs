@@ -47,8 +47,8 @@ impl Assessment {
     /// Of no tenant yet. Both catalogs have all versions of their plans.
     #[must_use]
     pub fn new(before: Arc<Catalog>, after: Arc<Catalog>, now: UnixMillis) -> Self {
-        let names = Names::of(&before, &after);
-        Self { before, after, now, names, impact: Impact::none(now) }
+        let (names, routes) = Names::of(&before, &after);
+        Self { before, after, now, names, impact: Impact { routes, ..Impact::none(now) } }
     }
 
     /// What is to be looked up of a tenant; `None`: nothing, as it has no subscription that goes on.
@@ -78,7 +78,9 @@ impl Assessment {
     /// The sum.
     #[must_use]
     pub fn finish(self) -> Impact {
-        self.impact
+        let mut impact = self.impact;
+        impact.routes.retain(|of| of.who.lost.total + of.who.gained.total > 0);
+        impact
     }
 
     fn pair(&self, tenant: &Tenant, at: UnixMillis) -> Pair {

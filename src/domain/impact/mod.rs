@@ -13,6 +13,7 @@ mod lists;
 mod lookback;
 mod replay;
 mod rights;
+mod routes;
 #[cfg(test)]
 mod tests;
 
@@ -20,6 +21,7 @@ pub use assess::Assessment;
 pub use lists::{Both, Group, LONGEST_LIST};
 pub use lookback::{DayUse, Lookback, Part, Spent};
 pub use replay::{Exhausted, Replayed, Terms, replay};
+pub use routes::Rerouted;
 
 use std::collections::BTreeMap;
 
@@ -47,6 +49,8 @@ pub struct Impact {
     pub features: BTreeMap<String, Both<Touched>>,
     /// Meters that the tenant's plan names or does not name any more, by meter.
     pub meters: BTreeMap<String, Both<Touched>>,
+    /// Routes that the policies change themselves, by kind of change.
+    pub routes: Vec<Rerouted>,
     /// By limit.
     pub limits: BTreeMap<String, Both<Altered>>,
     /// Units after which a tenant is refused, by meter and window.
@@ -147,6 +151,7 @@ impl Impact {
             missing: BTreeMap::new(),
             features: BTreeMap::new(),
             meters: BTreeMap::new(),
+            routes: Vec::new(),
             limits: BTreeMap::new(),
             quotas: BTreeMap::new(),
             over: Group::EMPTY,

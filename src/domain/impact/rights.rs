@@ -2,7 +2,10 @@
 
 use std::{cmp::Ordering, collections::BTreeSet};
 
-use super::{Altered, Both, Impact, Touched};
+use super::{
+    Altered, Both, Impact, Rerouted, Touched,
+    routes::{self, Kind},
+};
 use crate::domain::{
     catalog::Catalog,
     features::FeatureIx,
@@ -24,10 +27,13 @@ pub(super) struct Named<Ix> {
 pub(super) struct Names {
     pub(super) features: Vec<Named<FeatureIx>>,
     pub(super) meters: Vec<Named<MeterIx>>,
+    /// Kinds of changed routes, in the order of [`Impact::routes`].
+    kinds: Vec<Kind>,
 }
 
 impl Names {
-    pub(super) fn of(before: &Catalog, after: &Catalog) -> Self {
+    /// They, and the changed routes that nobody was looked at for yet.
+    pub(super) fn of(before: &Catalog, after: &Catalog) -> (Self, Vec<Rerouted>) {
         let both = [before, after];
         let features: BTreeSet<&str> =
             both.into_iter().flat_map(|catalog| &catalog.features).map(|one| one.id.as_str()).collect();
@@ -43,10 +49,13 @@ impl Names {
             before: before.meter_ix(name),
             after: after.meter_ix(name),
         };
-        Self {
+        let (kinds, rerouted) = routes::changed(before, after);
+        let names = Self {
             features: features.into_iter().map(feature).collect(),
             meters: meters.into_iter().map(meter).collect(),
-        }
+            kinds,
+        };
+        (names, rerouted)
     }
 }
 
@@ -148,6 +157,12 @@ impl Pair {
             return;
         }
         features(names, (before, after), noted, impact, from);
+        for (place, (kind, of)) in names.kinds.iter().zip(&mut impact.routes).enumerate() {
+            let (was, is) = kind.may_be_called(before, after);
+            if was != is && noted.is_new(3, &place.to_string()) {
+                noted.had(&mut of.who, is, from);
+            }
+        }
         limits((before, after), noted, impact, from);
         meters(names, (before, after), noted, impact, from);
     }
@@ -215,7 +230,7 @@ fn meters(
             (None, None) => continue,
             (Some(was), Some(is)) => (was, is),
             (_, is) => {
-                if noted.is_new(3, &meter.name) {
+                if noted.is_new(4, &meter.name) {
                     noted.had(impact.meters.entry(meter.name.clone()).or_default(), is.is_some(), from);
                 }
                 continue;
@@ -238,7 +253,7 @@ fn windows(
         let limit = |quota: &Quota| quota.hard_limit(window).map(|units| units.get());
         let (was, is) = (limit(was), limit(is));
         let order = is.unwrap_or(u64::MAX).cmp(&was.unwrap_or(u64::MAX));
-        if order.is_ne() && noted.is_new(4 + window as u8, meter) {
+        if order.is_ne() && noted.is_new(5 + window as u8, meter) {
             let of = impact.quotas.entry((meter.to_owned(), window)).or_default();
             noted.altered(of, (was, is), order, from);
         }

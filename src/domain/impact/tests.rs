@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::domain::{
     addon::Attached,
-    catalog::Catalog,
+    catalog::{Catalog, Unmatched},
     diff::tests::{Dice, FEATURES, METERS, addon, catalog, declared, plan, units},
     features::FeatureIx,
     grant::{DEFAULT_PRIORITY, Grant, GrantSource},
@@ -20,6 +20,7 @@ use crate::domain::{
     period::{AnchorDay, BillingCalendar, Period, Zone},
     plan::{Existing, Overage, Plan, PlanRef, PlanVersion, Quota},
     rights::{Entitlement, Rights, Source},
+    route::Operation,
     subscription::{Standing, Subscription, TrialTerms, UsageRule},
     tenant::Tenant,
     time::Version,
@@ -267,6 +268,37 @@ fn expected(known: &Known, before: &Arc<Catalog>, after: &Arc<Catalog>, now: Uni
             _ => false,
         };
     }
+    for (name, path) in [("GET /a", "/a"), ("GET /b/{x}", "/b/1"), ("GET /c/{*rest}", "/c/1")] {
+        let asked = |catalog: &Arc<Catalog>| {
+            let found = catalog.routes.find("GET", path).and_then(|ix| catalog.routes.operation(ix));
+            let rest = match &catalog.unmatched {
+                Unmatched::Allow(rest) => Some(rest),
+                Unmatched::Deny => None,
+            };
+            found.or(rest).cloned()
+        };
+        let may = |plain: &Option<Plain<'_>>, asked: &Option<Operation>| {
+            let Some(asked) = asked else { return false };
+            let allowed = plain.as_ref().is_some_and(|plain| {
+                let mut needed = asked.features.iter();
+                needed.all(|ix| plain.has(FEATURES[usize::from(ix.0)]))
+                    && (asked.charge.is_empty() || plain.quota("requests").is_some())
+            });
+            asked.public || allowed
+        };
+        let (was_asked, is_asked) = (asked(before), asked(after));
+        let words = |asked: &Option<Operation>| {
+            asked.as_ref().map(|one| (one.public, one.features.clone(), one.charge.is_empty()))
+        };
+        if refused || (was.is_none() && is.is_none()) || words(&was_asked) == words(&is_asked) {
+            continue;
+        }
+        match (may(&was, &was_asked), may(&is, &is_asked)) {
+            (true, false) => lines.insert(format!("{id} may not call {name}")),
+            (false, true) => lines.insert(format!("{id} may call {name}")),
+            _ => false,
+        };
+    }
     let calendar = subscription.calendar(&tenant.zone);
     let month = calendar.month(now);
     let last = calendar.month(UnixMillis(month.start.0 - 1));
@@ -388,6 +420,14 @@ fn reckoned(impact: &Impact) -> BTreeSet<String> {
         lines.extend(lost.first.iter().map(|one| format!("{} loses {feature}", one.tenant)));
         lines.extend(gained.first.iter().map(|one| format!("{} gains {feature}", one.tenant)));
     }
+    for Rerouted { routes, who, .. } in &impact.routes {
+        for name in routes {
+            let of = |group: &Group<Touched>, word: &str| -> Vec<String> {
+                group.first.iter().map(|one| format!("{} may {word} {name}", one.tenant)).collect()
+            };
+            lines.extend(of(&who.lost, "not call").into_iter().chain(of(&who.gained, "call")));
+        }
+    }
     for Over { tenant, meter, window, used, limit } in &impact.over.first {
         lines.insert(format!("{tenant} {meter} over {window} {used}/{limit}"));
     }
@@ -449,6 +489,8 @@ fn the_random_ones_have_something_of_everything() {
         "is refused",
         "loses export",
         "gains export",
+        "may not call GET /a",
+        "may call GET /c",
         "over day",
         "over week",
         "over month",

@@ -1,7 +1,7 @@
 //! A stack over ports that do as they are told and remember what they were asked.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     io,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -20,6 +20,7 @@ use super::super::{
     observe::Mode,
     request::{ForwardError, Forwardable, Inbound, Subject},
     respond::RespondBody,
+    shadow::Trials,
 };
 use crate::{
     clock::ManualClock,
@@ -38,10 +39,11 @@ use crate::{
         time::{Monotonic, UnixMillis, Version},
         units::{Allowance, Units},
     },
+    freshness::Freshness,
     metrics::Metrics,
     ports::{
-        Answer, Authenticator, BoxFuture, ChargeError, CredentialError, Directory, Hold, HoldEntry, Ledger,
-        MeterUsage, Policies, ResolveError, Standing, StoreError,
+        Answer, Authenticator, BoxFuture, BucketKey, ChargeError, CredentialError, Directory, Hold,
+        HoldEntry, Ledger, MeterUsage, Policies, ResolveError, Span, Standing, StoreError, TriedRights,
     },
 };
 
@@ -74,6 +76,10 @@ pub struct Told {
     pub seen: Vec<Seen>,
     /// What let the latest request in.
     pub admission: Option<Admission>,
+    /// Units that the ledger knows as used in the month, by meter: each charge adds its own.
+    pub used: BTreeMap<String, u64>,
+    /// The tenant is not in memory.
+    pub forgotten: bool,
 }
 
 /// A part of an upstream's body.
@@ -95,6 +101,7 @@ pub struct Seen {
 pub struct Fakes {
     told: Arc<Mutex<Told>>,
     catalog: Arc<Catalog>,
+    freshness: Arc<Freshness>,
 }
 
 pub type Body = http_body_util::combinators::BoxBody<Bytes, io::Error>;
@@ -106,6 +113,8 @@ pub struct Scene {
     pub mode: Mode,
     pub refusals: Arc<crate::pipeline::refusals::RefusalRing>,
     pub cors: Cors,
+    pub freshness: Arc<Freshness>,
+    pub trials: Arc<Trials>,
 }
 
 impl Scene {
@@ -114,14 +123,21 @@ impl Scene {
     }
 
     pub fn with(unmatched: Unmatched) -> Self {
+        Self::over(catalog(unmatched))
+    }
+
+    pub fn over(catalog: Catalog) -> Self {
         let told = Arc::new(Mutex::new(Told { plan: "basic", ..Told::default() }));
-        let catalog = Arc::new(catalog(unmatched));
+        let catalog = Arc::new(catalog);
+        let freshness = Arc::<Freshness>::default();
         Self {
-            fakes: Arc::new(Fakes { told, catalog }),
+            fakes: Arc::new(Fakes { told, catalog, freshness: Arc::clone(&freshness) }),
             metrics: Arc::default(),
             mode: Mode::Enforce,
             refusals: Arc::default(),
             cors: Cors::default(),
+            trials: Arc::new(Trials::new(Arc::clone(&freshness))),
+            freshness,
         }
     }
 
@@ -151,6 +167,7 @@ impl Scene {
             cors: Arc::new(self.cors.clone()),
             mode: self.mode,
             refusals: Arc::clone(&self.refusals),
+            trials: Arc::clone(&self.trials),
         };
         gateway
             .layer(forward)
@@ -337,6 +354,18 @@ impl Directory for Fakes {
         }
         self.give(Ok(self.rights(&self.catalog)))
     }
+
+    fn tried(&self, _: &TenantId, catalog: &Arc<Catalog>, now: UnixMillis) -> Option<TriedRights> {
+        let (plan, forgotten) = {
+            let told = self.told();
+            (told.plan, told.forgotten)
+        };
+        let read_at = self.freshness.min_version(&tenant(plan).id).max(Version(1));
+        (!forgotten).then(|| TriedRights {
+            rights: Rights::compile(&tenant(plan), catalog, now).map(Arc::new),
+            read_at,
+        })
+    }
 }
 
 impl Ledger for Fakes {
@@ -345,6 +374,12 @@ impl Ledger for Fakes {
         let plan = rights.entitlement.as_ref().map_or("none", |entitlement| entitlement.plan.as_str());
         self.note(format!("charge {plan} {units:?}"));
         let refused = self.told().charges.pop_front();
+        if refused.is_none() {
+            for charge in charges {
+                let meter = rights.catalog.meter(charge.meter).unwrap().id.to_string();
+                *self.told().used.entry(meter).or_default() += charge.units.get();
+            }
+        }
         self.give(match refused {
             Some(error) => Err(error),
             None => Ok(Hold::new(Arc::new(Taken(Arc::clone(&self.told))))),
@@ -353,6 +388,11 @@ impl Ledger for Fakes {
 
     fn usage(&self, _: &Arc<Rights>, _: UnixMillis) -> BoxFuture<Result<Vec<MeterUsage>, StoreError>> {
         Box::pin(async { Ok(Vec::new()) })
+    }
+
+    fn known_used(&self, bucket: &BucketKey) -> Option<Units> {
+        let used = self.told().used.get(bucket.meter.as_str()).copied();
+        used.filter(|_| bucket.span == Span::MONTH).map(Units::saturating)
     }
 }
 

@@ -22,7 +22,7 @@ use crate::policy::{
 };
 
 /// Why no plan admits a route.
-#[derive(PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum Reason<'c> {
     Feature(FeatureIx),
     Meter(MeterIx),
@@ -53,47 +53,86 @@ pub(super) fn check(catalog: &Catalog, read: &Read, file: &RoutesFile, findings:
         }
         _ => None,
     };
-    let full = OnceCell::new();
-    let mut admitted: HashSet<(&FeatureSet, &[Charge])> = HashSet::new();
+    let sold = OnceCell::new();
+    let mut last: Option<&Plan> = None;
+    let mut seen: HashSet<(&FeatureSet, &[Charge])> = HashSet::new();
     let mut places: HashMap<Reason<'_>, usize> = HashMap::new();
     let mut refused: Vec<(Reason<'_>, Refused<'_>)> = Vec::new();
     for (name, place, operation) in named.chain(rest) {
         let needs = (&operation.features, &*operation.charge);
-        if operation.public || admitted.contains(&needs) {
+        // The plan with most in it admits most routes.
+        if operation.public || seen.contains(&needs) || last.is_some_and(|plan| plan.admits(operation)) {
             continue;
         }
-        // What no plan has of its own may be sold beside it.
-        if catalog.plans.values().any(|plan| plan.admits(operation))
-            || full.get_or_init(|| extras::with_all(catalog)).iter().any(|plan| plan.admits(operation))
-        {
-            admitted.insert(needs);
+        let sold: &Sold = sold.get_or_init(|| Sold::of(catalog));
+        if let Some(plan) = sold.admitting(operation) {
+            last = Some(plan);
+            seen.insert(needs);
             continue;
         }
-        let full: &Vec<Plan> = full.get_or_init(|| extras::with_all(catalog));
-        match places.get(&reason(full, operation)) {
+        let reason = sold.reason(operation);
+        match places.get(&reason) {
             Some(at) => refused[*at].1.others.push(place),
             None => {
-                places.insert(reason(full, operation), refused.len());
-                let first = Refused { name, place, others: Vec::new(), operation };
-                refused.push((reason(full, operation), first));
+                places.insert(reason, refused.len());
+                refused.push((reason, Refused { name, place, others: Vec::new(), operation }));
             }
         }
     }
     for (reason, refused) in &refused {
-        warn(catalog, read, reason, refused, full.get().map_or(&[], Vec::as_slice), findings);
+        warn(catalog, read, reason, refused, sold.get().map_or(&[], |sold| &sold.full), findings);
     }
 }
 
-fn reason<'c>(full: &[Plan], operation: &'c Operation) -> Reason<'c> {
-    let missing = operation.features.iter().find(|ix| !full.iter().any(|plan| plan.features.contains(*ix)));
-    if let Some(ix) = missing {
-        return Reason::Feature(ix);
+/// Each plan with all that may be sold beside it, and for each feature which of these have it, as bits: ten thousand
+/// routes may each ask for other features of a thousand plans.
+struct Sold {
+    full: Vec<Plan>,
+    holders: Vec<Vec<u64>>,
+}
+
+impl Sold {
+    fn of(catalog: &Catalog) -> Self {
+        let full = extras::with_all(catalog);
+        let mut holders = vec![vec![0; full.len().div_ceil(64)]; catalog.features.len()];
+        for (place, plan) in full.iter().enumerate() {
+            for ix in plan.features.iter() {
+                if let Some(word) =
+                    holders.get_mut(usize::from(ix.0)).and_then(|words| words.get_mut(place / 64))
+                {
+                    *word |= 1 << (place % 64);
+                }
+            }
+        }
+        Self { full, holders }
     }
-    let without_quota = operation.charge.iter().map(|charge| charge.meter).find(|ix| {
-        let place = usize::from(ix.0);
-        full.iter().all(|plan| plan.meters.get(place).is_none_or(|terms| terms.quota.is_none()))
-    });
-    without_quota.map_or(Reason::Needs(&operation.features, &operation.charge), Reason::Meter)
+
+    /// The plans that have all of these features.
+    fn holding(&self, features: &FeatureSet) -> impl Iterator<Item = &Plan> {
+        let mut held = vec![u64::MAX; self.full.len().div_ceil(64)];
+        for words in features.iter().filter_map(|ix| self.holders.get(usize::from(ix.0))) {
+            held.iter_mut().zip(words).for_each(|(held, word)| *held &= word);
+        }
+        let has = move |place: &usize| held.get(place / 64).is_some_and(|word| word >> (place % 64) & 1 == 1);
+        (0..self.full.len()).filter(has).filter_map(|place| self.full.get(place))
+    }
+
+    fn admitting(&self, operation: &Operation) -> Option<&Plan> {
+        self.holding(&operation.features).find(|plan| plan.admits(operation))
+    }
+
+    fn reason<'c>(&self, operation: &'c Operation) -> Reason<'c> {
+        let held =
+            |ix: FeatureIx| self.holders.get(usize::from(ix.0)).is_some_and(|w| w.iter().any(|w| *w != 0));
+        if let Some(ix) = operation.features.iter().find(|ix| !held(*ix)) {
+            return Reason::Feature(ix);
+        }
+        let without_quota = operation.charge.iter().map(|charge| charge.meter).find(|ix| {
+            let place = usize::from(ix.0);
+            self.full.iter().all(|plan| plan.meters.get(place).is_none_or(|terms| terms.quota.is_none()))
+        });
+        without_quota.map_or(Reason::Needs(&operation.features, &operation.charge), Reason::Meter)
+    }
 }
 
 fn warn(

@@ -27,6 +27,8 @@ use crate::{
     },
 };
 
+use super::shadow::Counted;
+
 #[derive(Default)]
 pub(super) struct State {
     pub(super) version: Version,
@@ -51,6 +53,8 @@ pub(super) struct State {
     pub(super) policies: BTreeMap<Arc<str>, PolicyFiles>,
     /// Which of them decided, the oldest first.
     pub(super) revisions: Vec<Revision>,
+    /// What was counted of policies that are tried in the shadow.
+    pub(super) shadow: Counted,
     /// Usage by days, once it is old.
     pub(super) days: BTreeMap<(TenantId, MeterId, UnixMillis), i64>,
     pub(super) epoch: Epoch,

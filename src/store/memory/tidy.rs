@@ -2,7 +2,10 @@
 
 use super::state::State;
 use crate::{
-    domain::{period::Zone, time::UnixMillis},
+    domain::{
+        period::Zone,
+        time::{UnixMillis, Version},
+    },
     store::tidy::{AT_ONCE, Cutoffs, Tidied, day_of},
 };
 
@@ -19,12 +22,14 @@ impl State {
             self.files.entry(node.file).and_modify(|file| file.used = now);
         }
         self.files.retain(|_, file| file.used >= old.buckets);
+        let running = self.revisions.last().map_or(Version(0), |last| last.version);
         Tidied {
             hours,
             days: (days - self.days.len()) as u64,
             buckets,
             audit: (audit - self.audit.len()) as u64,
             files: (files - self.files.len()) as u64,
+            shadow: self.shadow.forget(|trial| trial != running),
             more: hours == AT_ONCE,
         }
     }

@@ -2,7 +2,7 @@
 
 use super::{
     Altered, Bearing, Bill, ChangeEntry, Cost, FeatureImpact, ImpactView, LimitImpact, List, MeterImpact,
-    MissingPlan, Over, QuotaImpact, RanOut, RunOut, Touched,
+    MissingPlan, Over, QuotaImpact, RanOut, RouteImpact, RunOut, Touched,
 };
 use crate::domain::{
     diff::{self, Change},
@@ -117,6 +117,15 @@ impl From<&Impact> for ImpactView {
                     meter: meter.clone(),
                     lost: (&who.lost).into(),
                     gained: (&who.gained).into(),
+                })
+                .collect(),
+            routes: impact
+                .routes
+                .iter()
+                .map(|of| RouteImpact {
+                    routes: List { total: of.total, first: of.routes.clone() },
+                    lost: (&of.who.lost).into(),
+                    gained: (&of.who.gained).into(),
                 })
                 .collect(),
             limits: impact

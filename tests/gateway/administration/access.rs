@@ -29,6 +29,8 @@ async fn nothing_without_the_token(place: Place) {
         ("GET", "/v1/tenants/acme/rights"),
         ("GET", "/v1/tenants/acme/usage"),
         ("POST", "/v1/check"),
+        ("GET", "/v1/refusals"),
+        ("GET", "/v1/refusals/x"),
         ("GET", "/v1/nodes"),
         ("GET", "/v1/changes"),
         ("GET", "/v1/audit"),

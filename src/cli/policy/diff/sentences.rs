@@ -2,7 +2,7 @@
 
 use crate::wire::diff::{
     Altered, Cost, FeatureImpact, ImpactView, LimitImpact, List, MeterImpact, MissingPlan, Over, QuotaImpact,
-    RanOut, RunOut, Touched,
+    RanOut, RouteImpact, RunOut, Touched,
 };
 
 /// Whether something comes, goes or becomes another.
@@ -38,6 +38,7 @@ pub(super) fn of(impact: &ImpactView) -> Vec<Sentence> {
     impact.missing_plans.iter().for_each(|one| missing(one, &mut told));
     impact.features.iter().for_each(|one| feature(one, &mut told));
     impact.meters.iter().for_each(|one| meter(one, &mut told));
+    impact.routes.iter().for_each(|one| routes(one, &mut told));
     impact.limits.iter().for_each(|one| limit(one, &mut told));
     impact.quotas.iter().for_each(|one| quota(one, &mut told));
     over(&impact.over_now, &mut told);
@@ -131,6 +132,17 @@ fn meter(of: &MeterImpact, told: &mut Vec<Sentence>) {
     });
     tell(told, Sign::Plus, gained.total, || {
         format!("{} a quota of `{meter}`: {}", who(gained.total, "gets", "get"), touched(gained))
+    });
+}
+
+fn routes(of: &RouteImpact, told: &mut Vec<Sentence>) {
+    let RouteImpact { routes, lost, gained } = of;
+    let names = || named(routes, |name| format!("`{}`", name.replace('`', " ")));
+    tell(told, Sign::Minus, lost.total, || {
+        format!("{} call {} no more: {}", who(lost.total, "may", "may"), names(), touched(lost))
+    });
+    tell(told, Sign::Plus, gained.total, || {
+        format!("{} call {}: {}", who(gained.total, "could", "could"), names(), touched(gained))
     });
 }
 

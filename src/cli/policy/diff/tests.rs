@@ -5,7 +5,7 @@ use clap::{Args, FromArgMatches};
 use super::*;
 use crate::wire::diff::{
     Altered, Bearing, Bill, ChangeEntry, Cost, FeatureImpact, ImpactView, LimitImpact, List, MeterImpact,
-    MissingPlan, Over, QuotaImpact, RanOut, RunOut, Touched,
+    MissingPlan, Over, QuotaImpact, RanOut, RouteImpact, RunOut, Touched,
 };
 
 fn change(place: [&str; 3], before: &str, after: &str, bearing: Bearing) -> ChangeEntry {
@@ -66,6 +66,11 @@ fn impact() -> ImpactView {
             meter: "ai_tokens".to_owned(),
             lost: list(2, touched(&["acme", "brix"])),
             gained: none(),
+        }],
+        routes: vec![RouteImpact {
+            routes: list(2, vec!["GET|POST /v1/export/{id}".to_owned(), "* /v1/reports/{*rest}".to_owned()]),
+            lost: list(3, touched(&["acme", "brix", "coda"])),
+            gained: list(1, touched(&["nova"])),
         }],
         limits: vec![LimitImpact {
             limit: "seats".to_owned(),
@@ -149,6 +154,7 @@ fn untouched() -> ImpactView {
         missing_plans: Vec::new(),
         features: Vec::new(),
         meters: Vec::new(),
+        routes: Vec::new(),
         limits: Vec::new(),
         quotas: Vec::new(),
         over_now: none(),

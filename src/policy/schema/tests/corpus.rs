@@ -6,7 +6,7 @@ use super::{Validators, kind, root};
 use crate::policy;
 
 /// What no schema can see, by the diagnostic's code, and for codes that have other reasons by words of its message.
-const BEYOND: [(&str, &str); 43] = [
+const BEYOND: [(&str, &str); 44] = [
     // CEL is a language of its own.
     ("invalid-condition", ""),
     ("condition-type", ""),
@@ -27,6 +27,7 @@ const BEYOND: [(&str, &str); 43] = [
     ("addon-name-mismatch", ""),
     ("plan-cycle", ""),
     ("route-conflict", ""),
+    ("step-without-tenant", ""),
     ("contradiction", "is both given and taken away"),
     ("contradiction", "is never answered with"),
     ("invalid-rollover", "needs a month with a hard end"),
