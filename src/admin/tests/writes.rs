@@ -24,7 +24,7 @@ async fn a_tenant_is_made_changed_and_removed() {
         json!({
             "version": 1, "applied": {"nodes": 1, "pending": []},
             "tenant": "acme", "name": "Acme", "timezone": "Europe/Berlin", "state": "active",
-            "subscription": null,
+            "attributes": {}, "subscription": null,
             "overrides": {"features": {}, "limits": {}, "quotas": {}, "rates": {}},
             "created_at": "2026-11-22T10:00:00Z",
         })

@@ -154,7 +154,6 @@ fn operation(name: &str, dice: &mut Dice) -> Operation {
         features: if public { FeatureSet::empty(FEATURES.len()) } else { features(dice) },
         charge: dice.often().then(|| Charge { meter, units: units(1 + dice.roll(3)) }).into_iter().collect(),
         settle: dice.seldom().then_some(SettleFrom { meter, header }).into_iter().collect(),
-        conditions: None,
     }
 }
 

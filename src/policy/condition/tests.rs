@@ -83,7 +83,7 @@ fn what_is_wrong_is_marked() {
         ("intt(request.query.n) > 5", "unknown-function", "intt"),
         ("request.path.startsWith(5)", "condition-type", "startsWith"),
         ("request.time.getHours('Mars') < 8", "invalid-condition", "'Mars'"),
-        ("request.time.getHours(tenant.plan) < 8", "condition-cost", "tenant"),
+        ("request.time.getHours(tenant.plan) < 8", "condition-cost", "."),
         ("request.time < timestamp('soon')", "invalid-condition", "'soon'"),
         ("duration('long') < duration('1h')", "invalid-condition", "'long'"),
         ("inCidr(client.address, '10.0.0.1')", "invalid-condition", "'10.0.0.1'"),
