@@ -209,6 +209,11 @@ fn pairs<'a, K: Ord, V>(
 /// A declaration: its title, and what a unit of it is called.
 type Declared<'a> = (Option<&'a str>, Option<&'a str>);
 
+/// Names a declaration of one kind.
+type SubjectOf = fn(String) -> Subject;
+/// Reads the declarations of one kind.
+type Declarations = fn(&Catalog) -> BTreeMap<&str, Declared<'_>>;
+
 fn declared(before: &Catalog, after: &Catalog, changes: &mut Vec<Change>) {
     fn features(catalog: &Catalog) -> BTreeMap<&str, Declared<'_>> {
         catalog.features.iter().map(|one| (one.id.as_str(), (one.title.as_deref(), None))).collect()
@@ -223,7 +228,7 @@ fn declared(before: &Catalog, after: &Catalog, changes: &mut Vec<Change>) {
             .map(|one| (one.id.as_str(), (one.title.as_deref(), one.unit.as_deref())))
             .collect()
     }
-    let kinds: [(fn(String) -> Subject, fn(&Catalog) -> BTreeMap<&str, Declared<'_>>); 3] =
+    let kinds: [(SubjectOf, Declarations); 3] =
         [(Subject::Feature, features), (Subject::Limit, limits), (Subject::Meter, meters)];
     for (subject, all) in kinds {
         let (was, is) = (all(before), all(after));

@@ -149,6 +149,7 @@ fn operation(name: &str, dice: &mut Dice) -> Operation {
     let meter = MeterIx(0);
     let header = CostHeader::parse("x-cost").unwrap();
     Operation {
+        conditions: None,
         name: name.to_owned(),
         public,
         features: if public { FeatureSet::empty(FEATURES.len()) } else { features(dice) },

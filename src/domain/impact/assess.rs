@@ -34,13 +34,16 @@ pub struct Assessment {
     impact: Impact,
 }
 
+/// Units by day: of the last month, and of the days before it.
+type LastAndEarlier<N> = (BTreeMap<i64, N>, BTreeMap<i64, N>);
+
 /// A tenant's rights for the replay of its last month, and what it used.
 struct Month<'a> {
     pair: &'a Pair,
     tenant: &'a Tenant,
     period: Period,
     /// Units by meter and day; those of the days before are in the second.
-    days: BTreeMap<&'a str, (BTreeMap<i64, u64>, BTreeMap<i64, u64>)>,
+    days: BTreeMap<&'a str, LastAndEarlier<u64>>,
 }
 
 impl Assessment {
@@ -276,8 +279,8 @@ impl Impact {
 }
 
 /// The days of the last month, and those before it, by meter.
-fn by_meter(days: &[DayUse]) -> BTreeMap<&str, (BTreeMap<i64, u64>, BTreeMap<i64, u64>)> {
-    let mut all: BTreeMap<&str, (BTreeMap<i64, i64>, BTreeMap<i64, i64>)> = BTreeMap::new();
+fn by_meter(days: &[DayUse]) -> BTreeMap<&str, LastAndEarlier<u64>> {
+    let mut all: BTreeMap<&str, LastAndEarlier<i64>> = BTreeMap::new();
     for one in days.iter().filter(|one| one.part != Part::Running) {
         let (last, earlier) = all.entry(one.meter.as_str()).or_default();
         let sums = if one.part == Part::Last { last } else { earlier };

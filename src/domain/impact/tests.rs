@@ -246,6 +246,7 @@ fn pico(text: &str) -> u128 {
 }
 
 /// What is expected of one tenant, in lines.
+#[allow(clippy::too_many_lines, reason = "naive from top to bottom, so that it can be read as such")]
 fn expected(known: &Known, before: &Arc<Catalog>, after: &Arc<Catalog>, now: UnixMillis) -> BTreeSet<String> {
     let Known { tenant, events, spent } = known;
     let mut lines = BTreeSet::new();

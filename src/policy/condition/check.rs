@@ -121,7 +121,7 @@ impl<'s> Checker<'s> {
         let Some((start, stop)) = self.source.offset_for(id) else { return 0..self.text.len() };
         let byte = |offset: u32| {
             let offset = usize::try_from(offset).unwrap_or(usize::MAX).min(self.text.len());
-            self.text.floor_char_boundary(offset)
+            (0..=offset).rev().find(|at| self.text.is_char_boundary(*at)).unwrap_or(0)
         };
         let (start, end) = (byte(start), byte(stop.saturating_add(1)));
         start..end.max(start + 1).min(self.text.len().max(start + 1))

@@ -7,6 +7,7 @@ use super::{
 use crate::domain::{
     diff::{self, Change},
     impact::{self, Impact},
+    money::Currency,
     time::UnixMillis,
 };
 
@@ -89,6 +90,17 @@ impl From<&impact::Bill> for Bill {
     }
 }
 
+fn costs(impact: &Impact) -> Vec<Cost> {
+    let cost = |(currency, cost): (&Currency, &impact::Cost)| Cost {
+        currency: currency.to_string(),
+        before: cost.before.to_string(),
+        after: cost.after.to_string(),
+        dearer: (&cost.dearer).into(),
+        cheaper: (&cost.cheaper).into(),
+    };
+    impact.cost.iter().map(cost).collect()
+}
+
 impl From<&Impact> for ImpactView {
     fn from(impact: &Impact) -> Self {
         Self {
@@ -150,17 +162,7 @@ impl From<&Impact> for ImpactView {
             over_now: (&impact.over).into(),
             ran_out: (&impact.ran_out).into(),
             spared: (&impact.spared).into(),
-            cost: impact
-                .cost
-                .iter()
-                .map(|(currency, cost)| Cost {
-                    currency: currency.to_string(),
-                    before: cost.before.to_string(),
-                    after: cost.after.to_string(),
-                    dearer: (&cost.dearer).into(),
-                    cheaper: (&cost.cheaper).into(),
-                })
-                .collect(),
+            cost: costs(impact),
         }
     }
 }

@@ -30,6 +30,7 @@ fn altered(tenant: &str, before: Option<u64>, after: Option<u64>) -> Altered {
     Altered { tenant: tenant.to_owned(), from: None, before, after }
 }
 
+#[allow(clippy::too_many_lines, reason = "one value, field by field")]
 fn impact() -> ImpactView {
     let day = |day: &str, window: &str| Some(RunOut { day: day.to_owned(), window: window.to_owned() });
     let out = |tenant: &str, before, after| RanOut {
