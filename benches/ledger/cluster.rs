@@ -161,7 +161,8 @@ impl Member {
         self.calls.count(POLLS);
         let answer = self.stores[POLLS].poll(&beat).await.unwrap();
         for change in &answer.changes {
-            self.ledger.apply(&change.tenant, change.version).await.unwrap();
+            let Some(tenant) = &change.tenant else { continue };
+            self.ledger.apply(tenant, change.version).await.unwrap();
         }
         self.freshness.set_applied(answer.upto);
         if !answer.wanted.is_empty() {
