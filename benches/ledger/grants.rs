@@ -103,7 +103,7 @@ fn requests(tenants: &[Arc<Rights>], now: UnixMillis) -> Vec<GrantRequest> {
             epoch: rights.version,
         };
         GrantRequest {
-            policies: Version(0),
+            policies: plangate::domain::time::Version(0),
             totals: SlotTotals {
                 slot: SlotKey { bucket, incarnation, seq: 1 },
                 end: UnixMillis(now.0 + DAY),
