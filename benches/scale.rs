@@ -152,6 +152,7 @@ fn request(rights: &Rights, incarnation: Incarnation, now: UnixMillis) -> GrantR
         epoch: Version(1),
     };
     GrantRequest {
+        policies: plangate::domain::time::Version(0),
         totals: SlotTotals {
             slot: SlotKey { bucket, incarnation, seq: 1 },
             end: UnixMillis(now.0 + DAY),

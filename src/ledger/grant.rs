@@ -105,6 +105,8 @@ impl Job {
                 }
                 Verdict::Again
             }
+            // It was asked under policies that were replaced meanwhile, and the limit is the same by those of now.
+            GrantOutcome::Stale if self.slot.policies() > asked.request.policies => Verdict::Again,
             GrantOutcome::Stale => Verdict::Stale,
             GrantOutcome::Withheld => {
                 let last = lock(&self.slot.refill).last;

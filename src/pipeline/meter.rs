@@ -92,7 +92,10 @@ impl<L: Ledger, D: Directory, B> Check<Granted<B>> for Meter<L, D> {
     }
 }
 
-/// What a second try needs of the request. As long as the policies are the same, its conditions are not asked again: it came
+/// How often a request is decided once more: each time as its tenant, or the policies, were changed while it waited.
+const MOST_TRIES: u32 = 3;
+
+/// What another try needs of the request. As long as the policies are the same, its conditions are not asked again: it came
 /// before the change.
 struct Again {
     identity: Arc<Identity>,
@@ -108,7 +111,7 @@ struct Again {
 }
 
 impl<L: Ledger, D: Directory> Meter<L, D> {
-    /// Waits for the first answer; where the tenant was changed meanwhile, decides and charges once more.
+    /// Waits for the first answer; where the tenant was changed meanwhile, or the policies, decides and charges once more.
     fn again<B>(
         &self,
         request: &Granted<B>,
@@ -131,38 +134,55 @@ impl<L: Ledger, D: Directory> Meter<L, D> {
                 Err(ChargeError::Outdated) => {}
                 first => return first.map(|hold| Taken { hold, anew: None }).map_err(rejection),
             }
-            let mut rights = Arc::clone(&again.rights);
-            if !again.policies_changed() {
-                rights = directory.newer(&again.identity, &again.rights).wait().await?;
+            let mut again = again;
+            for _ in 0..MOST_TRIES {
+                again.decide_anew(&*directory).await?;
+                let charged = match &*again.charges {
+                    [] => Ok(Hold::empty()),
+                    charges => ledger.charge(&again.rights, charges, again.arrived).wait().await,
+                };
+                match charged {
+                    Err(ChargeError::Outdated) => {}
+                    Err(error) => return Err(rejection(error)),
+                    Ok(hold) => return Ok(Taken { hold, anew: Some(again.into()) }),
+                }
             }
-            if again.policies_changed() {
-                return again.by_other_policies(&*ledger, &*directory).await;
-            }
-            let operation = again.route.operation(&rights.catalog);
-            if operation.is_none() {
-                return Err(Rejection::Denied(Denial::RouteNotCovered));
-            }
-            decide_charged(&rights, operation, &again.charges)?;
-            let second = ledger.charge(&rights, &again.charges, again.arrived).wait().await;
-            let charges = again.computed.then_some(again.charges);
-            let anew = Anew { rights, route: again.route, charges };
-            Ok(Taken { hold: second.map_err(rejection)?, anew: Some(anew) })
+            Err(Rejection::LedgerUnavailable)
         })
     }
 }
 
+impl From<Again> for Anew {
+    fn from(again: Again) -> Self {
+        let Again { rights, route, charges, computed, .. } = again;
+        Self { rights, route, charges: computed.then_some(charges) }
+    }
+}
+
 impl Again {
+    /// Decides by the newest rights: wholly by the policies of now, where these are others than before.
+    async fn decide_anew(&mut self, directory: &impl Directory) -> Result<(), Rejection> {
+        if !self.policies_changed() {
+            self.rights = directory.newer(&self.identity, &self.rights).wait().await?;
+        }
+        if self.policies_changed() {
+            return self.by_other_policies(directory).await;
+        }
+        let operation = self.route.operation(&self.rights.catalog);
+        if operation.is_none() {
+            return Err(Rejection::Denied(Denial::RouteNotCovered));
+        }
+        decide_charged(&self.rights, operation, &self.charges)?;
+        Ok(())
+    }
+
     /// Whether others decide for the tenant now than those by which the request was decided.
     fn policies_changed(&self) -> bool {
         self.parts.review.catalog(&self.identity.tenant).stamp != self.rights.catalog.stamp
     }
 
-    /// Decides and charges wholly by the policies of now: nothing of what the ones before said is left.
-    async fn by_other_policies(
-        &self,
-        ledger: &impl Ledger,
-        directory: &impl Directory,
-    ) -> Result<Taken, Rejection> {
+    /// Nothing of what the policies before said is left.
+    async fn by_other_policies(&mut self, directory: &impl Directory) -> Result<(), Rejection> {
         let catalog = self.parts.review.catalog(&self.identity.tenant);
         let mut route = matching::route(&catalog, self.copied.method(), self.copied.path());
         let rights = directory.resolve(&self.identity, &catalog, self.started, self.arrived).wait().await?;
@@ -179,16 +199,14 @@ impl Again {
             Some(operation) if operation.public => {}
             operation => drop(decide(&rights, operation)?),
         }
-        let charges = match (&computed, route.operation(&catalog)) {
+        self.computed = computed.is_some();
+        self.charges = match (computed, route.operation(&catalog)) {
             (Some(charges), _) => charges,
-            (None, Some(operation)) if !operation.public => &operation.charge,
-            (None, _) => &[][..],
+            (None, Some(operation)) if !operation.public => operation.charge.clone(),
+            (None, _) => Box::default(),
         };
-        let hold = match charges {
-            [] => Hold::empty(),
-            charges => ledger.charge(&rights, charges, self.arrived).wait().await.map_err(rejection)?,
-        };
-        Ok(Taken { hold, anew: Some(Anew { rights, route, charges: computed }) })
+        (self.rights, self.route) = (rights, route);
+        Ok(())
     }
 }
 

@@ -49,7 +49,6 @@ const BAD: &[(&str, &str, &[&str])] = &[
     ("upstream: http://x/api", "upstream", &["no path"]),
     ("upstream: http://me:hunter2@x", "upstream", &["`http://***@x`"]),
     ("upstream: [http://x]", "upstream", &["a list"]),
-    ("policies: database", "policies", &["`database`", "folder"]),
     ("policies: 7", "policies", &["`7`", "a text"]),
     ("database: mysql://me:hunter2@h/d", "database", &["mysql", "sqlite://", "postgres://"]),
     ("database: 7", "database", &["expected a text"]),

@@ -127,8 +127,12 @@ async fn the_impact_is_that_of_what_was_used(setup: Setup) {
     assert_eq!(get("/v1/export/all").key(&acme).send(gateway.data).await.status, 200);
     let admin = gateway.admin.0;
     assert!(gateway.stop().await.success());
+    nobody_answers(admin, &less).await;
+}
+
+async fn nobody_answers(admin: std::net::SocketAddr, folder: &Path) {
     let mut command = plangate();
-    command.args(["policy", "diff"]).arg(&less).env("PLANGATE_ADMIN_URL", format!("http://{admin}"));
+    command.args(["policy", "diff"]).arg(folder).env("PLANGATE_ADMIN_URL", format!("http://{admin}"));
     command.env("PLANGATE_ADMIN_TOKEN", TOKEN);
     let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
     assert_eq!(output.status.code(), Some(3));

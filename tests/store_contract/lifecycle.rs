@@ -189,6 +189,11 @@ async fn plans_are_kept_with_their_first_day(on: &Fixture) {
 /// Takes the newest part of the schema away, as if it had never been there.
 async fn set_back(on: &Fixture) {
     for statement in [
+        "DROP TABLE policy_shadow",
+        "DROP TABLE policy_revisions",
+        "DROP TABLE policy_files",
+        "ALTER TABLE head DROP COLUMN policies",
+        "ALTER TABLE tenants DROP COLUMN attributes",
         "DROP TABLE grants",
         "DROP TABLE plan_versions",
         "DROP INDEX tenants_due",

@@ -2,6 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use serde_json::json;
+
 use plangate::{
     domain::{
         command::{Change, Subscribe},
@@ -22,6 +24,7 @@ use crate::Fixture;
 
 on_every_store!(
     a_tenant_lives,
+    attributes_come_back_as_they_went,
     a_subscription_changes,
     overrides_come_back_as_they_went,
     keys_are_found_by_hash,
@@ -35,6 +38,24 @@ on_every_store!(
     a_change_wakes,
     a_closed_store_is_unavailable,
 );
+
+async fn attributes_come_back_as_they_went(on: &Fixture) {
+    let store = &*on.store;
+    let acme = tenant("acme");
+    let put = async |attributes: Option<serde_json::Value>, name: Option<&str>| {
+        let attributes = attributes.map(|all| plangate::wire::attributes::decode(&all).unwrap());
+        let change = Change::PutTenant { name: name.map(str::to_owned), zone: None, attributes };
+        done(store, &super::change("acme", change)).await;
+        store.tenant(&acme).await.unwrap().value.unwrap().attributes
+    };
+    let all = json!({ "region": "eu \"west\" \u{e9}", "level": -9_007_199_254_740_991_i64, "beta": false });
+    let kept = put(Some(all.clone()), None).await.unwrap();
+    assert_eq!(plangate::wire::attributes::encode(&kept), all);
+    assert_eq!(put(None, Some("Acme")).await, Some(kept), "what is not named stays");
+    let less = put(Some(json!({ "region": "us" })), None).await.unwrap();
+    assert_eq!(plangate::wire::attributes::encode(&less), json!({ "region": "us" }), "all are replaced");
+    assert_eq!(put(Some(json!({})), None).await, None);
+}
 
 async fn a_tenant_lives(on: &Fixture) {
     let store = &*on.store;

@@ -97,7 +97,7 @@ fn attributes(node: &Node, findings: &mut Findings<'_>) -> Attributes {
             Value::Scalar { text, plain: true } if text.parse::<i64>().is_ok() => {
                 AttributeValue::number(text.parse().unwrap_or_default())
             }
-            _ => match scalar::text(at, "an attribute", findings) {
+            _ => match scalar::text(at, "a text for an attribute", findings) {
                 Some(text) => AttributeValue::text(text),
                 None => continue,
             },

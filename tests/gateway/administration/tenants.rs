@@ -22,7 +22,7 @@ async fn made_changed_listed_and_removed(place: Place) {
     assert_eq!(
         made,
         json!({ "version": 1, "applied": { "nodes": 1, "pending": [] }, "tenant": "acme", "name": "Acme",
-                "timezone": "Europe/Berlin", "state": "active", "subscription": null, "created_at": null,
+                "timezone": "Europe/Berlin", "attributes": {}, "state": "active", "subscription": null, "created_at": null,
                 "overrides": { "features": {}, "limits": {}, "quotas": {}, "rates": {} } })
     );
     let changed = place.done("PUT", "/v1/tenants/acme", json!({ "name": "Acme Inc" }), 200).await;
