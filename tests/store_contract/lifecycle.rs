@@ -190,6 +190,7 @@ async fn plans_are_kept_with_their_first_day(on: &Fixture) {
 async fn set_back(on: &Fixture) {
     for statement in [
         "DROP TABLE policy_shadow",
+        "DROP TABLE policy_shadow_totals",
         "DROP TABLE policy_revisions",
         "DROP TABLE policy_files",
         "ALTER TABLE head DROP COLUMN policies",
