@@ -16,6 +16,7 @@ use crate::{
     domain::{
         catalog::Digest,
         revision::{Deploy, DeployRefused, Deployment, PolicyFiles, Revision, RevisionNumber, Trial},
+        time::Version,
     },
     ports::{DeployCommand, DeployError, Deployed, Origin, RevisionStore, StoreError},
     wire::rollout,
@@ -74,10 +75,28 @@ pub(super) fn deployment(last: Option<Revision>) -> Deployment {
     })
 }
 
-/// The folder that is to be the first entry, as others than its policies are applied for the first time.
-pub(super) fn imported<'a>(command: &'a DeployCommand, now: &Deployment) -> Option<&'a Digest> {
-    let folder = command.folder.as_ref().filter(|_| now.enforced.is_none())?;
-    (command.change != Deploy::Enforce(folder.clone())).then_some(folder)
+/// What decides when a change is made, and whether that is an entry of its own: the folder, where others than its policies
+/// are applied for the first time.
+///
+/// # Errors
+/// [`DeployRefused::Stale`]: the change was made for something else.
+pub(super) fn begun(
+    command: &DeployCommand,
+    now: Deployment,
+    version: Version,
+) -> Result<(Deployment, bool), DeployRefused> {
+    if let Some(base) = command.base
+        && base != now.number
+    {
+        return Err(DeployRefused::Stale { base, now: now.number });
+    }
+    match &command.folder {
+        Some(folder) if now.enforced.is_none() && command.change != Deploy::Enforce(folder.clone()) => {
+            let (number, enforced) = (RevisionNumber(1), Some(folder.clone()));
+            Ok((Deployment { version, number, enforced, candidate: None }, true))
+        }
+        _ => Ok((now, false)),
+    }
 }
 
 /// What the audit log says of a change.
@@ -130,19 +149,8 @@ impl SqlStore {
             return Err(StoreError::Unavailable("the database has just failed over".into()).into());
         };
         let version = rows::version(&row, 0)?;
-        let mut now = last(&mut session).await?;
-        if let Some(base) = command.base
-            && base != now.number
-        {
-            return Err(DeployRefused::Stale { base, now: now.number }.into());
-        }
-        if let Some(folder) = imported(command, &now) {
-            now = Deployment {
-                version,
-                number: RevisionNumber(1),
-                enforced: Some(folder.clone()),
-                candidate: None,
-            };
+        let (now, imported) = begun(command, last(&mut session).await?, version)?;
+        if imported {
             insert(&mut session, &now, IMPORT, (None, None), origin).await?;
         }
         let earlier = earlier(&mut session, command, &now).await?;

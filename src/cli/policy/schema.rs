@@ -3,7 +3,9 @@
 use std::{fs, path::PathBuf};
 
 use clap::{Args, builder::PossibleValuesParser};
+use serde_json::Value;
 
+use super::folder::ReportFormat;
 use crate::{
     cli::{Failure, output},
     policy::schema::{Kind, of, text},
@@ -18,6 +20,9 @@ pub struct Schema {
     /// Write the schema of each kind (or of the one named) to DIR/KIND.json
     #[arg(long, value_name = "DIR")]
     output_dir: Option<PathBuf>,
+    /// How to print; `json` without a KIND: all of them in one object, by kind
+    #[arg(long, value_enum, value_name = "FORM", default_value = "text", conflicts_with = "output_dir")]
+    output: ReportFormat,
 }
 
 impl Schema {
@@ -26,9 +31,10 @@ impl Schema {
         if let Some(folder) = self.output_dir {
             return write_all(&folder, kind.map_or(Kind::ALL.to_vec(), |kind| vec![kind]));
         }
+        let all = || Kind::ALL.map(|kind| (kind.as_str().to_owned(), of(kind))).into_iter().collect();
         match kind {
             Some(kind) => output::write(text(kind).as_bytes()),
-            None => output::write(overview().as_bytes()),
+            None => self.output.print(|_| overview(), || Value::Object(all())),
         }
     }
 }

@@ -122,7 +122,7 @@ async fn an_operation_without_a_charge_asks_no_ledger() {
 }
 
 #[tokio::test]
-async fn outdated_rights_are_decided_anew_once() {
+async fn outdated_rights_are_decided_anew_a_few_times() {
     let scene = Scene::new();
     scene.told().charges = [ChargeError::Outdated].into();
     scene.told().newer_plan = Some("rich");
@@ -135,9 +135,13 @@ async fn outdated_rights_are_decided_anew_once() {
     drop(reply);
     assert_eq!(scene.log(), ["keep"]);
 
-    scene.told().charges = [ChargeError::Outdated, ChargeError::Outdated].into();
+    // Changed again while it waited, and again.
+    scene.told().charges = [const { ChargeError::Outdated }; 3].into();
+    assert_eq!(scene.get("/items/1").await.status(), 200);
+    scene.log();
+    scene.told().charges = [const { ChargeError::Outdated }; 4].into();
     assert_eq!(refused(&scene, "/items/1").await, was(503, "ledger-unavailable"));
-    assert_eq!(scene.log().iter().filter(|what| *what == "newer").count(), 1);
+    assert_eq!(scene.log().iter().filter(|what| *what == "newer").count(), 3, "but not for ever");
 }
 
 #[tokio::test]

@@ -156,7 +156,7 @@ impl Reading<'_> {
             }
             "overrides" => What::Overrides(Box::new(case_tenant::overrides(node, catalog, findings))),
             "timezone" => What::Zone(case_tenant::zone(node, findings)?),
-            "next" => What::Next(window(node, findings)?),
+            "next" => What::Next(window(node, "a window for `next`", findings)?),
             "days" => What::Days(u16::try_from(number(MOST_DAYS, findings)?).ok()?),
             "hours" => What::Span(Duration::from_secs(number(MOST_DAYS * 24, findings)? * 3600)),
             "minutes" => What::Span(Duration::from_secs(number(MOST_DAYS * 1440, findings)? * 60)),

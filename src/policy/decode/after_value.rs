@@ -14,9 +14,9 @@ use crate::policy::{
     tree::{Node, Value},
 };
 
-/// The window that `next` names.
-pub(super) fn window(node: &Node, findings: &mut Findings<'_>) -> Option<Window> {
-    let text = scalar::text(node, "a window for `next`", findings)?;
+/// A window.
+pub(super) fn window(node: &Node, what: &str, findings: &mut Findings<'_>) -> Option<Window> {
+    let text = scalar::text(node, what, findings)?;
     let found = Window::ALL.into_iter().find(|window| window.as_str() == text);
     if found.is_none() {
         let help = suggest::help(text, Window::ALL.map(Window::as_str));

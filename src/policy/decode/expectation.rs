@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use super::{
     Fields,
+    after_value::window,
     case::{is_feature, is_limit, is_meter},
     named, scalar,
 };
 use crate::domain::{
     catalog::Catalog,
-    period::Window,
     units::{Allowance, Units},
 };
 use crate::policy::{
@@ -150,20 +150,7 @@ fn deny(
         check(&name, catalog, findings).then_some(name.value)
     };
     let (meter, feature) = (name("meter", is_meter), name("feature", is_feature));
-    let window = fields.get("window").and_then(|node| {
-        let text = scalar::text(node, "a window", findings)?;
-        let found = Window::ALL.into_iter().find(|window| window.as_str() == text);
-        if found.is_none() {
-            let help = suggest::help(text, Window::ALL.map(Window::as_str));
-            findings.error_help(
-                "unknown-window",
-                node.place,
-                format!("unknown window {}", node.describe()),
-                help,
-            );
-        }
-        found
-    });
+    let window = fields.get("window").and_then(|node| window(node, "a window", findings));
     let status = wanted.and_then(|(_, wanted)| u16::try_from(wanted).ok());
     Some(Expect::Deny { code: code?, status, meter, feature, window })
 }

@@ -10,11 +10,11 @@ use super::{
 use crate::{
     domain::{
         catalog::Digest,
-        revision::{DeployRefused, Deployment, PolicyFiles, Revision, RevisionNumber},
+        revision::{Deployment, PolicyFiles, Revision, RevisionNumber},
         time::Version,
     },
     ports::{AuditRow, ChangeRow, DeployCommand, DeployError, Deployed, Origin, RevisionStore, StoreError},
-    store::revisions::{IMPORT, deployment, detail, feed_kind, imported},
+    store::revisions::{IMPORT, begun, deployment, detail, feed_kind},
 };
 
 impl State {
@@ -30,20 +30,9 @@ impl State {
             };
         }
         let version = Version(self.version.0 + 1);
-        let mut now = deployment(self.revisions.last().cloned());
         let mut entries = Vec::new();
-        if let Some(base) = command.base
-            && base != now.number
-        {
-            return Err(DeployRefused::Stale { base, now: now.number }.into());
-        }
-        if let Some(folder) = imported(command, &now) {
-            now = Deployment {
-                version,
-                number: RevisionNumber(1),
-                enforced: Some(folder.clone()),
-                candidate: None,
-            };
+        let (now, imported) = begun(command, deployment(self.revisions.last().cloned()), version)?;
+        if imported {
             entries.extend(entry(&now, IMPORT, (None, None), origin));
         }
         let mut after = now.after(&command.change, |to| self.earlier(to, &now))?;
