@@ -1,6 +1,6 @@
 //! Meter: takes the units. The ledger is the authority on whether they are there.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use super::{
     context::Route,
@@ -93,7 +93,9 @@ impl<L: Ledger, D: Directory, B> Check<Granted<B>> for Meter<L, D> {
 }
 
 /// How often a request is decided once more: each time as its tenant, or the policies, were changed while it waited.
-const MOST_TRIES: u32 = 3;
+const MOST_TRIES: u32 = 8;
+/// A request that has waited for so long is not decided once more.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What another try needs of the request. As long as the policies are the same, its conditions are not asked again: it came
 /// before the change.
@@ -136,6 +138,9 @@ impl<L: Ledger, D: Directory> Meter<L, D> {
             }
             let mut again = again;
             for _ in 0..MOST_TRIES {
+                if again.parts.clock.monotonic().since(again.started) > PATIENCE {
+                    break;
+                }
                 again.decide_anew(&*directory).await?;
                 let charged = match &*again.charges {
                     [] => Ok(Hold::empty()),

@@ -243,6 +243,12 @@ impl Traffic {
         Self { tasks, stop, by }
     }
 
+    /// Waits until so many more were decided by one of them.
+    async fn more(&self, half: usize, requests: u64) {
+        let enough = self.by[half].load(Ordering::Relaxed) + requests;
+        eventually("the revision decides", async || self.by[half].load(Ordering::Relaxed) >= enough).await;
+    }
+
     async fn end(mut self) -> [u64; 2] {
         self.stop.store(true, Ordering::Relaxed);
         while let Some(ended) = self.tasks.join_next().await {
@@ -270,6 +276,7 @@ async fn no_request_on_three_nodes_sees_half_a_revision() {
             assert_eq!(quota(&reply), Some([10_000_001, 20_000_002][half]), "older than the answer");
             probes[half] += 1;
         }
+        traffic.more(half, 30).await;
     }
     let by = traffic.end().await;
     assert!(by.iter().all(|count| *count > 0), "{by:?}");
@@ -286,15 +293,16 @@ async fn a_lowered_quota_is_exact_on_three_nodes() {
     let upstream = Upstream::start().await;
     let cluster = Cluster::start(&upstream, &Postgres::shared().url()).await;
     let admin = cluster.admin();
-    applied(admin, &small(2_000), json!({})).await;
+    applied(admin, &small(100_000), json!({})).await;
     let key = admin.tenant("acme", "small").await;
     let ask = get("/v1/messages").key(&key);
     let load = crate::support::load::Load::on_places(&ask, &cluster.places(), 6);
     load.more(300).await;
-    let limit = upstream.count() as u64 + 400;
+    // More than can pass while the change is made, also where that takes its time.
+    let limit = upstream.count() as u64 + 3_000;
     applied(cluster.node(1).admin, &small(limit), json!({})).await;
     let passed = upstream.count() as u64;
-    load.more(900).await;
+    load.more(4_000).await;
     load.stop().await;
     assert!(passed <= limit, "not more than that had passed when it was answered");
     assert_eq!(upstream.count() as u64, limit, "all of it can be used, and no more");

@@ -253,6 +253,26 @@ impl Gateway {
     pub fn signal(&self, name: &str) {
         let status = Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status();
         assert!(status.unwrap().success());
+        if name == "STOP" {
+            self.stands_still();
+        }
+    }
+
+    /// Waits until every thread has stopped: each does when it is next to run, which may be a while on a busy machine.
+    fn stands_still(&self) {
+        let stopped = |task: fs::DirEntry| {
+            let stat = fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+            // The state follows the name, which is in brackets.
+            stat.rsplit(')').next().is_none_or(|rest| rest.trim_start().starts_with(['T', 't']))
+        };
+        for _ in 0..1_000 {
+            let tasks = fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap();
+            if tasks.flatten().all(stopped) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        panic!("it does not stand still");
     }
 
     /// Asks it to stop and waits until it has.

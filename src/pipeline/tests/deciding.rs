@@ -136,12 +136,12 @@ async fn outdated_rights_are_decided_anew_a_few_times() {
     assert_eq!(scene.log(), ["keep"]);
 
     // Changed again while it waited, and again.
-    scene.told().charges = [const { ChargeError::Outdated }; 3].into();
+    scene.told().charges = [const { ChargeError::Outdated }; 8].into();
     assert_eq!(scene.get("/items/1").await.status(), 200);
     scene.log();
-    scene.told().charges = [const { ChargeError::Outdated }; 4].into();
+    scene.told().charges = [const { ChargeError::Outdated }; 9].into();
     assert_eq!(refused(&scene, "/items/1").await, was(503, "ledger-unavailable"));
-    assert_eq!(scene.log().iter().filter(|what| *what == "newer").count(), 3, "but not for ever");
+    assert_eq!(scene.log().iter().filter(|what| *what == "newer").count(), 8, "but not for ever");
 }
 
 #[tokio::test]
