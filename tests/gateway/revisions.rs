@@ -214,21 +214,28 @@ struct Traffic {
     tasks: JoinSet<()>,
     stop: Arc<AtomicBool>,
     by: Arc<[AtomicU64; 2]>,
+    /// Refused for want of units in time, by neither: a starved machine may take longer than a request waits for a grant.
+    late: Arc<AtomicU64>,
 }
 
 impl Traffic {
     fn on(cluster: &Cluster, key: &str) -> Self {
         let (mut tasks, stop, by) =
             (JoinSet::new(), Arc::new(AtomicBool::new(false)), Arc::<[AtomicU64; 2]>::default());
+        let late = Arc::<AtomicU64>::default();
         for gateway in cluster.alive() {
             for _ in 0..2 {
                 let (address, key) = (gateway.data, key.to_owned());
-                let (stop, by) = (Arc::clone(&stop), Arc::clone(&by));
+                let (stop, by, late) = (Arc::clone(&stop), Arc::clone(&by), Arc::clone(&late));
                 tasks.spawn(async move {
                     let mut wire = Wire::to(address).await;
                     let ask = get("/v1/half").key(&key);
                     while !stop.load(Ordering::Relaxed) {
                         let reply = ask.send_on(&mut wire, address).await;
+                        if reply.status == 503 && reply.code() == "ledger-unavailable" {
+                            late.fetch_add(1, Ordering::Relaxed);
+                            continue;
+                        }
                         assert_eq!(reply.status, 200, "{}", reply.text());
                         let revision = match quota(&reply) {
                             Some(10_000_001) => 0,
@@ -240,7 +247,7 @@ impl Traffic {
                 });
             }
         }
-        Self { tasks, stop, by }
+        Self { tasks, stop, by, late }
     }
 
     /// Waits until so many more were decided by one of them.
@@ -254,7 +261,10 @@ impl Traffic {
         while let Some(ended) = self.tasks.join_next().await {
             ended.unwrap();
         }
-        [0, 1].map(|revision| self.by[revision].load(Ordering::Relaxed))
+        let by = [0, 1].map(|revision| self.by[revision].load(Ordering::Relaxed));
+        let late = self.late.load(Ordering::Relaxed);
+        assert!(late * 50 <= by[0] + by[1], "{late} of {by:?} were late");
+        by
     }
 }
 
