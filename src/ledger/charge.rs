@@ -68,16 +68,26 @@ fn charge_otherwise(
 ) -> Answer<Hold, ChargeError> {
     let tab = match desk.other(charges).filter(|tab| tab.serves(shared, now)) {
         Some(tab) => tab,
-        None => match Tab::open(shared, desk, rights, charges, now) {
+        None => match opened(shared, rights, desk, charges, now) {
             Err(why) => return Answer::Ready(Err(why)),
             Ok(None) => return Answer::Ready(Ok(Hold::empty())),
-            Ok(Some(tab)) => {
-                desk.keep(&tab);
-                tab
-            }
+            Ok(Some(tab)) => tab,
         },
     };
     charge_by(shared, rights, &tab, now, at)
+}
+
+/// A new tab, remembered for the next charges; `None`: these charge nothing.
+fn opened(
+    shared: &Arc<Shared>,
+    rights: &Arc<Rights>,
+    desk: &Desk,
+    charges: &[Charge],
+    now: UnixMillis,
+) -> Result<Option<Arc<Tab>>, ChargeError> {
+    let tab = Tab::open(shared, desk, rights, charges, now)?;
+    tab.iter().for_each(|tab| desk.keep(tab));
+    Ok(tab)
 }
 
 /// The same for charges that are hardly ever made again just so: by a tab that is made for them of another on the same words,
@@ -93,14 +103,11 @@ pub(super) fn charge_once(
     let tab = match known {
         Some(tab) if tab.is_for(charges) => tab,
         Some(tab) => tab.with(charges),
-        None => match Tab::open(shared, desk, rights, charges, now) {
+        // The next ones are made of it.
+        None => match opened(shared, rights, desk, charges, now) {
             Err(why) => return Answer::Ready(Err(why)),
             Ok(None) => return Answer::Ready(Ok(Hold::empty())),
-            Ok(Some(tab)) => {
-                // The next ones are made of it.
-                desk.keep(&tab);
-                tab
-            }
+            Ok(Some(tab)) => tab,
         },
     };
     charge_by(shared, rights, &tab, now, None)

@@ -17,6 +17,7 @@ use crate::{
         route::Charge,
         variant::{self, Chosen, decide_request},
     },
+    metrics::Metrics,
     ports::Answer,
 };
 
@@ -58,10 +59,8 @@ impl<B> Check<Entitled<B>> for Decide {
 fn by_conditions<B>(request: &mut Entitled<B>) -> Result<(), Denial> {
     let context = &request.head.context;
     let facts = Facts::of(&request.head);
-    let Asked { route, charges, outcome } = ask(&context.catalog, &request.rights, context.route, &facts);
-    if let Err(Denial::ConditionFailed { route, .. }) = &outcome {
-        context.parts.metrics.condition_failed(route);
-    }
+    let Asked { route, charges, outcome } =
+        ask(&context.parts.metrics, &context.catalog, &request.rights, context.route, &facts);
     let context = &mut request.head.context;
     (context.route, context.charges) = (route, charges);
     outcome
@@ -76,8 +75,14 @@ pub(super) struct Asked {
     pub(super) outcome: Result<(), Denial>,
 }
 
-/// Asks the routes of a request's methods and path, the first of which is `head`.
-pub(super) fn ask(catalog: &Catalog, rights: &Rights, head: Route, facts: &Facts<'_>) -> Asked {
+/// Asks the routes of a request's methods and path, the first of which is `head`. What cannot be told is counted.
+pub(super) fn ask(
+    metrics: &Metrics,
+    catalog: &Catalog,
+    rights: &Rights,
+    head: Route,
+    facts: &Facts<'_>,
+) -> Asked {
     let first = if let Route::Operation(ix) = head { Some(ix) } else { None };
     // Public by policies that are tried for this tenant alone, or by others than those by which the request was matched.
     if let Some(open) = first.and_then(|first| variant::public(catalog, first, &facts.request(), |_| {})) {
@@ -85,6 +90,9 @@ pub(super) fn ask(catalog: &Catalog, rights: &Rights, head: Route, facts: &Facts
     }
     let decided = decide_request(rights, catalog, first, facts.request());
     let outcome = decided.outcome.map(drop);
+    if let Err(Denial::ConditionFailed { route, .. }) = &outcome {
+        metrics.condition_failed(route);
+    }
     let Some(Chosen { route, operation, charges }) = decided.chosen else {
         return Asked { route: head, charges: None, outcome };
     };

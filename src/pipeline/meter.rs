@@ -194,10 +194,7 @@ impl Again {
         let mut computed = None;
         match route.operation(&catalog) {
             Some(operation) if operation.conditions.is_some() => {
-                let asked = ask(&catalog, &rights, route, &self.copied.facts());
-                if let Err(Denial::ConditionFailed { route, .. }) = &asked.outcome {
-                    self.parts.metrics.condition_failed(route);
-                }
+                let asked = ask(&self.parts.metrics, &catalog, &rights, route, &self.copied.facts());
                 asked.outcome?;
                 (route, computed) = (asked.route, asked.charges);
             }
