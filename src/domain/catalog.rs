@@ -11,6 +11,7 @@ use std::{
 
 use super::{
     addon::Addon,
+    billing::StripeMap,
     command::TrialOffer,
     features::FeatureIx,
     id::{AddonId, FeatureId, LimitId, MeterId, PlanId, TenantId},
@@ -113,6 +114,8 @@ pub struct Catalog {
     pub routes: RouteTable,
     /// What becomes of the rest.
     pub unmatched: Unmatched,
+    /// What Stripe's names mean; empty: nothing is known of Stripe.
+    pub stripe: Arc<StripeMap>,
     /// Where all of it was written. For people: no request reads it, and copies share it.
     pub origins: Arc<Origins>,
 }
@@ -154,6 +157,7 @@ impl Catalog {
             addons: BTreeMap::new(),
             routes: RouteTable::default(),
             unmatched: Unmatched::Deny,
+            stripe: Arc::default(),
             origins: Arc::default(),
         }
     }

@@ -2,12 +2,15 @@
 
 pub mod addon;
 pub mod attributes;
+pub mod billing;
 pub mod catalog;
 pub mod command;
 pub mod condition;
+pub mod cost;
 pub mod decision;
 pub mod denial;
 pub mod diff;
+pub mod event;
 pub mod facts;
 pub mod features;
 pub mod grant;

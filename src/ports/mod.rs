@@ -1,12 +1,15 @@
 //! What the stages and surfaces ask of the world. Adapters implement these; nothing above knows which adapter it has.
 
 mod administration;
+mod bills;
 mod directory;
 mod hold;
 mod identity;
 mod ledger;
 mod lifecycle;
 mod nodes;
+mod outbox;
+mod outgoing;
 mod policies;
 mod revisions;
 mod shadow;
@@ -17,12 +20,15 @@ mod tenants;
 use std::{future::Future, pin::Pin};
 
 pub use administration::*;
+pub use bills::*;
 pub use directory::*;
 pub use hold::*;
 pub use identity::*;
 pub use ledger::*;
 pub use lifecycle::*;
 pub use nodes::*;
+pub use outbox::*;
+pub use outgoing::*;
 pub use policies::*;
 pub use revisions::*;
 pub use shadow::*;

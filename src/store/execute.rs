@@ -4,15 +4,16 @@
 //! for nothing, so that versions are handed out as fast as commits are, in the order in which they become visible.
 
 use super::{
+    audit::{self, Entry},
     change,
     classify::unreadable,
     engine::Lane,
     epoch::{BUMP, NOTIFY},
     journal::{self, Line},
-    keep, rollover, rows,
+    keep, outbox, rollover, rows,
     session::{Arg, Session, Sql, signed},
     sql::SqlStore,
-    tenant_row,
+    tenant_row, told,
 };
 use crate::{
     domain::{
@@ -50,11 +51,6 @@ const DELETE_KEY: Sql = Sql::same("DELETE FROM keys WHERE id = $1 AND tenant = $
 
 pub(super) const INSERT_CHANGE: Sql =
     Sql::same("INSERT INTO changes (version, tenant, kind, at_ms) VALUES ($1, $2, $3, $4)");
-pub(super) const INSERT_AUDIT: Sql = Sql::same(
-    "INSERT INTO audit (version, at_ms, actor, source, tenant, kind, detail) \
-     VALUES ($1, $2, $3, $4, $5, $6, $7)",
-);
-
 // Always the oldest versions, so that what is left has no gap.
 const PRUNE_CHANGES: Sql = Sql::same(
     "DELETE FROM changes WHERE version <= (\
@@ -137,8 +133,10 @@ impl SqlStore {
         };
         let effect = change::effect(&before.at(origin.at), created, &command.change, version);
         let made = change::make(&before, &command.change, &unused, origin.at, version)?;
-        if let Some((after, _)) = &made {
+        if let Some((after, happened)) = &made {
             keep::write(&mut session, &before, after, origin.at).await?;
+            let told = told::of_change(&before, after, happened, origin.at, version);
+            outbox::tell(&mut session, &told).await?;
         }
         let lines = journal::lines(&command.change, origin, made.as_ref());
         record(&mut session, command, origin, version, &lines, &effect).await?;
@@ -275,10 +273,16 @@ async fn record(
         session.run(INSERT_CHANGE, &[number, tenant, Arg::Text(kind), at]).await?;
     }
     for Line { actor, source, kind, detail } in lines {
-        let detail = detail.to_string();
-        let (actor, source) = (Arg::Text(actor), Arg::Text(source));
-        let line = [number, at, actor, source, tenant, Arg::Text(kind), Arg::Text(&detail)];
-        session.run(INSERT_AUDIT, &line).await?;
+        let entry = Entry {
+            version,
+            at: origin.at,
+            actor,
+            source,
+            tenant: Some(command.tenant.as_str()),
+            kind,
+            detail,
+        };
+        audit::append(session, &entry).await?;
     }
     if let Some(idempotency) = &origin.idempotency {
         let effect = change::encode_effect(effect);

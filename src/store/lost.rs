@@ -3,12 +3,13 @@
 use serde_json::json;
 
 use super::{
+    audit::{self, Entry},
     classify::unreadable,
     engine::Lane,
-    execute::{INSERT_AUDIT, KEEP_OUTCOME, claim_key},
+    execute::{KEEP_OUTCOME, claim_key},
     locked::text,
     rows,
-    session::{Arg, Session, Sql, timed},
+    session::{Arg, Session, Sql, signed, timed},
     sql::SqlStore,
 };
 use crate::ports::{Incarnation, Lost, LostError, Origin, StoreError};
@@ -102,21 +103,25 @@ async fn lose_slots(session: &mut Session, name: &str) -> Result<Lost, StoreErro
 
 async fn record(session: &mut Session, name: &str, lost: Lost, origin: &Origin) -> Result<(), StoreError> {
     let head = session.first(VERSION, &[]).await?.ok_or_else(|| unreadable("head", "its row is missing"))?;
-    let version = Arg::Int(super::session::signed(rows::version(&head, 0)?.0));
-    let detail = detail(name, lost).to_string();
-    let audit = [
+    let version = rows::version(&head, 0)?;
+    let entry = Entry {
         version,
-        Arg::Int(origin.at.0),
-        Arg::Text(&origin.actor),
-        Arg::Text(&origin.source),
-        Arg::MaybeText(None),
-        Arg::Text(KIND),
-        Arg::Text(&detail),
-    ];
-    session.run(INSERT_AUDIT, &audit).await?;
+        at: origin.at,
+        actor: &origin.actor,
+        source: &origin.source,
+        tenant: None,
+        kind: KIND,
+        detail: &detail(name, lost),
+    };
+    audit::append(session, &entry).await?;
     if let Some(idempotency) = &origin.idempotency {
         let effect = encode(lost);
-        session.run(KEEP_OUTCOME, &[Arg::Text(&idempotency.key), version, Arg::Text(&effect)]).await?;
+        session
+            .run(
+                KEEP_OUTCOME,
+                &[Arg::Text(&idempotency.key), Arg::Int(signed(version.0)), Arg::Text(&effect)],
+            )
+            .await?;
     }
     Ok(())
 }

@@ -14,6 +14,7 @@ const POSTGRES: &[(i64, &str, &str)] = &[
     (4, "attributes", include_str!("migrations/postgres/0004_attributes.sql")),
     (5, "revisions", include_str!("migrations/postgres/0005_revisions.sql")),
     (6, "shadow", include_str!("migrations/postgres/0006_shadow.sql")),
+    (7, "outbox", include_str!("migrations/postgres/0007_outbox.sql")),
 ];
 const SQLITE: &[(i64, &str, &str)] = &[
     (1, "initial", include_str!("migrations/sqlite/0001_initial.sql")),
@@ -22,6 +23,7 @@ const SQLITE: &[(i64, &str, &str)] = &[
     (4, "attributes", include_str!("migrations/sqlite/0004_attributes.sql")),
     (5, "revisions", include_str!("migrations/sqlite/0005_revisions.sql")),
     (6, "shadow", include_str!("migrations/sqlite/0006_shadow.sql")),
+    (7, "outbox", include_str!("migrations/sqlite/0007_outbox.sql")),
 ];
 
 /// PostgreSQL's.

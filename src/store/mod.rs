@@ -5,6 +5,7 @@
 //! ledger speak to a small session that spells a statement for either database; the rules of buckets and of changes know
 //! no database at all, and the memory store is little more than those rules.
 
+mod audit;
 mod book;
 mod change;
 mod classify;
@@ -24,6 +25,7 @@ mod lost;
 pub mod memory;
 mod migrations;
 mod nodes;
+mod outbox;
 mod poll;
 mod postgres;
 mod revisions;
@@ -37,6 +39,7 @@ mod survey;
 mod tenant_row;
 mod tenants;
 mod tidy;
+mod told;
 
 pub use connect::{ConnectError, Options, Store, connect};
 pub use tidy::{Retention, Tidied};

@@ -4,10 +4,11 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 
 use super::{
+    audit::{self, Entry},
     classify::unreadable,
     engine::Lane,
     epoch::{BUMP, NOTIFY},
-    execute::{INSERT_AUDIT, INSERT_CHANGE, KEEP_OUTCOME, claim_key},
+    execute::{INSERT_CHANGE, KEEP_OUTCOME, claim_key},
     rows,
     session::{Arg, Record, Session, Sql, signed},
     sql::SqlStore,
@@ -243,19 +244,19 @@ async fn record(
     origin: &Origin,
 ) -> Result<(), StoreError> {
     let (version, at) = (Arg::Int(signed(after.version.0)), Arg::Int(origin.at.0));
-    let (kind, detail) = (feed_kind(command), detail(command, after).to_string());
+    let kind = feed_kind(command);
     session.run(SET_HEAD, &[version]).await?;
     session.run(INSERT_CHANGE, &[version, Arg::Text(""), Arg::Text(&kind), at]).await?;
-    let line = [
-        version,
-        at,
-        Arg::Text(&origin.actor),
-        Arg::Text(&origin.source),
-        Arg::MaybeText(None),
-        Arg::Text(&kind),
-        Arg::Text(&detail),
-    ];
-    session.run(INSERT_AUDIT, &line).await?;
+    let entry = Entry {
+        version: after.version,
+        at: origin.at,
+        actor: &origin.actor,
+        source: &origin.source,
+        tenant: None,
+        kind: &kind,
+        detail: &detail(command, after),
+    };
+    audit::append(session, &entry).await?;
     if let Some(idempotency) = &origin.idempotency {
         let effect = encode(after.number);
         session.run(KEEP_OUTCOME, &[Arg::Text(&idempotency.key), version, Arg::Text(&effect)]).await?;

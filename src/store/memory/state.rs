@@ -17,13 +17,15 @@ use crate::{
         time::{Epoch, UnixMillis, Version},
     },
     ports::{
-        AuditRow, ChangeRow, Committed, Deployed, ExecuteError, GrantRow, Incarnation, KeptPlan, Lost, Origin,
+        AuditRow, ChangeRow, Committed, Deployed, ExecuteError, GrantRow, Incarnation, KeptPlan, Lost,
+        NewEvent, Origin,
     },
     store::{
         book::Book,
         change,
         execute::{KEPT_CHANGES, KEPT_MILLIS},
         journal::{self, Line},
+        outbox, told,
     },
 };
 
@@ -57,6 +59,8 @@ pub(super) struct State {
     pub(super) shadow: Counted,
     /// Usage by days, once it is old.
     pub(super) days: BTreeMap<(TenantId, MeterId, UnixMillis), i64>,
+    /// Facts that are told outside, the oldest first, with their ids.
+    pub(super) outbox: Vec<(String, NewEvent)>,
     pub(super) epoch: Epoch,
     pub(super) epoch_since: UnixMillis,
     pub(super) book: Book,
@@ -121,7 +125,8 @@ impl State {
         self.change_keys(command, origin.at)?;
 
         self.version = version;
-        if let Some((after, _)) = &made {
+        if let Some((after, happened)) = &made {
+            self.tell(told::of_change(&before, after, happened, origin.at, version));
             self.keep_grants(&before, after, origin.at);
             self.tenants.insert(command.tenant.clone(), after.clone());
         }
@@ -193,6 +198,16 @@ impl State {
         if let Some(idempotency) = &origin.idempotency {
             let entry = (idempotency.fingerprint.clone(), Outcome::Change(done.clone()));
             self.idempotency.insert(idempotency.key.clone(), entry);
+        }
+    }
+
+    /// Writes facts that are to be told. Those that were told before are left out.
+    pub(super) fn tell(&mut self, events: Vec<NewEvent>) {
+        for event in events {
+            let id = outbox::id(&event);
+            if self.outbox.iter().all(|(told, _)| *told != id) {
+                self.outbox.push((id, event));
+            }
         }
     }
 
