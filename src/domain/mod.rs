@@ -30,6 +30,7 @@ pub mod rights;
 pub mod rollover;
 pub mod route;
 pub mod settlement;
+pub mod spend;
 pub mod subscription;
 pub mod tenant;
 pub mod time;

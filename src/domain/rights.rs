@@ -328,6 +328,7 @@ impl Plan {
                 plan.meters[usize::from(ix.0)].rate = *rate;
             }
         }
+        plan.spend_cap = overrides.spend_cap.unwrap_or(plan.spend_cap);
         plan
     }
 }

@@ -165,6 +165,13 @@ fn describe_denial(body: &mut Body, denial: &Denial) {
             body.number("used", used.get());
             body.shown("resets_at", &period.end);
         }
+        Denial::SpendCapReached { meter, currency, cap, spent, period } => {
+            body.text("meter", meter.as_str());
+            body.shown("spend_cap", cap);
+            body.shown("spent", spent);
+            body.shown("currency", currency);
+            body.shown("resets_at", &period.end);
+        }
         Denial::SubscriptionInactive(state) => body.text("state", state.as_str()),
         Denial::ConditionFailed { route, charge, .. } => {
             body.text("route", route);
@@ -203,7 +210,7 @@ fn set_headers(headers: &mut HeaderMap, why: &Rejection, retry_after: Option<u64
 
 fn retry_after(why: &Rejection, status: StatusCode, now: UnixMillis) -> Option<u64> {
     match why {
-        Rejection::Denied(Denial::QuotaExhausted { period, .. }) => {
+        Rejection::Denied(Denial::QuotaExhausted { period, .. } | Denial::SpendCapReached { period, .. }) => {
             Some(now.seconds_until(period.end).max(SOON))
         }
         Rejection::Denied(Denial::RateLimited { retry_after, .. }) => {
