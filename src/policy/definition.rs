@@ -10,6 +10,7 @@ use crate::domain::{
     rate::Rate,
     route::{Methods, Pattern},
     settlement::CostHeader,
+    spend::SpendCap,
     subscription::UsageRule,
     units::{Allowance, Units},
 };
@@ -60,6 +61,7 @@ pub(super) struct PlanFile {
     pub(super) title: Option<String>,
     pub(super) extends: Option<Name>,
     pub(super) price: Option<Price>,
+    pub(super) spend_cap: Option<SpendCap>,
     pub(super) trial: Option<TrialTerms>,
     pub(super) grace_days: Option<u16>,
     pub(super) changes: Option<Changes>,

@@ -7,6 +7,7 @@ mod nobody;
 mod plans;
 mod prices;
 mod reach;
+mod spend;
 
 use super::{compile::Read, diagnostic::Findings, extras};
 use crate::domain::{
@@ -19,6 +20,7 @@ pub(super) fn check(catalog: &Catalog, read: &Read, findings: &mut Findings<'_>)
     names::check(catalog, read, findings);
     plans::check(catalog, read, findings);
     prices::check(catalog, read, findings);
+    spend::check(catalog, read, findings);
     reach::check(read, catalog, findings);
     extras::check(catalog, read, findings);
     if let Some(file) = &read.routes {
