@@ -178,7 +178,7 @@ impl Slots {
         }
         let window = match current.bucket.key.span {
             Span::Window(window) => window,
-            Span::Overage => Window::Month,
+            Span::Overage | Span::Spend => Window::Month,
             // Most go on, and what one gives anew in each month begins with the first charge.
             Span::Grant => return,
         };

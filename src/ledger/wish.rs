@@ -21,6 +21,8 @@ pub(super) enum Place {
     Overage,
     /// A grant's, in this period.
     Grant(Version, Period),
+    /// The money that a month's billed overage may cost.
+    Spend,
 }
 
 impl Place {
@@ -37,6 +39,7 @@ impl Place {
             Self::Window(window) => Span::Window(window),
             Self::Overage => Span::Overage,
             Self::Grant(..) => Span::Grant,
+            Self::Spend => Span::Spend,
         }
     }
 }
@@ -79,14 +82,19 @@ impl Wish<'_> {
     /// Whether the slot's charges belong to the counting of these rights. (One version of a tenant may have two: one
     /// until an instant that is known beforehand, one from then on.)
     pub fn is_counted_with(&self, slot: &Slot) -> bool {
-        slot.counting == self.entitlement.epoch
+        slot.counting == self.counting()
+    }
+
+    /// Money that is spent stays so where counting begins anew.
+    fn counting(&self) -> Version {
+        if self.place == Place::Spend { Version(0) } else { self.entitlement.epoch }
     }
 
     /// Whether the slot is of the period that is wanted.
     pub fn is_at_the_time_of(&self, slot: &Slot) -> bool {
         match self.place {
             Place::Grant(_, period) => slot.period == period,
-            Place::Window(_) | Place::Overage => {
+            Place::Window(_) | Place::Overage | Place::Spend => {
                 // Mostly the calendar is the same, and no period has to be computed.
                 slot.period.contains(self.now)
                     && (slot.calendar == self.entitlement.calendar || slot.period == self.period())
@@ -98,7 +106,7 @@ impl Wish<'_> {
     pub fn contradicts(&self, slot: &Slot) -> bool {
         let concerned = match self.place {
             Place::Grant(_, period) => slot.period.start == period.start,
-            Place::Window(_) | Place::Overage => slot.period.contains(self.now),
+            Place::Window(_) | Place::Overage | Place::Spend => slot.period.contains(self.now),
         };
         concerned && !self.is_at_the_time_of(slot)
     }
@@ -107,14 +115,14 @@ impl Wish<'_> {
         match self.place {
             Place::Grant(_, period) => period,
             Place::Window(window) => self.entitlement.calendar.period(window, self.now),
-            Place::Overage => self.entitlement.calendar.month(self.now),
+            Place::Overage | Place::Spend => self.entitlement.calendar.month(self.now),
         }
     }
 
     /// The bucket and the terms of a slot that meets it.
     pub fn slot(&self, tenant: &TenantId, meter: &MeterId, opened: Monotonic) -> (BucketKey, SlotTerms) {
         let period = self.period();
-        let counting = self.entitlement.epoch;
+        let counting = self.counting();
         let key = BucketKey {
             tenant: tenant.clone(),
             meter: meter.clone(),

@@ -86,8 +86,14 @@ pub const RULES: &[Rule] = &[
     warning("existing-without-effect", "No tenant can be on an older version yet."),
     warning("without-effect", "What is taken away was not there."),
     warning("overage-without-currency", "An overage has a price, its plan no currency."),
-    warning("spend-cap-without-effect", "A spend cap bounds nothing: the plan has no currency, or bills no overage."),
-    warning("spend-cap-inexact", "A unit of overage costs no whole number of billionths, and counts as more under a spend cap."),
+    warning(
+        "spend-cap-without-effect",
+        "A spend cap bounds nothing: the plan has no currency, or bills no overage.",
+    ),
+    warning(
+        "spend-cap-inexact",
+        "A unit of overage costs no whole number of billionths, and counts as more under a spend cap.",
+    ),
     warning("overage-never-reached", "There is no overage beyond `unlimited`."),
     warning("window-never-reached", "A longer window ends before a shorter one."),
     warning("rollover-of-nothing", "At most nothing is carried over."),

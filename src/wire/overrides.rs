@@ -113,9 +113,15 @@ mod tests {
             ]
         );
         assert_eq!(decode(&json!([])).unwrap_err().len(), 1);
-        for cap in [json!(200), json!("-1"), json!("1e3"), json!("0.0000000001"), json!("9000001"), json!(null)] {
+        for cap in
+            [json!(200), json!("-1"), json!("1e3"), json!("0.0000000001"), json!("9000001"), json!(null)]
+        {
             let errors = decode(&json!({ "spend_cap": cap })).unwrap_err();
-            assert_eq!(errors.iter().map(|e| e.pointer.as_str()).collect::<Vec<_>>(), ["/spend_cap"], "{cap}");
+            assert_eq!(
+                errors.iter().map(|e| e.pointer.as_str()).collect::<Vec<_>>(),
+                ["/spend_cap"],
+                "{cap}"
+            );
         }
     }
 }

@@ -285,8 +285,10 @@ impl Reader {
 impl Reader {
     pub(super) fn spend_cap(&mut self, at: &str, value: &Value) -> Option<SpendCap> {
         let Some(text) = value.as_str() else {
-            let detail =
-                format!("expected a quoted decimal such as \"200.00\", or \"unlimited\", got {}", kind(value));
+            let detail = format!(
+                "expected a quoted decimal such as \"200.00\", or \"unlimited\", got {}",
+                kind(value)
+            );
             return self.fail(at, detail);
         };
         text.parse().map_err(|error: InvalidSpendCap| self.fail::<()>(at, error.to_string())).ok()

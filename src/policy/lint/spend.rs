@@ -46,9 +46,10 @@ fn inexact(catalog: &Catalog, plan: &Plan, file: &PlanFile, findings: &mut Findi
             "one `{meter}` beyond what is included costs no whole number of billionths: under the spend cap it takes {}",
             cost.money
         );
-        let help = "a little of the cap may stay unused: choose `price` and `per` so that a unit costs at most 9 \
+        let help =
+            "a little of the cap may stay unused: choose `price` and `per` so that a unit costs at most 9 \
                     fractional digits"
-            .to_owned();
+                .to_owned();
         findings.warn("spend-cap-inexact", place, message, help);
     }
 }
