@@ -114,7 +114,10 @@ impl Pledge {
         if slot.bucket.watch() {
             lock(&shared.watched).push(Arc::clone(&slot.bucket));
         }
-        let spent = Units::saturating(slot.used().max(slot.counted_out(shared.monotonic())));
+        // What this node holds is not spent yet.
+        let held = slot.word.granted().saturating_sub(slot.word.totals().net());
+        let counted = slot.counted_out(shared.monotonic()).saturating_sub(held);
+        let spent = Units::saturating(slot.used().max(counted));
         Denial::SpendCapReached {
             meter: self.meter.clone(),
             currency: self.currency,

@@ -140,12 +140,11 @@ impl Tab {
         short: &mut Vec<Want>,
     ) -> Result<(), Take> {
         let slot = &pledge.slot;
-        if pledge.is_above_cap() {
-            return self.refuse_money(shared, pledge, waited, short);
-        }
         let need = match slot.word.peek(pledge.money.get(), pledge.bounded) {
             Spend::Taken { .. } => return Ok(()),
             Spend::Sealed => return Err(Take::Moved),
+            // More than the cap is asked for all the same, so that it is known what was spent of it.
+            Spend::Full if pledge.is_above_cap() => pledge.money.get(),
             Spend::Full => return Err(full(slot)),
             Spend::Short { need } => need,
         };

@@ -9,6 +9,7 @@ mod recall;
 mod recording;
 mod recovering;
 mod sources;
+mod spending;
 mod store;
 mod tabs;
 mod threads;
