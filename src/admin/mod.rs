@@ -35,6 +35,7 @@ mod rules;
 mod serve;
 mod shadow;
 mod sources;
+mod spend;
 mod standing;
 mod steps;
 mod strict;
