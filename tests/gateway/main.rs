@@ -41,6 +41,7 @@ mod revisions;
 mod schedules;
 mod shadow;
 mod shell;
+mod spend;
 mod standby;
 mod streams_again;
 mod token_keys;
