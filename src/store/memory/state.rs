@@ -29,7 +29,7 @@ use crate::{
     },
 };
 
-use super::shadow::Counted;
+use super::{meter_exports::Pieces, shadow::Counted};
 
 #[derive(Default)]
 pub(super) struct State {
@@ -61,6 +61,10 @@ pub(super) struct State {
     pub(super) days: BTreeMap<(TenantId, MeterId, UnixMillis), i64>,
     /// Facts that are told outside, the oldest first, with their ids.
     pub(super) outbox: Vec<(String, NewEvent)>,
+    /// Whose customers a billing system's are, and since when.
+    pub(super) customers: BTreeMap<String, (TenantId, UnixMillis)>,
+    /// Usage that is told to a billing system.
+    pub(super) pieces: Pieces,
     pub(super) epoch: Epoch,
     pub(super) epoch_since: UnixMillis,
     pub(super) book: Book,
@@ -72,6 +76,8 @@ pub(super) enum Outcome {
     Change(Committed),
     Lost(Lost),
     Deploy(Deployed),
+    /// A piece of usage is told again.
+    Retried,
 }
 
 /// A ledger file.
