@@ -1,7 +1,6 @@
 //! Usage that is told to the billing system: what became of each piece.
 
 use axum::{Json, extract::State};
-use http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -96,15 +95,25 @@ impl From<RetryError> for Problem {
     }
 }
 
+/// A piece that is sent again.
+#[derive(Serialize, ToSchema)]
+#[schema(as = RetriedExport)]
+pub(super) struct RetriedView {
+    /// Its name.
+    id: String,
+    /// `waiting`.
+    state: &'static str,
+}
+
 /// Let a piece that the billing system refused be sent again, once its cause was mended.
 #[utoipa::path(post, path = "/v1/billing/exports/{export}/retry", tag = "billing",
     params(("export" = String, Path, description = "The piece's id")),
-    responses((status = 202, description = "It is sent again soon"), WriteErrors))]
+    responses((status = 200, description = "It is sent again soon", body = RetriedView), WriteErrors))]
 pub(super) async fn retry_export(
     State(shared): State<Shared>,
     ExportPath(id): ExportPath,
     write: Write<Nothing>,
-) -> Result<StatusCode, Problem> {
+) -> Result<Json<RetriedView>, Problem> {
     shared.exports.retry_export(&id, &write.ticket.origin).await?;
-    Ok(StatusCode::ACCEPTED)
+    Ok(Json(RetriedView { id, state: ExportState::Waiting.as_str() }))
 }
