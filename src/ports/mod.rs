@@ -15,6 +15,7 @@ mod policies;
 mod revisions;
 mod shadow;
 mod span;
+mod stripe;
 mod survey;
 mod tenants;
 
@@ -35,6 +36,7 @@ pub use policies::*;
 pub use revisions::*;
 pub use shadow::*;
 pub use span::*;
+pub use stripe::*;
 pub use survey::*;
 pub use tenants::*;
 

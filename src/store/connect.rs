@@ -16,7 +16,7 @@ use super::{
 };
 use crate::ports::{
     KeyStore, LedgerStore, LifecycleStore, MeterExportStore, NodeStore, PlanStore, RevisionStore,
-    ShadowStore, StoreError, SurveyStore, TenantStore,
+    ShadowStore, StoreError, StripeStore, SurveyStore, TenantStore,
 };
 
 /// A whole store: coerces to an `Arc` of any of its ports.
@@ -32,6 +32,7 @@ pub trait Store:
     + RevisionStore
     + ShadowStore
     + SurveyStore
+    + StripeStore
 {
     /// The database's own identity, made with it: a ledger file of another database must not be used with this one.
     fn installation(&self) -> Uuid;
