@@ -48,6 +48,8 @@ pub struct Tidied {
     pub files: u64,
     /// Rows of trials in the shadow that are over.
     pub shadow: u64,
+    /// Deliveries, or facts that were told, whichever were more.
+    pub messages: u64,
     /// There is more to do at once.
     pub more: bool,
 }
@@ -153,8 +155,9 @@ impl SqlStore {
         session.commit().await?;
         let files = self.forget_files(now, old.buckets, most).await?;
         let shadow = self.forget_trials().await?;
-        let more = [hours, buckets, days, audit, files].contains(&AT_ONCE);
-        Ok(Tidied { hours, days, buckets, audit, files, shadow, more })
+        let messages = self.tidy_messages(now, old.audit, most).await?;
+        let more = [hours, buckets, days, audit, files, messages].contains(&AT_ONCE);
+        Ok(Tidied { hours, days, buckets, audit, files, shadow, messages, more })
     }
 
     async fn roll_up(&self, before: UnixMillis, most: i64) -> Result<u64, StoreError> {

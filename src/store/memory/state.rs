@@ -6,6 +6,7 @@ use std::{
 };
 
 use crate::{
+    clock::Clock,
     domain::{
         catalog::Digest,
         command::{Change, Command},
@@ -18,7 +19,7 @@ use crate::{
     },
     ports::{
         AuditRow, ChangeRow, Committed, Deployed, ExecuteError, GrantRow, Incarnation, KeptPlan, Lost,
-        NewEvent, Origin,
+        NewEvent, Origin, WebhookDone,
     },
     store::{
         book::Book,
@@ -29,7 +30,7 @@ use crate::{
     },
 };
 
-use super::shadow::Counted;
+use super::{shadow::Counted, webhooks::Webhooks};
 
 #[derive(Default)]
 pub(super) struct State {
@@ -61,6 +62,10 @@ pub(super) struct State {
     pub(super) days: BTreeMap<(TenantId, MeterId, UnixMillis), i64>,
     /// Facts that are told outside, the oldest first, with their ids.
     pub(super) outbox: Vec<(String, NewEvent)>,
+    /// Whom they are told to.
+    pub(super) webhooks: Webhooks,
+    /// The time by which they are.
+    pub(super) clock: Option<Arc<dyn Clock>>,
     pub(super) epoch: Epoch,
     pub(super) epoch_since: UnixMillis,
     pub(super) book: Book,
@@ -72,6 +77,7 @@ pub(super) enum Outcome {
     Change(Committed),
     Lost(Lost),
     Deploy(Deployed),
+    Webhook(WebhookDone),
 }
 
 /// A ledger file.
@@ -94,6 +100,11 @@ pub(super) struct Node {
 }
 
 impl State {
+    /// Nothing yet, by this clock.
+    pub(super) fn on(clock: Arc<dyn Clock>) -> Self {
+        Self { clock: Some(clock), ..Self::default() }
+    }
+
     pub(super) fn carry_out(
         &mut self,
         command: &Command,
@@ -201,11 +212,12 @@ impl State {
         }
     }
 
-    /// Writes facts that are to be told. Those that were told before are left out.
+    /// Writes facts that are to be told, and to whom. Those that were told before are left out.
     pub(super) fn tell(&mut self, events: Vec<NewEvent>) {
         for event in events {
             let id = outbox::id(&event);
             if self.outbox.iter().all(|(told, _)| *told != id) {
+                self.webhooks.fan_out(&event, self.clock.as_ref().map_or(event.at, |clock| clock.now()));
                 self.outbox.push((id, event));
             }
         }

@@ -30,6 +30,7 @@ impl State {
             audit: (audit - self.audit.len()) as u64,
             files: (files - self.files.len()) as u64,
             shadow: self.shadow.forget(|trial| trial != running),
+            messages: self.forget_messages(now, old.audit),
             more: hours == AT_ONCE,
         }
     }
