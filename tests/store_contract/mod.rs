@@ -1,5 +1,6 @@
 //! The contract, by port.
 
+mod exports;
 mod failover;
 mod ledger;
 mod life;
@@ -14,6 +15,7 @@ mod shadow;
 mod survey;
 mod tenants;
 mod tidy;
+mod webhooks;
 mod windows;
 
 use plangate::{

@@ -29,7 +29,9 @@ impl State {
             buckets,
             audit: (audit - self.audit.len()) as u64,
             files: (files - self.files.len()) as u64,
+            stripe: self.told.forget(old.stripe),
             shadow: self.shadow.forget(|trial| trial != running),
+            messages: self.forget_messages(now, old.audit),
             more: hours == AT_ONCE,
         }
     }
