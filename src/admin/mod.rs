@@ -9,6 +9,7 @@ mod answer;
 mod body;
 mod check;
 mod deploy;
+mod event_log;
 mod feeds;
 mod findings;
 mod grants;
@@ -61,7 +62,7 @@ use crate::{
     domain::{catalog::Digest, id::TenantId, revision::PolicyFiles},
     pipeline::refusals::Refusals,
     ports::{
-        Barrier, KeyIssuer, Ledger, LifecycleStore, NodeStore, Policies, PolicyCompiler, Previews, Readiness,
+        Barrier, EventStore, KeyIssuer, Ledger, LifecycleStore, NodeStore, Policies, PolicyCompiler, Previews, Readiness,
         RevisionStore, ShadowStore, SurveyStore, TenantStore,
     },
 };
@@ -74,6 +75,8 @@ pub struct AdminState {
     pub tenants: Arc<dyn TenantStore>,
     /// What tenants had, and what is to become of them.
     pub lifecycle: Arc<dyn LifecycleStore>,
+    /// What was told outside.
+    pub events: Arc<dyn EventStore>,
     /// The registry of nodes.
     pub nodes: Arc<dyn NodeStore>,
     /// The catalog in force.

@@ -38,3 +38,4 @@ mod trie;
 pub mod units;
 pub mod variant;
 pub mod verdict;
+pub mod warning;

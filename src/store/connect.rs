@@ -15,7 +15,7 @@ use super::{
     tidy::{Retention, Tidied},
 };
 use crate::ports::{
-    KeyStore, LedgerStore, LifecycleStore, NodeStore, PlanStore, RevisionStore, ShadowStore, StoreError,
+    EventStore, KeyStore, LedgerStore, LifecycleStore, NodeStore, PlanStore, RevisionStore, ShadowStore, StoreError,
     SurveyStore, TenantStore,
 };
 
@@ -23,6 +23,7 @@ use crate::ports::{
 #[async_trait]
 pub trait Store:
     TenantStore
+    + EventStore
     + KeyStore
     + LedgerStore
     + NodeStore

@@ -12,6 +12,7 @@ mod classify;
 mod connect;
 mod engine;
 mod epoch;
+mod events;
 mod execute;
 mod feed;
 mod home;
@@ -40,6 +41,7 @@ mod tenant_row;
 mod tenants;
 mod tidy;
 mod told;
+mod warned;
 
 pub use connect::{ConnectError, Options, Store, connect};
 pub use tidy::{Retention, Tidied};

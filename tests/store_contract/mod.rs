@@ -117,6 +117,7 @@ pub fn totals(bucket: &BucketKey, of: u128, used: u64, refunded: u64) -> SlotTot
         sealed: false,
         counted: Windows::default(),
         counting: bucket.epoch,
+        marks: None,
     }
 }
 

@@ -111,6 +111,7 @@ impl World {
         AdminState {
             tenants: world.clone(),
             lifecycle: world.clone(),
+            events: Arc::new(crate::admin::tests::event_log::Told),
             nodes: world.clone(),
             policies: world.clone(),
             compiler: world.clone(),

@@ -24,7 +24,7 @@ use crate::{
         transitions::State,
         units::{Allowance, Units},
     },
-    ports::{AuditRow, ChangeRow, Committed, GrantRow, Snapshot, UsageRow},
+    ports::{AuditRow, ChangeRow, Committed, EventRow, GrantRow, Snapshot, UsageRow, WhichEvents},
     store::memory::Memory,
 };
 
@@ -130,6 +130,22 @@ impl LifecycleStore for Watched {
     }
 }
 
+#[async_trait]
+impl EventStore for Watched {
+    async fn events(
+        &self,
+        after: u64,
+        limit: u32,
+        which: &WhichEvents,
+    ) -> Result<Vec<EventRow>, StoreError> {
+        self.memory.events(after, limit, which).await
+    }
+    async fn tell_trial_ends(&self, now: UnixMillis, limit: u32) -> Result<bool, StoreError> {
+        self.asked("tell_trial_ends")?;
+        self.memory.tell_trial_ends(now, limit).await
+    }
+}
+
 struct Catalogs(Mutex<Arc<Catalog>>);
 
 impl Policies for Catalogs {
@@ -186,6 +202,7 @@ impl World {
         Lifecycle::new(LifecycleParts {
             tenants: Arc::clone(&self.store) as _,
             lives: Arc::clone(&self.store) as _,
+            events: Arc::clone(&self.store) as _,
             policies: Arc::clone(&self.policies) as _,
             freshness: Arc::clone(&self.freshness),
             clock: Arc::clone(&self.clock) as _,

@@ -22,6 +22,7 @@ impl State {
             self.files.entry(node.file).and_modify(|file| file.used = now);
         }
         self.files.retain(|_, file| file.used >= old.buckets);
+        let events = self.forget_events(old.events, AT_ONCE);
         let running = self.revisions.last().map_or(Version(0), |last| last.version);
         Tidied {
             hours,
@@ -30,7 +31,8 @@ impl State {
             audit: (audit - self.audit.len()) as u64,
             files: (files - self.files.len()) as u64,
             shadow: self.shadow.forget(|trial| trial != running),
-            more: hours == AT_ONCE,
+            events,
+            more: hours == AT_ONCE || events == AT_ONCE,
         }
     }
 
