@@ -335,7 +335,7 @@ fn each_change_says_whom_it_favours() {
     let quota = |edit: fn(&mut Quota)| move |plan: &mut Plan| edit(plan.meters[0].quota.as_mut().unwrap());
     let overage =
         |overage: Overage| move |plan: &mut Plan| plan.meters[0].quota.as_mut().unwrap().overage = overage;
-    let cases: [(Plan, Plan, &str); 12] = [
+    let cases: [(Plan, Plan, &str); 13] = [
         (pro(|_| {}), pro(|p| p.features.insert(FeatureIx(2))), "features.export: - -> export (gain)"),
         (
             pro(|_| {}),
