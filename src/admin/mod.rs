@@ -10,6 +10,7 @@ mod body;
 mod check;
 mod deploy;
 mod event_log;
+mod exports;
 mod feeds;
 mod findings;
 mod grants;
@@ -62,8 +63,8 @@ use crate::{
     domain::{catalog::Digest, id::TenantId, revision::PolicyFiles},
     pipeline::refusals::Refusals,
     ports::{
-        Barrier, EventStore, KeyIssuer, Ledger, LifecycleStore, NodeStore, Policies, PolicyCompiler, Previews, Readiness,
-        RevisionStore, ShadowStore, SurveyStore, TenantStore,
+        Barrier, EventStore, KeyIssuer, Ledger, LifecycleStore, MeterExportStore, NodeStore, Policies,
+        PolicyCompiler, Previews, Readiness, RevisionStore, ShadowStore, SurveyStore, TenantStore,
     },
 };
 use present::Present;
@@ -77,6 +78,8 @@ pub struct AdminState {
     pub lifecycle: Arc<dyn LifecycleStore>,
     /// What was told outside.
     pub events: Arc<dyn EventStore>,
+    /// Usage that is told to a billing system.
+    pub exports: Arc<dyn MeterExportStore>,
     /// The registry of nodes.
     pub nodes: Arc<dyn NodeStore>,
     /// The catalog in force.

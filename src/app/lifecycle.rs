@@ -24,7 +24,9 @@ use crate::{
         time::{Monotonic, UnixMillis},
     },
     freshness::{Freshness, Knowledge},
-    ports::{EventStore, ExecuteError, Incarnation, LifecycleStore, Origin, Policies, StoreError, TenantStore},
+    ports::{
+        EventStore, ExecuteError, Incarnation, LifecycleStore, Origin, Policies, StoreError, TenantStore,
+    },
 };
 
 /// From turn to turn: rights do not wait for it, and the database hardly hears of nodes that are idle. Several nodes have
@@ -69,7 +71,13 @@ pub(super) struct Lifecycle {
 
 impl Lifecycle {
     pub(super) fn new(parts: LifecycleParts) -> Self {
-        Self { parts, aside: Aside::default(), months_at: Monotonic(0), trials_at: Monotonic(0), sweep: Sweep::default() }
+        Self {
+            parts,
+            aside: Aside::default(),
+            months_at: Monotonic(0),
+            trials_at: Monotonic(0),
+            sweep: Sweep::default(),
+        }
     }
 
     /// Turn after turn until `end`.

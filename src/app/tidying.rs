@@ -58,8 +58,8 @@ where
 
 /// One line, if there is anything to say.
 fn tell(done: Tidied) {
-    let Tidied { hours, days, buckets, audit, files, shadow, events, more } = done;
-    if [hours, days, buckets, audit, files, shadow, events].iter().any(|rows| *rows > 0) {
+    let Tidied { hours, days, buckets, audit, files, shadow, stripe, events, more } = done;
+    if [hours, days, buckets, audit, files, shadow, stripe, events].iter().any(|rows| *rows > 0) {
         tracing::info!(
             hours,
             days,
@@ -67,6 +67,7 @@ fn tell(done: Tidied) {
             audit,
             files,
             shadow,
+            stripe,
             events,
             more,
             "old rows are tidied up"

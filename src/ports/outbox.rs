@@ -26,12 +26,7 @@ pub struct NewEvent {
 pub trait EventStore: Send + Sync + 'static {
     /// The facts that were told, the oldest first, at most `limit` of those after the place `after`. They are kept for 40
     /// days.
-    async fn events(
-        &self,
-        after: u64,
-        limit: u32,
-        which: &WhichEvents,
-    ) -> Result<Vec<EventRow>, StoreError>;
+    async fn events(&self, after: u64, limit: u32, which: &WhichEvents) -> Result<Vec<EventRow>, StoreError>;
 
     /// Tells of trials that are about to end, as far as somebody is to be told by `now`; of at most `limit` tenants, each in
     /// a transaction of its own. `true`: there may be more.

@@ -40,7 +40,8 @@ const NEXT_NOTICE: Sql = Sql::same("UPDATE tenants SET notice_ms = $2 WHERE id =
 
 fn event(row: &Record) -> Result<EventRow, StoreError> {
     let body = row.text(5)?;
-    let mut body: Value = serde_json::from_str(&body).map_err(|error| unreadable("an event's body", error))?;
+    let mut body: Value =
+        serde_json::from_str(&body).map_err(|error| unreadable("an event's body", error))?;
     Ok(EventRow {
         cursor: row.count(0)?,
         id: row.text(1)?,
@@ -99,12 +100,7 @@ impl SqlStore {
 
 #[async_trait]
 impl EventStore for SqlStore {
-    async fn events(
-        &self,
-        after: u64,
-        limit: u32,
-        which: &WhichEvents,
-    ) -> Result<Vec<EventRow>, StoreError> {
+    async fn events(&self, after: u64, limit: u32, which: &WhichEvents) -> Result<Vec<EventRow>, StoreError> {
         let kind = which.kind.map_or("", EventKind::as_str);
         let (after, limit, kind) = (Arg::Int(signed(after)), Arg::Int(i64::from(limit)), Arg::Text(kind));
         match &which.tenant {

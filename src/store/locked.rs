@@ -268,7 +268,8 @@ impl Locked {
             if before != Some(bucket) {
                 // Hardly ever others than before.
                 let marks = &bucket.warned.marks;
-                let marks = marks.as_deref().filter(|_| before.map(|before| &before.warned.marks) != Some(marks));
+                let marks =
+                    marks.as_deref().filter(|_| before.map(|before| &before.warned.marks) != Some(marks));
                 buckets.push(json!([
                     self.id(key)?,
                     bucket.end.0,

@@ -3,10 +3,12 @@
 mod events;
 mod ledger;
 mod lifecycle;
+mod meter_exports;
 mod nodes;
 mod revisions;
 mod shadow;
 mod state;
+mod stripe;
 mod survey;
 mod tidy;
 

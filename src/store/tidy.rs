@@ -50,6 +50,8 @@ pub struct Tidied {
     pub shadow: u64,
     /// Facts that were told long ago.
     pub events: u64,
+    /// Events of Stripe that were deleted.
+    pub stripe: u64,
     /// There is more to do at once.
     pub more: bool,
 }
@@ -61,6 +63,8 @@ pub(super) const AT_ONCE: u64 = 5_000;
 const BUCKETS_KEPT: i64 = 62 * DAY;
 /// How long it is known what was told: longer than any month, so that nothing is told twice in one.
 const EVENTS_KEPT: i64 = 40 * DAY;
+/// How long an event of Stripe is kept that decides nothing and waits for nothing.
+const STRIPE_KEPT: i64 = 90 * DAY;
 const LEAST_HOURS: i64 = 10 * DAY;
 const DAY: i64 = 86_400_000;
 
@@ -72,6 +76,7 @@ pub(super) struct Cutoffs {
     pub(super) buckets: UnixMillis,
     pub(super) audit: UnixMillis,
     pub(super) events: UnixMillis,
+    pub(super) stripe: UnixMillis,
 }
 
 impl Cutoffs {
@@ -84,6 +89,7 @@ impl Cutoffs {
             buckets: before(BUCKETS_KEPT),
             audit: before(millis(keep.audit)),
             events: before(EVENTS_KEPT),
+            stripe: before(STRIPE_KEPT),
         }
     }
 }
@@ -163,8 +169,9 @@ impl SqlStore {
         session.commit().await?;
         let files = self.forget_files(now, old.buckets, most).await?;
         let shadow = self.forget_trials().await?;
-        let more = [hours, buckets, days, audit, files, events].contains(&AT_ONCE);
-        Ok(Tidied { hours, days, buckets, audit, files, shadow, events, more })
+        let stripe = self.forget_stripe_events(old.stripe, most).await?;
+        let more = [hours, buckets, days, audit, files, stripe, events].contains(&AT_ONCE);
+        Ok(Tidied { hours, days, buckets, audit, files, shadow, stripe, events, more })
     }
 
     async fn roll_up(&self, before: UnixMillis, most: i64) -> Result<u64, StoreError> {

@@ -34,13 +34,7 @@ impl Warned {
     pub(super) const NOTHING: Self = Self { marks: None, told: 0 };
 
     /// Looks what a report of the bucket has made true, where `used` is what is used of it by now.
-    pub(super) fn look(
-        &mut self,
-        totals: &SlotTotals,
-        sealed: bool,
-        used: u64,
-        facts: &mut Vec<NewEvent>,
-    ) {
+    pub(super) fn look(&mut self, totals: &SlotTotals, sealed: bool, used: u64, facts: &mut Vec<NewEvent>) {
         let Some(marks) = self.learn(totals, sealed) else { return };
         for (place, mark) in marks.each().enumerate() {
             let bit = 1 << place;
@@ -137,7 +131,8 @@ fn amount(units: u64) -> String {
 /// Marks as the database keeps them. Of what stands in it nothing has a blank.
 pub(super) fn encode(marks: &Marks) -> String {
     let Marks { plan, period, limit, before, warn_at, last, money } = marks;
-    let mut text = format!("{plan} {limit} {before} {} {} {} ", period.start.0, period.end.0, u8::from(*last));
+    let mut text =
+        format!("{plan} {limit} {before} {} {} {} ", period.start.0, period.end.0, u8::from(*last));
     for (place, percent) in warn_at.percentages().iter().enumerate() {
         // Writing to a text cannot fail.
         let _ = write!(text, "{}{percent}", if place == 0 { "" } else { "," });

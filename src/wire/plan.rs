@@ -226,7 +226,8 @@ impl Reader {
     }
 
     fn warn_at(&mut self, at: &str, value: &Value) -> Option<WarnAt> {
-        let numbers = value.as_array().and_then(|all| all.iter().map(Value::as_u64).collect::<Option<Vec<_>>>());
+        let numbers =
+            value.as_array().and_then(|all| all.iter().map(Value::as_u64).collect::<Option<Vec<_>>>());
         let Some(numbers) = numbers else {
             return self.fail(at, format!("expected a list of percentages, got {}", kind(value)));
         };

@@ -126,7 +126,8 @@ async fn nodes_that_cross_together_tell_once(on: &Fixture) {
     }
     for id in ["acme", "b"] {
         let of = events(on).await.into_iter().filter(|row| row.tenant == tenant(id));
-        let told: Vec<(Value, Value)> = of.map(|row| (row.kind.into(), row.data["threshold"].clone())).collect();
+        let told: Vec<(Value, Value)> =
+            of.map(|row| (row.kind.into(), row.data["threshold"].clone())).collect();
         let threshold = |percent: u64| (json!("quota.threshold"), json!(percent));
         assert_eq!(
             told,

@@ -14,12 +14,7 @@ pub struct Told;
 
 #[async_trait]
 impl EventStore for Told {
-    async fn events(
-        &self,
-        after: u64,
-        limit: u32,
-        which: &WhichEvents,
-    ) -> Result<Vec<EventRow>, StoreError> {
+    async fn events(&self, after: u64, limit: u32, which: &WhichEvents) -> Result<Vec<EventRow>, StoreError> {
         let all = [
             (1, "acme", EventKind::QuotaThreshold, json!({ "tenant": "acme", "threshold": 50 })),
             (2, "acme", EventKind::QuotaExhausted, json!({ "tenant": "acme" })),
@@ -57,7 +52,12 @@ async fn what_was_told_is_paged_and_picked() {
     let places = async |uri: &str| {
         let page = api.ok("GET", uri, "").await;
         assert_eq!(page["next"], json!(null));
-        page["items"].as_array().unwrap().iter().map(|item| item["cursor"].as_u64().unwrap()).collect::<Vec<_>>()
+        page["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|item| item["cursor"].as_u64().unwrap())
+            .collect::<Vec<_>>()
     };
     assert_eq!(places("/v1/events").await, [1, 2, 5]);
     assert_eq!(places("/v1/events?cursor=2").await, [5]);

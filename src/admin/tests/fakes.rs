@@ -112,6 +112,7 @@ impl World {
             tenants: world.clone(),
             lifecycle: world.clone(),
             events: Arc::new(crate::admin::tests::event_log::Told),
+            exports: Arc::new(crate::store::memory::Memory::new().unwrap()),
             nodes: world.clone(),
             policies: world.clone(),
             compiler: world.clone(),

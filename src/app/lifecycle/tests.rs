@@ -134,12 +134,7 @@ impl LifecycleStore for Watched {
 
 #[async_trait]
 impl EventStore for Watched {
-    async fn events(
-        &self,
-        after: u64,
-        limit: u32,
-        which: &WhichEvents,
-    ) -> Result<Vec<EventRow>, StoreError> {
+    async fn events(&self, after: u64, limit: u32, which: &WhichEvents) -> Result<Vec<EventRow>, StoreError> {
         self.memory.events(after, limit, which).await
     }
     async fn tell_trial_ends(&self, now: UnixMillis, limit: u32) -> Result<bool, StoreError> {

@@ -56,8 +56,7 @@ use MarkKind::{Exhausted, Threshold};
 #[test]
 fn a_hard_quota_has_thresholds_and_an_end() {
     let hard = entitlement(Allowance::Limited(units(1000)), Overage::Block, Vec::new());
-    let expected =
-        [(500, Threshold(50)), (800, Threshold(80)), (1000, Threshold(100)), (1000, Exhausted)];
+    let expected = [(500, Threshold(50)), (800, Threshold(80)), (1000, Threshold(100)), (1000, Exhausted)];
     assert_eq!(said(&hard, Source::Plan), expected);
     let marks = hard.marks(REQUESTS, Source::Plan, NOW).unwrap();
     assert_eq!((marks.period, marks.plan.as_str()), (hard.calendar.month(NOW), "pro"));

@@ -37,12 +37,7 @@ impl State {
 
 #[async_trait]
 impl EventStore for Memory {
-    async fn events(
-        &self,
-        after: u64,
-        limit: u32,
-        which: &WhichEvents,
-    ) -> Result<Vec<EventRow>, StoreError> {
+    async fn events(&self, after: u64, limit: u32, which: &WhichEvents) -> Result<Vec<EventRow>, StoreError> {
         let state = self.state()?;
         let asked = state.outbox.iter().zip(state.outbox_gone + 1..).filter(|((_, event), cursor)| {
             *cursor > after

@@ -93,7 +93,10 @@ fn life() -> impl Strategy<Value = Plan> {
         .prop_map(|n| Price { amount: format!("{n}.90").parse().unwrap(), currency: "EUR".parse().unwrap() });
     (
         (change(), change()),
-        (proptest::option::of(0..=365u16), proptest::option::of(proptest::collection::btree_set(1..=100u64, 0..=10))),
+        (
+            proptest::option::of(0..=365u16),
+            proptest::option::of(proptest::collection::btree_set(1..=100u64, 0..=10)),
+        ),
         proptest::option::of("[ -~é]{1,40}"),
         proptest::option::of(plan_id()),
         proptest::option::of(price),
