@@ -14,8 +14,8 @@ use utoipa::{
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    Shared, addons, check, deploy, exports, feeds, grants, keys, nodes, offers, operations, overrides,
-    policy, policy_diff, problem::ProblemView, refusals, rights, shadow, standing, subscription,
+    Shared, addons, check, deploy, event_log, exports, feeds, grants, keys, nodes, offers, operations,
+    overrides, policy, policy_diff, problem::ProblemView, refusals, rights, shadow, standing, subscription,
     subscription_view, tenants, upcoming, usage,
 };
 
@@ -78,6 +78,7 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(nodes::declare_lost))
         .routes(routes!(feeds::list_changes))
         .routes(routes!(feeds::list_audit))
+        .routes(routes!(event_log::list_events))
         .routes(routes!(operations::healthz))
         .routes(routes!(operations::readyz))
         .routes(routes!(operations::metrics))

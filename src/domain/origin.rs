@@ -96,11 +96,13 @@ pub enum TermKey {
     Grace,
     /// `changes`.
     Changes,
+    /// `warn_at`.
+    WarnAt,
 }
 
 impl TermKey {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Title,
         Self::Version,
         Self::Existing,
@@ -110,6 +112,7 @@ impl TermKey {
         Self::Trial,
         Self::Grace,
         Self::Changes,
+        Self::WarnAt,
     ];
 
     /// The word in the file.
@@ -125,11 +128,15 @@ impl TermKey {
             Self::Trial => "trial",
             Self::Grace => "grace",
             Self::Changes => "changes",
+            Self::WarnAt => "warn_at",
         }
     }
 
     const fn is_inherited(self) -> bool {
-        matches!(self, Self::Price | Self::SpendCap | Self::Trial | Self::Grace | Self::Changes)
+        matches!(
+            self,
+            Self::Price | Self::SpendCap | Self::Trial | Self::Grace | Self::Changes | Self::WarnAt
+        )
     }
 }
 

@@ -15,7 +15,7 @@ use super::{
     tidy::{Retention, Tidied},
 };
 use crate::ports::{
-    KeyStore, LedgerStore, LifecycleStore, MeterExportStore, NodeStore, PlanStore, RevisionStore,
+    EventStore, KeyStore, LedgerStore, LifecycleStore, MeterExportStore, NodeStore, PlanStore, RevisionStore,
     ShadowStore, StoreError, StripeStore, SurveyStore, TenantStore, WebhookStore,
 };
 
@@ -23,6 +23,7 @@ use crate::ports::{
 #[async_trait]
 pub trait Store:
     TenantStore
+    + EventStore
     + KeyStore
     + LedgerStore
     + NodeStore

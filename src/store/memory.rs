@@ -1,5 +1,6 @@
 //! A store in memory: for tests, benches and embedding, with the same rules as the others and nothing on disk.
 
+mod events;
 mod ledger;
 mod lifecycle;
 mod meter_exports;

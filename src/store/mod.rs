@@ -13,6 +13,7 @@ mod connect;
 mod deliveries;
 mod engine;
 mod epoch;
+mod events;
 mod execute;
 mod feed;
 mod home;
@@ -47,6 +48,7 @@ mod tenants;
 mod tidy;
 mod tidy_messages;
 mod told;
+mod warned;
 mod webhook_book;
 mod webhooks;
 

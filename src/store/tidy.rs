@@ -48,9 +48,11 @@ pub struct Tidied {
     pub files: u64,
     /// Rows of trials in the shadow that are over.
     pub shadow: u64,
+    /// Facts that were told long ago.
+    pub events: u64,
     /// Events of Stripe that were deleted.
     pub stripe: u64,
-    /// Deliveries, or facts that were told, whichever were more.
+    /// Deliveries that ended long ago.
     pub messages: u64,
     /// There is more to do at once.
     pub more: bool,
@@ -61,6 +63,8 @@ pub(super) const AT_ONCE: u64 = 5_000;
 /// How long a bucket is kept after its end, for a late report, and a ledger file after its last use: by then the months
 /// of whatever it held are over.
 const BUCKETS_KEPT: i64 = 62 * DAY;
+/// How long it is known what was told: longer than any month, so that nothing is told twice in one.
+const EVENTS_KEPT: i64 = 40 * DAY;
 /// How long an event of Stripe is kept that decides nothing and waits for nothing.
 const STRIPE_KEPT: i64 = 90 * DAY;
 const LEAST_HOURS: i64 = 10 * DAY;
@@ -73,6 +77,7 @@ pub(super) struct Cutoffs {
     pub(super) days: UnixMillis,
     pub(super) buckets: UnixMillis,
     pub(super) audit: UnixMillis,
+    pub(super) events: UnixMillis,
     pub(super) stripe: UnixMillis,
 }
 
@@ -85,6 +90,7 @@ impl Cutoffs {
             days: before(millis(keep.usage_days)),
             buckets: before(BUCKETS_KEPT),
             audit: before(millis(keep.audit)),
+            events: before(EVENTS_KEPT),
             stripe: before(STRIPE_KEPT),
         }
     }
@@ -122,6 +128,9 @@ const DELETE_DAYS: Sql = Sql::same(
 const DELETE_AUDIT: Sql = Sql::same(
     "DELETE FROM audit WHERE place IN (SELECT place FROM audit WHERE at_ms < $1 ORDER BY at_ms LIMIT $2)",
 );
+const DELETE_EVENTS: Sql = Sql::same(
+    "DELETE FROM outbox WHERE place IN (SELECT place FROM outbox WHERE at_ms < $1 ORDER BY at_ms LIMIT $2)",
+);
 // What an open slot was granted may still be used, or have been: its bucket stays until it is returned or declared lost.
 const OLD_BUCKETS: Sql = Sql {
     postgres: "SELECT b.id FROM buckets b WHERE b.end_ms < $1 AND NOT EXISTS (SELECT 1 FROM slots s \
@@ -158,13 +167,14 @@ impl SqlStore {
         let mut session = self.engine.begin(Lane::Data).await?;
         let days = session.run(DELETE_DAYS, &[Arg::Int(old.days.0), Arg::Int(most)]).await?;
         let audit = session.run(DELETE_AUDIT, &[Arg::Int(old.audit.0), Arg::Int(most)]).await?;
+        let events = session.run(DELETE_EVENTS, &[Arg::Int(old.events.0), Arg::Int(most)]).await?;
         session.commit().await?;
         let files = self.forget_files(now, old.buckets, most).await?;
         let shadow = self.forget_trials().await?;
         let stripe = self.forget_stripe_events(old.stripe, most).await?;
-        let messages = self.tidy_messages(now, old.audit, most).await?;
-        let more = [hours, buckets, days, audit, files, stripe, messages].contains(&AT_ONCE);
-        Ok(Tidied { hours, days, buckets, audit, files, shadow, stripe, messages, more })
+        let messages = self.tidy_messages(now, most).await?;
+        let more = [hours, buckets, days, audit, files, stripe, events, messages].contains(&AT_ONCE);
+        Ok(Tidied { hours, days, buckets, audit, files, shadow, stripe, events, messages, more })
     }
 
     async fn roll_up(&self, before: UnixMillis, most: i64) -> Result<u64, StoreError> {

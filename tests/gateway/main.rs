@@ -46,3 +46,4 @@ mod standby;
 mod streams_again;
 mod token_keys;
 mod tokens;
+mod warnings;

@@ -15,6 +15,7 @@ mod shadow;
 mod survey;
 mod tenants;
 mod tidy;
+mod warnings;
 mod webhooks;
 mod windows;
 
@@ -119,6 +120,7 @@ pub fn totals(bucket: &BucketKey, of: u128, used: u64, refunded: u64) -> SlotTot
         sealed: false,
         counted: Windows::default(),
         counting: bucket.epoch,
+        marks: None,
     }
 }
 

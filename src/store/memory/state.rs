@@ -62,6 +62,10 @@ pub(super) struct State {
     pub(super) days: BTreeMap<(TenantId, MeterId, UnixMillis), i64>,
     /// Facts that are told outside, the oldest first, with their ids.
     pub(super) outbox: Vec<(String, NewEvent)>,
+    /// How many of them were forgotten.
+    pub(super) outbox_gone: u64,
+    /// When somebody is to be told that a tenant's trial ends.
+    pub(super) notices: BTreeMap<TenantId, UnixMillis>,
     /// Usage that is told to a billing system.
     pub(super) pieces: Pieces,
     /// What Stripe told, and which of its customers are which tenants.
@@ -146,6 +150,7 @@ impl State {
         if let Some((after, happened)) = &made {
             self.tell(told::of_change(&before, after, happened, origin.at, version));
             self.keep_grants(&before, after, origin.at);
+            self.keep_notice(&before, after);
             self.tenants.insert(command.tenant.clone(), after.clone());
         }
         let done = Committed { version, effect, replayed: false };
@@ -181,6 +186,7 @@ impl State {
             Change::DeleteTenant => {
                 self.tenants.remove(&command.tenant);
                 self.grants.remove(&command.tenant);
+                self.notices.remove(&command.tenant);
                 self.told.links.retain(|_, (owner, ..)| *owner != command.tenant);
                 self.keys.retain(|_, (_, key)| key.tenant != command.tenant);
                 let keys = &self.keys;
