@@ -9,6 +9,7 @@ mod answer;
 mod body;
 mod check;
 mod deploy;
+mod events_in;
 mod feeds;
 mod findings;
 mod grants;
@@ -62,7 +63,7 @@ use crate::{
     pipeline::refusals::Refusals,
     ports::{
         Barrier, KeyIssuer, Ledger, LifecycleStore, NodeStore, Policies, PolicyCompiler, Previews, Readiness,
-        RevisionStore, ShadowStore, SurveyStore, TenantStore,
+        RevisionStore, ShadowStore, SurveyStore, TenantStore, UsageEventStore,
     },
 };
 use present::Present;
@@ -88,6 +89,8 @@ pub struct AdminState {
     pub folder: Arc<dyn Fn() -> Option<(Digest, PolicyFiles)> + Send + Sync>,
     /// What many tenants used.
     pub survey: Arc<dyn SurveyStore>,
+    /// Usage that others tell of.
+    pub usage_events: Arc<dyn UsageEventStore>,
     /// Makes whole what the compiler made.
     pub previews: Arc<dyn Previews>,
     /// What tenants use now.

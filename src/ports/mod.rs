@@ -16,6 +16,7 @@ mod shadow;
 mod span;
 mod survey;
 mod tenants;
+mod usage_events;
 
 use std::{future::Future, pin::Pin};
 
@@ -35,6 +36,7 @@ pub use shadow::*;
 pub use span::*;
 pub use survey::*;
 pub use tenants::*;
+pub use usage_events::*;
 
 /// A future that may move between threads.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;

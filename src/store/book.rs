@@ -328,5 +328,9 @@ impl Book {
     }
 }
 
+mod draw;
+
+pub(super) use draw::{Drawn, events_slot};
+
 #[cfg(test)]
 mod tests;

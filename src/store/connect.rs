@@ -16,7 +16,7 @@ use super::{
 };
 use crate::ports::{
     KeyStore, LedgerStore, LifecycleStore, NodeStore, PlanStore, RevisionStore, ShadowStore, StoreError,
-    SurveyStore, TenantStore,
+    SurveyStore, TenantStore, UsageEventStore,
 };
 
 /// A whole store: coerces to an `Arc` of any of its ports.
@@ -31,6 +31,7 @@ pub trait Store:
     + RevisionStore
     + ShadowStore
     + SurveyStore
+    + UsageEventStore
 {
     /// The database's own identity, made with it: a ledger file of another database must not be used with this one.
     fn installation(&self) -> Uuid;

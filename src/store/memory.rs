@@ -8,6 +8,7 @@ mod shadow;
 mod state;
 mod survey;
 mod tidy;
+mod usage_events;
 
 use std::{
     collections::BTreeMap,

@@ -40,6 +40,7 @@ mod tenant_row;
 mod tenants;
 mod tidy;
 mod told;
+mod usage_events;
 
 pub use connect::{ConnectError, Options, Store, connect};
 pub use tidy::{Retention, Tidied};

@@ -19,7 +19,7 @@ use crate::{
         period::{AnchorDay, BillingCalendar, Window, Zone},
         time::UnixMillis,
     },
-    ports::StoreError,
+    ports::{EVENTS_KNOWN_DAYS, StoreError},
 };
 
 /// How long things are kept.
@@ -48,6 +48,8 @@ pub struct Tidied {
     pub files: u64,
     /// Rows of trials in the shadow that are over.
     pub shadow: u64,
+    /// Usage events that were forgotten: none of them is sent again.
+    pub events: u64,
     /// There is more to do at once.
     pub more: bool,
 }
@@ -57,6 +59,10 @@ pub(super) const AT_ONCE: u64 = 5_000;
 /// How long a bucket is kept after its end, for a late report, and a ledger file after its last use: by then the months
 /// of whatever it held are over.
 const BUCKETS_KEPT: i64 = 62 * DAY;
+/// Usage events in one call: there may be many in a minute.
+pub(super) const EVENTS_AT_ONCE: u64 = 50_000;
+/// How long usage events are known: longer than is promised, as one may be a little ahead of the clock.
+const EVENTS_KEPT: i64 = EVENTS_KNOWN_DAYS * DAY + DAY;
 const LEAST_HOURS: i64 = 10 * DAY;
 const DAY: i64 = 86_400_000;
 
@@ -67,6 +73,7 @@ pub(super) struct Cutoffs {
     pub(super) days: UnixMillis,
     pub(super) buckets: UnixMillis,
     pub(super) audit: UnixMillis,
+    pub(super) events: UnixMillis,
 }
 
 impl Cutoffs {
@@ -78,6 +85,7 @@ impl Cutoffs {
             days: before(millis(keep.usage_days)),
             buckets: before(BUCKETS_KEPT),
             audit: before(millis(keep.audit)),
+            events: before(EVENTS_KEPT),
         }
     }
 }
@@ -153,8 +161,9 @@ impl SqlStore {
         session.commit().await?;
         let files = self.forget_files(now, old.buckets, most).await?;
         let shadow = self.forget_trials().await?;
-        let more = [hours, buckets, days, audit, files].contains(&AT_ONCE);
-        Ok(Tidied { hours, days, buckets, audit, files, shadow, more })
+        let events = self.forget_events(old.events).await?;
+        let more = [hours, buckets, days, audit, files].contains(&AT_ONCE) || events == EVENTS_AT_ONCE;
+        Ok(Tidied { hours, days, buckets, audit, files, shadow, events, more })
     }
 
     async fn roll_up(&self, before: UnixMillis, most: i64) -> Result<u64, StoreError> {

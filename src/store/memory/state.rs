@@ -17,7 +17,7 @@ use crate::{
         time::{Epoch, UnixMillis, Version},
     },
     ports::{
-        AuditRow, ChangeRow, Committed, Deployed, ExecuteError, GrantRow, Incarnation, KeptPlan, Lost,
+        AuditRow, ChangeRow, Committed, Deployed, EventDigest, EventKey, ExecuteError, GrantRow, Incarnation, KeptPlan, Lost,
         NewEvent, Origin,
     },
     store::{
@@ -61,6 +61,8 @@ pub(super) struct State {
     pub(super) days: BTreeMap<(TenantId, MeterId, UnixMillis), i64>,
     /// Facts that are told outside, the oldest first, with their ids.
     pub(super) outbox: Vec<(String, NewEvent)>,
+    /// Usage events that were charged: what they say, and when they came.
+    pub(super) events: HashMap<EventKey, (EventDigest, UnixMillis)>,
     pub(super) epoch: Epoch,
     pub(super) epoch_since: UnixMillis,
     pub(super) book: Book,
@@ -72,6 +74,8 @@ pub(super) enum Outcome {
     Change(Committed),
     Lost(Lost),
     Deploy(Deployed),
+    /// A call whose parts are known by themselves.
+    Call,
 }
 
 /// A ledger file.

@@ -30,6 +30,7 @@ impl State {
             audit: (audit - self.audit.len()) as u64,
             files: (files - self.files.len()) as u64,
             shadow: self.shadow.forget(|trial| trial != running),
+            events: self.forget_events(old.events),
             more: hours == AT_ONCE,
         }
     }
