@@ -14,6 +14,7 @@ mod output;
 mod overrides;
 mod plan;
 mod policy;
+mod send_usage;
 mod serve;
 mod subscription;
 mod tenant;
@@ -64,7 +65,7 @@ pub enum Command {
     Plan(plan::Plan),
     /// Make, list and revoke API keys
     Key(key::Key),
-    /// Show what a tenant has used
+    /// Show what a tenant has used, and send usage that did not come through the gateway
     Usage(usage::Usage),
     /// List the nodes, and write off one that does not come back
     Node(node::Node),
