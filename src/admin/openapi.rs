@@ -14,9 +14,9 @@ use utoipa::{
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    Shared, addons, check, deploy, events_in, feeds, grants, keys, nodes, offers, operations, overrides, policy,
-    policy_diff, problem::ProblemView, refusals, rights, shadow, standing, subscription, subscription_view,
-    tenants, upcoming, usage,
+    Shared, addons, check, deploy, events_in, feeds, grants, keys, nodes, offers, operations, overrides,
+    policy, policy_diff, problem::ProblemView, refusals, rights, shadow, standing, subscription,
+    subscription_view, tenants, upcoming, usage,
 };
 
 #[derive(OpenApi)]

@@ -154,7 +154,9 @@ fn again(failure: Failure, sent: u64) -> Failure {
 
 fn rows(answer: &Value) -> Rows {
     let mut rows = Rows::new(&["SENT", "CHARGED", "DUPLICATE", "REFUSED"]);
-    rows.add(["/sent", "/charged", "/duplicate", "/refused"].iter().map(|path| field(answer, path)).collect());
+    rows.add(
+        ["/sent", "/charged", "/duplicate", "/refused"].iter().map(|path| field(answer, path)).collect(),
+    );
     rows
 }
 

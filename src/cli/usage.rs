@@ -5,9 +5,10 @@ use http::Method;
 use serde_json::Value;
 
 use super::{
-    Failure, send_usage,
+    Failure,
     client::{Call, Connection},
     output::{Rows, field, note, show},
+    send_usage,
 };
 
 /// `plangate usage`.

@@ -14,6 +14,7 @@ mod shadow;
 mod survey;
 mod tenants;
 mod tidy;
+mod usage_events;
 mod windows;
 
 use plangate::{

@@ -55,8 +55,7 @@ fn tell(value: &Value) -> Result<Told, Refusal> {
     let key = EventKey { source: short(event, "source")?, id: short(event, "id")? };
     let kind = short(event, "type")?;
     let subject = required(event, "subject")?;
-    let tenant =
-        TenantId::parse(subject).map_err(|error| Refusal::invalid("/subject", error.to_string()))?;
+    let tenant = TenantId::parse(subject).map_err(|error| Refusal::invalid("/subject", error.to_string()))?;
     let at = match event.get("time") {
         None | Some(Value::Null) => None,
         Some(Value::String(text)) => {
@@ -183,7 +182,8 @@ mod tests {
         assert_eq!((told.key.source.as_str(), told.key.id.as_str()), ("/shop", "e1"));
         assert_eq!(told.tenant.as_str(), "acme");
         assert_eq!(told.at.unwrap().to_string(), "2026-11-22T10:00:00Z");
-        let units = |told: &Told| told.units.iter().map(|(m, u)| (m.to_string(), u.get())).collect::<Vec<_>>();
+        let units =
+            |told: &Told| told.units.iter().map(|(m, u)| (m.to_string(), u.get())).collect::<Vec<_>>();
         assert_eq!(units(&told), [("ai_tokens".to_owned(), 12)]);
         let both = json!({ "units": { "requests": 0, "ai_tokens": 9_007_199_254_740_991_u64 } });
         let told = read(&event(|event| event["data"] = both)).told.unwrap();

@@ -49,7 +49,10 @@ impl Refusal {
 
     /// Another event has its source and id.
     pub(super) fn conflict() -> Self {
-        Self::new("event-conflict", "another event with this source and id was sent before, and says otherwise")
+        Self::new(
+            "event-conflict",
+            "another event with this source and id was sent before, and says otherwise",
+        )
     }
 
     pub(super) fn tenant_unknown(tenant: &TenantId) -> Self {

@@ -22,8 +22,12 @@ use crate::{
 
 /// The waits for what other nodes give back. Whoever holds units gives them back within a moment of hearing that they are
 /// wanted.
-const RECALLS: [Duration; 4] =
-    [Duration::from_millis(25), Duration::from_millis(50), Duration::from_millis(100), Duration::from_millis(100)];
+const RECALLS: [Duration; 4] = [
+    Duration::from_millis(25),
+    Duration::from_millis(50),
+    Duration::from_millis(100),
+    Duration::from_millis(100),
+];
 /// Before an event is decided again for which other limits have just come into force, or nothing is granted yet.
 const LATER: Duration = Duration::from_millis(50);
 /// So often the events of a call are decided, in all some two seconds.
@@ -160,7 +164,8 @@ async fn compile(
         Ok(at) => at,
         Err(refusal) => return Ok(Err(refusal)),
     };
-    let fits = |known: &Result<Arc<Rights>, Refusal>| known.as_ref().map_or(true, |rights| now < rights.until);
+    let fits =
+        |known: &Result<Arc<Rights>, Refusal>| known.as_ref().map_or(true, |rights| now < rights.until);
     let rights = match tenants.get(&told.tenant).filter(|known| fits(known)) {
         Some(known) => known.clone(),
         None => {

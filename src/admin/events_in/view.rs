@@ -11,7 +11,10 @@ use crate::domain::{id::MeterId, units::Units};
 
 /// A CloudEvent 1.0 of usage.
 #[derive(ToSchema)]
-#[allow(dead_code, reason = "it describes what is read by hand, so that one wrong event does not spoil a batch")]
+#[allow(
+    dead_code,
+    reason = "it describes what is read by hand, so that one wrong event does not spoil a batch"
+)]
 pub(in crate::admin) struct CloudEvent {
     /// `1.0`.
     specversion: String,

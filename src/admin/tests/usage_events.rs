@@ -85,7 +85,15 @@ impl Api {
 #[tokio::test]
 async fn each_event_is_answered_in_order() {
     let api = Api::with_acme().await;
-    let answer = api.events(&json!([plain("1"), 7, plain("1"), event("1", |e| e["data"]["units"] = json!(4)), plain("2")])).await;
+    let answer = api
+        .events(&json!([
+            plain("1"),
+            7,
+            plain("1"),
+            event("1", |e| e["data"]["units"] = json!(4)),
+            plain("2")
+        ]))
+        .await;
     let charged = json!({ "source": "/shop", "id": "1", "status": "charged", "charged": { "requests": 3 } });
     let mut second = charged.clone();
     second["id"] = json!("2");
@@ -125,12 +133,16 @@ async fn an_event_is_charged_to_the_windows_of_its_time() {
         };
         buckets.iter().map(one).collect()
     };
-    let day = (Span::from(Window::Day), "2026-11-20T23:00:00Z".into(), "2026-11-21T23:00:00Z".into(), Some(20));
+    let day =
+        (Span::from(Window::Day), "2026-11-20T23:00:00Z".into(), "2026-11-21T23:00:00Z".into(), Some(20));
     let month = (Span::MONTH, "2026-11-14T23:00:00Z".into(), "2026-12-14T23:00:00Z".into(), Some(100));
     assert_eq!((spans(&charge.windows), spans(&charge.sources)), (vec![day], vec![month]));
     assert_eq!(charge.ceiling.map(|units| units.get()), Some(100));
     assert!(charge.counted.contains(Window::Day) && !charge.counted.contains(Window::Week));
-    assert_eq!((asked[0].version, asked[0].policies, asked[0].counting), (Version(2), Version(0), Version(2)));
+    assert_eq!(
+        (asked[0].version, asked[0].policies, asked[0].counting),
+        (Version(2), Version(0), Version(2))
+    );
     assert_eq!((asked[0].at, asked[1].at), (at("2026-11-20T23:30:00Z"), at("2026-11-22T10:00:00Z")));
 }
 
@@ -185,7 +197,7 @@ fn short(held: u64) -> EventOutcome {
     })
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_may_come_free_is_waited_for() {
     let api = Api::with_acme().await;
     *api.world.events.next.lock().unwrap() = [short(5), short(1), EventOutcome::Charged].into();
@@ -205,7 +217,7 @@ async fn what_may_come_free_is_waited_for() {
     assert_eq!(api.world.events.asked.lock().unwrap().len(), 3 + 1 + 5);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn new_facts_are_read_anew() {
     let api = Api::with_acme().await;
     *api.world.events.next.lock().unwrap() =
@@ -241,13 +253,17 @@ async fn events_come_in_every_mode() {
     ];
     let data = r#"{"meter":"requests","units":2}"#;
     let answer = api.send("POST", "/v1/usage/events", &attributes, data).await;
-    let charged = json!({ "source": "/shop", "id": "b\u{e4}r", "status": "charged", "charged": { "requests": 2 } });
+    let charged =
+        json!({ "source": "/shop", "id": "b\u{e4}r", "status": "charged", "charged": { "requests": 2 } });
     assert_eq!(answer.body["events"][0], charged);
     let twice = [attributes[0], attributes[0]];
     problem(&api.send("POST", "/v1/usage/events", &twice, data).await, 400, "header-invalid");
     let broken = [attributes[0], ("ce-id", "%f")];
     problem(&api.send("POST", "/v1/usage/events", &broken, data).await, 400, "header-invalid");
-    assert_eq!(api.typed("application/json", "[]").await.body, json!({ "charged": 0, "duplicate": 0, "refused": 0, "events": [] }));
+    assert_eq!(
+        api.typed("application/json", "[]").await.body,
+        json!({ "charged": 0, "duplicate": 0, "refused": 0, "events": [] })
+    );
 }
 
 #[tokio::test]

@@ -77,9 +77,10 @@ impl Book {
         }
         event.buckets().for_each(|bucket| self.stand(bucket));
         let basis = event.version.max(event.policies);
-        let limits = event.charges.iter().flat_map(|charge| {
-            charge.windows.iter().chain(charge.spend.as_ref().map(|spend| &spend.bucket))
-        });
+        let limits = event
+            .charges
+            .iter()
+            .flat_map(|charge| charge.windows.iter().chain(charge.spend.as_ref().map(|spend| &spend.bucket)));
         for bucket in limits.filter(|bucket| bucket.limit.is_some()) {
             if !self.confirm(&bucket.key, basis, setting.applied) {
                 return Drawn::Withheld;

@@ -17,8 +17,8 @@ use crate::{
         time::{Epoch, UnixMillis, Version},
     },
     ports::{
-        AuditRow, ChangeRow, Committed, Deployed, EventDigest, EventKey, ExecuteError, GrantRow, Incarnation, KeptPlan, Lost,
-        NewEvent, Origin,
+        AuditRow, ChangeRow, Committed, Deployed, EventDigest, EventKey, ExecuteError, GrantRow, Incarnation,
+        KeptPlan, Lost, NewEvent, Origin,
     },
     store::{
         book::Book,
