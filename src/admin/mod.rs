@@ -10,6 +10,7 @@ mod body;
 mod check;
 mod deploy;
 mod event_log;
+mod events_in;
 mod exports;
 mod feeds;
 mod findings;
@@ -65,6 +66,7 @@ use crate::{
     ports::{
         Barrier, EventStore, KeyIssuer, Ledger, LifecycleStore, MeterExportStore, NodeStore, Policies,
         PolicyCompiler, Previews, Readiness, RevisionStore, ShadowStore, SurveyStore, TenantStore,
+        UsageEventStore,
     },
 };
 use present::Present;
@@ -94,6 +96,8 @@ pub struct AdminState {
     pub folder: Arc<dyn Fn() -> Option<(Digest, PolicyFiles)> + Send + Sync>,
     /// What many tenants used.
     pub survey: Arc<dyn SurveyStore>,
+    /// Usage that others tell of.
+    pub usage_events: Arc<dyn UsageEventStore>,
     /// Makes whole what the compiler made.
     pub previews: Arc<dyn Previews>,
     /// What tenants use now.

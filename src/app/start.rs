@@ -255,6 +255,7 @@ impl Ground {
             shadow: Arc::clone(store) as _,
             folder: Arc::new(move || watched.is_a_folder().then(|| watched.files())),
             survey: Arc::clone(store) as _,
+            usage_events: Arc::clone(store) as _,
             previews: Arc::clone(&engine.versions) as _,
             ledger: Arc::new(engine.ledger.clone()),
             keys: Arc::new(Issuer { hasher, clock: Arc::clone(&self.clock) as _ }),

@@ -15,6 +15,7 @@ mod output;
 mod overrides;
 mod plan;
 mod policy;
+mod send_usage;
 mod serve;
 mod subscription;
 mod tenant;
@@ -65,7 +66,7 @@ pub enum Command {
     Plan(plan::Plan),
     /// Make, list and revoke API keys
     Key(key::Key),
-    /// Show what a tenant has used
+    /// Show what a tenant has used, and send usage that did not come through the gateway
     Usage(usage::Usage),
     /// List what was told outside: thresholds, exhausted quotas, trials that end, changed plans
     Event(event::Event),

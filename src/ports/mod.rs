@@ -18,6 +18,7 @@ mod span;
 mod stripe;
 mod survey;
 mod tenants;
+mod usage_events;
 mod webhooks;
 
 use std::{future::Future, pin::Pin};
@@ -40,6 +41,7 @@ pub use span::*;
 pub use stripe::*;
 pub use survey::*;
 pub use tenants::*;
+pub use usage_events::*;
 pub use webhooks::*;
 
 /// A future that may move between threads.

@@ -354,5 +354,9 @@ impl Book {
     }
 }
 
+mod draw;
+
+pub(super) use draw::{Drawn, events_slot};
+
 #[cfg(test)]
 mod tests;

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::ports::{
     EventStore, KeyStore, LedgerStore, LifecycleStore, MeterExportStore, NodeStore, PlanStore, RevisionStore,
-    ShadowStore, StoreError, StripeStore, SurveyStore, TenantStore, WebhookStore,
+    ShadowStore, StoreError, StripeStore, SurveyStore, TenantStore, UsageEventStore, WebhookStore,
 };
 
 /// A whole store: coerces to an `Arc` of any of its ports.
@@ -35,6 +35,7 @@ pub trait Store:
     + SurveyStore
     + StripeStore
     + WebhookStore
+    + UsageEventStore
 {
     /// The database's own identity, made with it: a ledger file of another database must not be used with this one.
     fn installation(&self) -> Uuid;

@@ -11,6 +11,7 @@ mod state;
 mod stripe;
 mod survey;
 mod tidy;
+mod usage_events;
 mod webhooks;
 
 use std::{

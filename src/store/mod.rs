@@ -48,6 +48,7 @@ mod tenants;
 mod tidy;
 mod tidy_messages;
 mod told;
+mod usage_events;
 mod warned;
 mod webhook_book;
 mod webhooks;

@@ -199,6 +199,7 @@ async fn set_back(on: &Fixture) {
         "DROP TABLE stripe_events",
         "DROP TABLE meter_exports",
         "DROP TABLE bucket_exports",
+        "DROP TABLE usage_events",
         "DROP TABLE billing_customers",
         "DROP TABLE outbox",
         "DROP TABLE policy_shadow",

@@ -15,6 +15,7 @@ mod shadow;
 mod survey;
 mod tenants;
 mod tidy;
+mod usage_events;
 mod warnings;
 mod webhooks;
 mod windows;

@@ -18,8 +18,8 @@ use crate::{
         time::{Epoch, UnixMillis, Version},
     },
     ports::{
-        AuditRow, ChangeRow, Committed, Deployed, ExecuteError, GrantRow, Incarnation, KeptPlan, Linked,
-        Lost, NewEvent, Origin, WebhookDone,
+        AuditRow, ChangeRow, Committed, Deployed, EventDigest, EventKey, ExecuteError, GrantRow, Incarnation,
+        KeptPlan, Linked, Lost, NewEvent, Origin, WebhookDone,
     },
     store::{
         book::Book,
@@ -74,6 +74,8 @@ pub(super) struct State {
     pub(super) webhooks: Webhooks,
     /// The time by which they are.
     pub(super) clock: Option<Arc<dyn Clock>>,
+    /// Usage events that were charged: what they say, and when they came.
+    pub(super) events: HashMap<EventKey, (EventDigest, UnixMillis)>,
     pub(super) epoch: Epoch,
     pub(super) epoch_since: UnixMillis,
     pub(super) book: Book,
@@ -89,6 +91,8 @@ pub(super) enum Outcome {
     Retried,
     Linked(Linked),
     Webhook(WebhookDone),
+    /// A call whose parts are known by themselves.
+    Call,
 }
 
 /// A ledger file.

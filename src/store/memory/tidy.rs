@@ -35,6 +35,7 @@ impl State {
             messages: self.forget_messages(now),
             events,
             more: hours == AT_ONCE || events == AT_ONCE,
+            usage_events: self.forget_usage_events(old.usage_events),
         }
     }
 
