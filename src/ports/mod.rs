@@ -14,6 +14,7 @@ mod policies;
 mod revisions;
 mod shadow;
 mod span;
+mod statements;
 mod survey;
 mod tenants;
 
@@ -33,6 +34,7 @@ pub use policies::*;
 pub use revisions::*;
 pub use shadow::*;
 pub use span::*;
+pub use statements::*;
 pub use survey::*;
 pub use tenants::*;
 

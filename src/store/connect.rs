@@ -15,8 +15,8 @@ use super::{
     tidy::{Retention, Tidied},
 };
 use crate::ports::{
-    KeyStore, LedgerStore, LifecycleStore, NodeStore, PlanStore, RevisionStore, ShadowStore, StoreError,
-    SurveyStore, TenantStore,
+    KeyStore, LedgerStore, LifecycleStore, NodeStore, PlanStore, RevisionStore, ShadowStore,
+    StatementStore, StoreError, SurveyStore, TenantStore,
 };
 
 /// A whole store: coerces to an `Arc` of any of its ports.
@@ -30,6 +30,7 @@ pub trait Store:
     + PlanStore
     + RevisionStore
     + ShadowStore
+    + StatementStore
     + SurveyStore
 {
     /// The database's own identity, made with it: a ledger file of another database must not be used with this one.

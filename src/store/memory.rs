@@ -6,6 +6,7 @@ mod nodes;
 mod revisions;
 mod shadow;
 mod state;
+mod statements;
 mod survey;
 mod tidy;
 

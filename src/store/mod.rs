@@ -6,6 +6,7 @@
 //! no database at all, and the memory store is little more than those rules.
 
 mod audit;
+mod billing;
 mod book;
 mod change;
 mod classify;
@@ -35,6 +36,7 @@ mod session;
 mod shadow;
 mod sql;
 mod sqlite;
+mod statements;
 mod survey;
 mod tenant_row;
 mod tenants;

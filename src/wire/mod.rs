@@ -2,12 +2,14 @@
 
 pub mod attributes;
 pub mod belongings;
+pub mod billing_facts;
 pub mod diff;
 pub mod duration;
 mod fields;
 pub mod overrides;
 pub mod plan;
 pub mod rollout;
+pub mod statement;
 pub mod subscription;
 pub mod terms;
 

@@ -21,6 +21,7 @@ use crate::{
         NewEvent, Origin,
     },
     store::{
+        billing::Entries,
         book::Book,
         change,
         execute::{KEPT_CHANGES, KEPT_MILLIS},
@@ -29,7 +30,7 @@ use crate::{
     },
 };
 
-use super::shadow::Counted;
+use super::{shadow::Counted, statements::Bills};
 
 #[derive(Default)]
 pub(super) struct State {
@@ -61,6 +62,8 @@ pub(super) struct State {
     pub(super) days: BTreeMap<(TenantId, MeterId, UnixMillis), i64>,
     /// Facts that are told outside, the oldest first, with their ids.
     pub(super) outbox: Vec<(String, NewEvent)>,
+    /// What tenants are billed by, and their statements.
+    pub(super) bills: Bills,
     pub(super) epoch: Epoch,
     pub(super) epoch_since: UnixMillis,
     pub(super) book: Book,
@@ -128,6 +131,9 @@ impl State {
         if let Some((after, happened)) = &made {
             self.tell(told::of_change(&before, after, happened, origin.at, version));
             self.keep_grants(&before, after, origin.at);
+            if let Some(entries) = Entries::of(&before, after, happened, origin.at) {
+                self.bills.keep(&command.tenant, entries);
+            }
             self.tenants.insert(command.tenant.clone(), after.clone());
         }
         let done = Committed { version, effect, replayed: false };
@@ -163,6 +169,7 @@ impl State {
             Change::DeleteTenant => {
                 self.tenants.remove(&command.tenant);
                 self.grants.remove(&command.tenant);
+                self.bills.forget(&command.tenant);
                 self.keys.retain(|_, (_, key)| key.tenant != command.tenant);
                 let keys = &self.keys;
                 self.by_hash.retain(|_, id| keys.contains_key(id));
