@@ -8,6 +8,7 @@ mod addons;
 mod answer;
 mod body;
 mod check;
+mod cost;
 mod deploy;
 mod feeds;
 mod findings;
@@ -36,6 +37,8 @@ mod serve;
 mod shadow;
 mod sources;
 mod standing;
+mod statement_views;
+mod statements;
 mod steps;
 mod strict;
 mod subscription;
@@ -61,8 +64,8 @@ use crate::{
     domain::{catalog::Digest, id::TenantId, revision::PolicyFiles},
     pipeline::refusals::Refusals,
     ports::{
-        Barrier, KeyIssuer, Ledger, LifecycleStore, NodeStore, Policies, PolicyCompiler, Previews, Readiness,
-        RevisionStore, ShadowStore, SurveyStore, TenantStore,
+        Barrier, Bills, KeyIssuer, Ledger, LifecycleStore, NodeStore, Policies, PolicyCompiler, Previews, Readiness,
+        RevisionStore, ShadowStore, StatementStore, SurveyStore, TenantStore,
     },
 };
 use present::Present;
@@ -88,6 +91,10 @@ pub struct AdminState {
     pub folder: Arc<dyn Fn() -> Option<(Digest, PolicyFiles)> + Send + Sync>,
     /// What many tenants used.
     pub survey: Arc<dyn SurveyStore>,
+    /// What tenants are billed by, and closed statements.
+    pub statements: Arc<dyn StatementStore>,
+    /// Reckons what the running month costs.
+    pub bills: Arc<dyn Bills>,
     /// Makes whole what the compiler made.
     pub previews: Arc<dyn Previews>,
     /// What tenants use now.

@@ -15,6 +15,7 @@ mod overrides;
 mod plan;
 mod policy;
 mod serve;
+mod statement;
 mod subscription;
 mod tenant;
 #[cfg(test)]
@@ -66,6 +67,8 @@ pub enum Command {
     Key(key::Key),
     /// Show what a tenant has used
     Usage(usage::Usage),
+    /// Show what a tenant's billing periods come to
+    Statement(statement::Statement),
     /// List the nodes, and write off one that does not come back
     Node(node::Node),
     /// Print a shell's completion script
@@ -142,6 +145,7 @@ pub fn execute(command: Command) -> Result<(), Failure> {
         Command::Plan(command) => calling(command.run()),
         Command::Key(command) => calling(command.run()),
         Command::Usage(command) => calling(command.run()),
+        Command::Statement(command) => calling(command.run()),
         Command::Node(command) => calling(command.run()),
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -10,6 +10,7 @@ pub mod overrides;
 pub mod plan;
 pub mod rollout;
 pub mod statement;
+pub mod statement_csv;
 pub mod subscription;
 pub mod terms;
 

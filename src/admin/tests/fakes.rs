@@ -118,6 +118,8 @@ impl World {
             shadow: Arc::new(crate::admin::tests::no_revisions::NoRevisions),
             folder: Arc::new(|| None),
             survey: world.clone(),
+            statements: Arc::new(crate::admin::tests::no_revisions::NoRevisions),
+            bills: Arc::new(crate::admin::tests::no_revisions::NoRevisions),
             previews: world.clone(),
             ledger: world.clone(),
             keys: world.clone(),

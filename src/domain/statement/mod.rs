@@ -44,6 +44,8 @@ pub struct Statement {
     pub name: String,
     /// Of most amounts: the currency of the plan that was last billed; `None`: nothing has a price.
     pub currency: Option<Currency>,
+    /// The most that overage may cost in the period, as it was last in force.
+    pub spend_cap: Option<Total>,
     /// What is billed and why: plans, add-ons, overage, then what the spend cap takes off.
     pub lines: Vec<Line>,
     /// What was used, by meter and counting.

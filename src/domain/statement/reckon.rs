@@ -38,7 +38,8 @@ pub fn reckon(
     let offers = Offers { spans: &spans, terms: &terms };
     let usage = counts(&offers, catalog, used);
     let overage = overage_lines(&offers, catalog, &usage);
-    let capped = cap_line(&offers, &overage);
+    let cap = offers.spend_cap();
+    let capped = cap.and_then(|(currency, cap)| cap_line(currency, cap, &overage));
     let currency = currency.or_else(|| overage.iter().rev().find_map(|line| line.currency));
     lines.extend(overage);
     lines.extend(capped);
@@ -49,6 +50,7 @@ pub fn reckon(
         zone: zone.clone(),
         name: name(period.start, zone),
         currency,
+        spend_cap: cap.map(|(_, cap)| cap),
         lines,
         usage,
         grants: grants(used),
@@ -164,6 +166,13 @@ impl Offers<'_> {
         quotas.collect()
     }
 
+    /// The spend cap that was last in force in time that was paid for, as it can be paid.
+    fn spend_cap(&self) -> Option<(Currency, Total)> {
+        let last = self.spans.iter().zip(self.terms).rev().find(|(span, _)| is_paid(state(span)));
+        let (currency, cap) = spend_cap(last?.1.as_deref()?)?;
+        Some((currency, cap.rounded_down(currency.minor_digits())))
+    }
+
     /// Each counting of the period.
     fn countings(&self) -> BTreeSet<Version> {
         self.spans.iter().map(|span| span.subscription.epoch).collect()
@@ -260,11 +269,8 @@ fn overage_lines(offers: &Offers<'_>, catalog: &Catalog, usage: &[MeterCount]) -
     usage.iter().filter(|count| count.overage > Units::ZERO).filter_map(line).collect()
 }
 
-/// What overage comes to above the spend cap that was last in force.
-fn cap_line(offers: &Offers<'_>, overage: &[Line]) -> Option<Line> {
-    let paid = offers.spans.iter().zip(offers.terms).rev().filter(|(span, _)| is_paid(state(span)));
-    let (currency, cap) = paid.filter_map(|(_, plan)| spend_cap(plan.as_deref()?)).next()?;
-    let cap = cap.rounded_down(currency.minor_digits());
+/// What overage comes to above the spend cap.
+fn cap_line(currency: Currency, cap: Total, overage: &[Line]) -> Option<Line> {
     let own = overage.iter().filter(|line| line.currency == Some(currency));
     let sum = own.fold(Total::default(), |sum, line| sum.plus(line.amount));
     let amount = sum.minus(cap);
