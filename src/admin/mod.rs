@@ -10,6 +10,7 @@ mod body;
 mod check;
 mod cost;
 mod deploy;
+mod exports;
 mod feeds;
 mod findings;
 mod grants;
@@ -64,8 +65,8 @@ use crate::{
     domain::{catalog::Digest, id::TenantId, revision::PolicyFiles},
     pipeline::refusals::Refusals,
     ports::{
-        Barrier, Bills, KeyIssuer, Ledger, LifecycleStore, NodeStore, Policies, PolicyCompiler, Previews, Readiness,
-        RevisionStore, ShadowStore, StatementStore, SurveyStore, TenantStore,
+        Barrier, Bills, KeyIssuer, Ledger, LifecycleStore, MeterExportStore, NodeStore, Policies, PolicyCompiler,
+        Previews, Readiness, RevisionStore, ShadowStore, StatementStore, SurveyStore, TenantStore,
     },
 };
 use present::Present;
@@ -77,6 +78,8 @@ pub struct AdminState {
     pub tenants: Arc<dyn TenantStore>,
     /// What tenants had, and what is to become of them.
     pub lifecycle: Arc<dyn LifecycleStore>,
+    /// Usage that is told to a billing system.
+    pub exports: Arc<dyn MeterExportStore>,
     /// The registry of nodes.
     pub nodes: Arc<dyn NodeStore>,
     /// The catalog in force.

@@ -15,8 +15,8 @@ use super::{
     tidy::{Retention, Tidied},
 };
 use crate::ports::{
-    KeyStore, LedgerStore, LifecycleStore, NodeStore, PlanStore, RevisionStore, ShadowStore,
-    StatementStore, StoreError, SurveyStore, TenantStore,
+    KeyStore, LedgerStore, LifecycleStore, MeterExportStore, NodeStore, PlanStore, RevisionStore,
+    ShadowStore, StatementStore, StoreError, SurveyStore, TenantStore,
 };
 
 /// A whole store: coerces to an `Arc` of any of its ports.
@@ -27,6 +27,7 @@ pub trait Store:
     + LedgerStore
     + NodeStore
     + LifecycleStore
+    + MeterExportStore
     + PlanStore
     + RevisionStore
     + ShadowStore

@@ -30,7 +30,7 @@ use crate::{
     },
 };
 
-use super::{shadow::Counted, statements::Bills};
+use super::{meter_exports::Pieces, shadow::Counted, statements::Bills};
 
 #[derive(Default)]
 pub(super) struct State {
@@ -64,6 +64,10 @@ pub(super) struct State {
     pub(super) outbox: Vec<(String, NewEvent)>,
     /// What tenants are billed by, and their statements.
     pub(super) bills: Bills,
+    /// Whose customers a billing system's are, and since when.
+    pub(super) customers: BTreeMap<String, (TenantId, UnixMillis)>,
+    /// Usage that is told to a billing system.
+    pub(super) pieces: Pieces,
     pub(super) epoch: Epoch,
     pub(super) epoch_since: UnixMillis,
     pub(super) book: Book,
@@ -75,6 +79,8 @@ pub(super) enum Outcome {
     Change(Committed),
     Lost(Lost),
     Deploy(Deployed),
+    /// A piece of usage is told again.
+    Retried,
 }
 
 /// A ledger file.
