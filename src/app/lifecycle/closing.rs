@@ -173,3 +173,6 @@ fn record(tenant: &Tenant, statement: &Statement, counted: &Counted, at: UnixMil
     }
 }
 
+
+#[cfg(test)]
+mod tests;

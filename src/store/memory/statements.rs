@@ -233,3 +233,13 @@ impl StatementStore for Memory {
         Ok(take(limit, own.map(|(_, one)| one.head.clone())))
     }
 }
+
+#[cfg(test)]
+impl Memory {
+    /// What was told outside of a kind, the oldest first.
+    pub(crate) fn told(&self, kind: &str) -> Vec<crate::ports::NewEvent> {
+        let state = self.state().expect("the store is open");
+        let own = state.outbox.iter().filter(|(_, event)| event.kind.as_str() == kind);
+        own.map(|(_, event)| event.clone()).collect()
+    }
+}
