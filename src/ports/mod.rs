@@ -16,6 +16,7 @@ mod revisions;
 mod shadow;
 mod span;
 mod statements;
+mod stripe;
 mod survey;
 mod tenants;
 
@@ -37,6 +38,7 @@ pub use revisions::*;
 pub use shadow::*;
 pub use span::*;
 pub use statements::*;
+pub use stripe::*;
 pub use survey::*;
 pub use tenants::*;
 

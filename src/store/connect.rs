@@ -16,7 +16,7 @@ use super::{
 };
 use crate::ports::{
     KeyStore, LedgerStore, LifecycleStore, MeterExportStore, NodeStore, PlanStore, RevisionStore,
-    ShadowStore, StatementStore, StoreError, SurveyStore, TenantStore,
+    ShadowStore, StatementStore, StoreError, StripeStore, SurveyStore, TenantStore,
 };
 
 /// A whole store: coerces to an `Arc` of any of its ports.
@@ -33,6 +33,7 @@ pub trait Store:
     + ShadowStore
     + StatementStore
     + SurveyStore
+    + StripeStore
 {
     /// The database's own identity, made with it: a ledger file of another database must not be used with this one.
     fn installation(&self) -> Uuid;

@@ -11,6 +11,7 @@ pub mod plan;
 pub mod rollout;
 pub mod statement;
 pub mod statement_csv;
+pub mod stripe;
 pub mod subscription;
 pub mod terms;
 

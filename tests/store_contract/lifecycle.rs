@@ -195,6 +195,7 @@ async fn set_back(on: &Fixture) {
         "ALTER TABLE subscriptions DROP COLUMN bills_until_ms",
         "DROP TABLE bucket_hours",
         "DROP TABLE statements",
+        "DROP TABLE stripe_events",
         "DROP TABLE meter_exports",
         "DROP TABLE bucket_exports",
         "DROP TABLE billing_customers",

@@ -17,8 +17,8 @@ use crate::{
         time::{Epoch, UnixMillis, Version},
     },
     ports::{
-        AuditRow, ChangeRow, Committed, Deployed, ExecuteError, GrantRow, Incarnation, KeptPlan, Lost,
-        NewEvent, Origin,
+        AuditRow, ChangeRow, Committed, Deployed, ExecuteError, GrantRow, Incarnation, KeptPlan, Linked,
+        Lost, NewEvent, Origin,
     },
     store::{
         billing::Entries,
@@ -30,7 +30,7 @@ use crate::{
     },
 };
 
-use super::{meter_exports::Pieces, shadow::Counted, statements::Bills};
+use super::{meter_exports::Pieces, shadow::Counted, statements::Bills, stripe::Told};
 
 #[derive(Default)]
 pub(super) struct State {
@@ -64,10 +64,10 @@ pub(super) struct State {
     pub(super) outbox: Vec<(String, NewEvent)>,
     /// What tenants are billed by, and their statements.
     pub(super) bills: Bills,
-    /// Whose customers a billing system's are, and since when.
-    pub(super) customers: BTreeMap<String, (TenantId, UnixMillis)>,
     /// Usage that is told to a billing system.
     pub(super) pieces: Pieces,
+    /// What Stripe told, and which of its customers are which tenants.
+    pub(super) told: Told,
     pub(super) epoch: Epoch,
     pub(super) epoch_since: UnixMillis,
     pub(super) book: Book,
@@ -81,6 +81,7 @@ pub(super) enum Outcome {
     Deploy(Deployed),
     /// A piece of usage is told again.
     Retried,
+    Linked(Linked),
 }
 
 /// A ledger file.
@@ -176,6 +177,7 @@ impl State {
                 self.tenants.remove(&command.tenant);
                 self.grants.remove(&command.tenant);
                 self.bills.forget(&command.tenant);
+                self.told.links.retain(|_, (owner, ..)| *owner != command.tenant);
                 self.keys.retain(|_, (_, key)| key.tenant != command.tenant);
                 let keys = &self.keys;
                 self.by_hash.retain(|_, id| keys.contains_key(id));
