@@ -17,6 +17,7 @@ mod plan;
 mod policy;
 mod send_usage;
 mod serve;
+mod statement;
 mod subscription;
 mod tenant;
 #[cfg(test)]
@@ -70,6 +71,8 @@ pub enum Command {
     Usage(usage::Usage),
     /// List what was told outside: thresholds, exhausted quotas, trials that end, changed plans
     Event(event::Event),
+    /// Show what a tenant's billing periods come to
+    Statement(statement::Statement),
     /// List the nodes, and write off one that does not come back
     Node(node::Node),
     /// Print a shell's completion script
@@ -147,6 +150,7 @@ pub fn execute(command: Command) -> Result<(), Failure> {
         Command::Key(command) => calling(command.run()),
         Command::Usage(command) => calling(command.run()),
         Command::Event(command) => calling(command.run()),
+        Command::Statement(command) => calling(command.run()),
         Command::Node(command) => calling(command.run()),
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -16,7 +16,8 @@ use super::{
 };
 use crate::ports::{
     EventStore, KeyStore, LedgerStore, LifecycleStore, MeterExportStore, NodeStore, PlanStore, RevisionStore,
-    ShadowStore, StoreError, StripeStore, SurveyStore, TenantStore, UsageEventStore, WebhookStore,
+    ShadowStore, StatementStore, StoreError, StripeStore, SurveyStore, TenantStore, UsageEventStore,
+    WebhookStore,
 };
 
 /// A whole store: coerces to an `Arc` of any of its ports.
@@ -32,6 +33,7 @@ pub trait Store:
     + PlanStore
     + RevisionStore
     + ShadowStore
+    + StatementStore
     + SurveyStore
     + StripeStore
     + WebhookStore

@@ -8,6 +8,7 @@ mod nodes;
 mod revisions;
 mod shadow;
 mod state;
+mod statements;
 mod stripe;
 mod survey;
 mod tidy;

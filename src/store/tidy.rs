@@ -139,13 +139,18 @@ const DELETE_AUDIT: Sql = Sql::same(
 const DELETE_EVENTS: Sql = Sql::same(
     "DELETE FROM outbox WHERE place IN (SELECT place FROM outbox WHERE at_ms < $1 ORDER BY at_ms LIMIT $2)",
 );
-// What an open slot was granted may still be used, or have been: its bucket stays until it is returned or declared lost.
+// What an open slot was granted may still be used, or have been: its bucket stays until it is returned or declared lost,
+// and until the statements of all its time are closed.
 const OLD_BUCKETS: Sql = Sql {
     postgres: "SELECT b.id FROM buckets b WHERE b.end_ms < $1 AND NOT EXISTS (SELECT 1 FROM slots s \
                  WHERE s.bucket_id = b.id AND s.sealed = 0 AND s.lost = 0) \
+               AND NOT EXISTS (SELECT 1 FROM subscriptions p WHERE p.tenant = b.tenant \
+                 AND p.bills_from_ms > 0 AND p.bills_from_ms < b.end_ms) \
                ORDER BY b.end_ms LIMIT $2 FOR UPDATE OF b SKIP LOCKED",
     sqlite: "SELECT b.id FROM buckets b WHERE b.end_ms < $1 AND NOT EXISTS (SELECT 1 FROM slots s \
-               WHERE s.bucket_id = b.id AND s.sealed = 0 AND s.lost = 0) ORDER BY b.end_ms LIMIT $2",
+               WHERE s.bucket_id = b.id AND s.sealed = 0 AND s.lost = 0) \
+             AND NOT EXISTS (SELECT 1 FROM subscriptions p WHERE p.tenant = b.tenant \
+               AND p.bills_from_ms > 0 AND p.bills_from_ms < b.end_ms) ORDER BY b.end_ms LIMIT $2",
 };
 // A node may run for longer than its file would be kept: it is in use while the node is registered.
 const FILES_IN_USE: Sql = Sql::same(
@@ -161,6 +166,8 @@ const DELETE_SHADOW_TOTALS: Sql =
     Sql::same("DELETE FROM policy_shadow_totals WHERE trial <> (SELECT policies FROM head)");
 const DELETE_SLOTS: Sql =
     bulk!("DELETE FROM slots WHERE bucket_id IN (SELECT CAST(v->>0 AS BIGINT) FROM", ")");
+const DELETE_BUCKET_HOURS: Sql =
+    bulk!("DELETE FROM bucket_hours WHERE bucket_id IN (SELECT CAST(v->>0 AS BIGINT) FROM", ")");
 const DELETE_BUCKETS: Sql = bulk!("DELETE FROM buckets WHERE id IN (SELECT CAST(v->>0 AS BIGINT) FROM", ")");
 
 impl SqlStore {
@@ -251,6 +258,7 @@ impl SqlStore {
         if deleted > 0 {
             let ids = text(ids);
             session.run(DELETE_SLOTS, &[Arg::Text(&ids)]).await?;
+            session.run(DELETE_BUCKET_HOURS, &[Arg::Text(&ids)]).await?;
             session.run(DELETE_BUCKETS, &[Arg::Text(&ids)]).await?;
         }
         session.commit().await?;

@@ -12,6 +12,7 @@ mod opening;
 mod recall;
 mod revisions;
 mod shadow;
+mod statements;
 mod survey;
 mod tenants;
 mod tidy;

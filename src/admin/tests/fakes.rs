@@ -123,6 +123,8 @@ impl World {
             folder: Arc::new(|| None),
             survey: world.clone(),
             usage_events: self.events.clone(),
+            statements: Arc::new(crate::admin::tests::no_revisions::NoRevisions),
+            bills: Arc::new(crate::admin::tests::no_revisions::NoRevisions),
             previews: world.clone(),
             ledger: world.clone(),
             keys: world.clone(),
