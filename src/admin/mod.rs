@@ -8,8 +8,10 @@ mod addons;
 mod answer;
 mod body;
 mod check;
+mod cost;
 mod deploy;
 mod event_log;
+mod events_in;
 mod exports;
 mod feeds;
 mod findings;
@@ -39,6 +41,8 @@ mod shadow;
 mod sources;
 mod spend;
 mod standing;
+mod statement_views;
+mod statements;
 mod steps;
 mod strict;
 mod subscription;
@@ -64,8 +68,9 @@ use crate::{
     domain::{catalog::Digest, id::TenantId, revision::PolicyFiles},
     pipeline::refusals::Refusals,
     ports::{
-        Barrier, EventStore, KeyIssuer, Ledger, LifecycleStore, MeterExportStore, NodeStore, Policies,
-        PolicyCompiler, Previews, Readiness, RevisionStore, ShadowStore, SurveyStore, TenantStore,
+        Barrier, Bills, EventStore, KeyIssuer, Ledger, LifecycleStore, MeterExportStore, NodeStore, Policies,
+        PolicyCompiler, Previews, Readiness, RevisionStore, ShadowStore, StatementStore, SurveyStore,
+        TenantStore, UsageEventStore,
     },
 };
 use present::Present;
@@ -95,6 +100,12 @@ pub struct AdminState {
     pub folder: Arc<dyn Fn() -> Option<(Digest, PolicyFiles)> + Send + Sync>,
     /// What many tenants used.
     pub survey: Arc<dyn SurveyStore>,
+    /// Usage that others tell of.
+    pub usage_events: Arc<dyn UsageEventStore>,
+    /// What tenants are billed by, and closed statements.
+    pub statements: Arc<dyn StatementStore>,
+    /// Reckons what the running month costs.
+    pub bills: Arc<dyn Bills>,
     /// Makes whole what the compiler made.
     pub previews: Arc<dyn Previews>,
     /// What tenants use now.

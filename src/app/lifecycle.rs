@@ -4,6 +4,7 @@
 //! Rights do not wait for this: they change on every node at the very instant.
 
 mod aside;
+pub(super) mod closing;
 mod months;
 mod versions;
 

@@ -155,6 +155,8 @@ pub(super) struct Book {
     pub(super) buckets: BTreeMap<BucketKey, Bucket>,
     pub(super) slots: HashMap<SlotKey, Slot>,
     pub(super) usage: BTreeMap<UsageKey, HourUse>,
+    /// What was used of each bucket that is a source, by the hour: together always its `used`.
+    pub(super) hours: BTreeMap<(BucketKey, UnixMillis), i64>,
     /// A bucket that was wanted until then has got units back, or fewer of it are held.
     freed: Option<UnixMillis>,
     /// What became true and is to be told outside.
@@ -183,6 +185,13 @@ pub(super) fn hour_of(at: UnixMillis) -> UnixMillis {
     UnixMillis(at.0.div_euclid(HOUR).saturating_mul(HOUR))
 }
 
+/// The hour of a bucket from `start` to `end` to which what is reported at `at` belongs: its first begins with the bucket,
+/// and what comes in after its end was used in its last.
+pub(super) fn hour_within(at: UnixMillis, start: UnixMillis, end: UnixMillis) -> UnixMillis {
+    let last = UnixMillis(end.0.saturating_sub(1));
+    hour_of(at.min(last)).max(start)
+}
+
 impl Book {
     /// Records a slot's totals.
     pub(super) fn record(&mut self, totals: &SlotTotals) {
@@ -209,6 +218,8 @@ impl Book {
         let difference = signed(after.net()) - signed(before.net());
         if difference != 0 && key.span.is_source() {
             self.add_use(totals, difference, after.since);
+            let hour = (key.clone(), hour_within(totals.at, key.start, totals.end));
+            *self.hours.entry(hour).or_default() += difference;
         }
     }
 
@@ -354,6 +365,10 @@ impl Book {
         }
     }
 }
+
+mod draw;
+
+pub(super) use draw::{Drawn, events_slot};
 
 #[cfg(test)]
 mod tests;

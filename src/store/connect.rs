@@ -16,7 +16,8 @@ use super::{
 };
 use crate::ports::{
     EventStore, KeyStore, LedgerStore, LifecycleStore, MeterExportStore, NodeStore, PlanStore, RevisionStore,
-    ShadowStore, StoreError, StripeStore, SurveyStore, TenantStore, WebhookStore,
+    ShadowStore, StatementStore, StoreError, StripeStore, SurveyStore, TenantStore, UsageEventStore,
+    WebhookStore,
 };
 
 /// A whole store: coerces to an `Arc` of any of its ports.
@@ -32,9 +33,11 @@ pub trait Store:
     + PlanStore
     + RevisionStore
     + ShadowStore
+    + StatementStore
     + SurveyStore
     + StripeStore
     + WebhookStore
+    + UsageEventStore
 {
     /// The database's own identity, made with it: a ledger file of another database must not be used with this one.
     fn installation(&self) -> Uuid;

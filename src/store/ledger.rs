@@ -67,20 +67,19 @@ const OPEN_SLOTS: Sql = bulk!(
      JOIN buckets b ON b.id = s.bucket_id ORDER BY s.incarnation, s.bucket_id, s.seq"
 );
 
-/// The current versions of the requests' tenants, locked.
-async fn versions(
+/// The current versions of tenants, locked.
+pub(super) async fn versions(
     session: &mut Session,
-    requests: &[&GrantRequest],
+    tenants: impl Iterator<Item = &TenantId>,
 ) -> Result<HashMap<TenantId, Version>, StoreError> {
-    let tenants: BTreeSet<&str> =
-        requests.iter().map(|request| request.totals.slot.bucket.tenant.as_str()).collect();
+    let tenants: BTreeSet<&str> = tenants.map(TenantId::as_str).collect();
     let ask = text(tenants.into_iter().map(|tenant| json!([tenant])).collect());
     let rows = session.rows(VERSIONS, &[Arg::Text(&ask)]).await?;
     rows.iter().map(|row| Ok((rows::tenant_id(row, 0)?, rows::version(row, 1)?))).collect()
 }
 
 /// What all grants of a transaction depend on; `None`: the database is not the one that the epoch began with.
-async fn setting(session: &mut Session) -> Result<Option<Setting>, StoreError> {
+pub(super) async fn setting(session: &mut Session) -> Result<Option<Setting>, StoreError> {
     let row = session.first(epoch::SETTING, &[Arg::Int(LIVE_MILLIS)]).await?;
     let row = row.ok_or_else(|| unreadable("the setting of a grant", "no row"))?;
     if !row.flag(6)? {
@@ -115,7 +114,8 @@ impl SqlStore {
         let sorted: Vec<&GrantRequest> = order.iter().map(|place| &requests[*place]).collect();
 
         let mut session = self.engine.begin(Lane::Steady).await?;
-        let versions = versions(&mut session, &sorted).await?;
+        let tenants = sorted.iter().map(|request| &request.totals.slot.bucket.tenant);
+        let versions = versions(&mut session, tenants).await?;
         let totals: Vec<&SlotTotals> = sorted.iter().map(|request| &request.totals).collect();
         let mut locked = Locked::load(&mut session, &totals).await?;
         let Some(setting) = setting(&mut session).await? else { return Ok(None) };
@@ -157,7 +157,7 @@ impl SqlStore {
     }
 
     /// Commits, and wakes all nodes where there is something to hear.
-    async fn finish(&self, mut session: Session, wakes: bool) -> Result<(), StoreError> {
+    pub(super) async fn finish(&self, mut session: Session, wakes: bool) -> Result<(), StoreError> {
         if wakes && self.engine.notifies() {
             session.run(NOTIFY, &[Arg::Text("wanted")]).await?;
         }

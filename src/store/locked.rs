@@ -65,6 +65,12 @@ const ADD_USAGE: Sql = bulk!(
      units = usage_hours.units + excluded.units, no_hour = usage_hours.no_hour + excluded.no_hour, \
      no_day = usage_hours.no_day + excluded.no_day, no_week = usage_hours.no_week + excluded.no_week"
 );
+// Who adds holds the bucket's lock, so rows of one bucket are added by one transaction at a time.
+const ADD_HOURS: Sql = bulk!(
+    "INSERT INTO bucket_hours (bucket_id, hour_ms, units) \
+     SELECT CAST(v->>0 AS BIGINT), CAST(v->>1 AS BIGINT), CAST(v->>2 AS BIGINT) FROM",
+    "WHERE true ON CONFLICT (bucket_id, hour_ms) DO UPDATE SET units = bucket_hours.units + excluded.units"
+);
 const UNCOUNTED: Sql = bulk!(
     "SELECT CAST(v->>5 AS BIGINT), CAST(coalesce(sum(\
        CASE v->>2 WHEN 'hour' THEN u.no_hour WHEN 'day' THEN u.no_day ELSE u.no_week END), 0) AS BIGINT) FROM",
@@ -300,7 +306,12 @@ impl Locked {
             ])
         };
         let changed = self.book.usage.iter().filter(|(_, used)| **used != HourUse::default());
-        write(session, ADD_USAGE, changed.map(usage).collect()).await
+        write(session, ADD_USAGE, changed.map(usage).collect()).await?;
+        let mut hours = Vec::new();
+        for ((bucket, hour), units) in self.book.hours.iter().filter(|(_, units)| **units != 0) {
+            hours.push(json!([self.id(bucket)?, hour.0, units]));
+        }
+        write(session, ADD_HOURS, hours).await
     }
 }
 

@@ -8,9 +8,11 @@ mod nodes;
 mod revisions;
 mod shadow;
 mod state;
+mod statements;
 mod stripe;
 mod survey;
 mod tidy;
+mod usage_events;
 mod webhooks;
 
 use std::{

@@ -6,6 +6,7 @@
 //! no database at all, and the memory store is little more than those rules.
 
 mod audit;
+mod billing;
 mod book;
 mod change;
 mod classify;
@@ -41,6 +42,7 @@ mod settled;
 mod shadow;
 mod sql;
 mod sqlite;
+mod statements;
 mod stripe;
 mod survey;
 mod tenant_row;
@@ -48,6 +50,7 @@ mod tenants;
 mod tidy;
 mod tidy_messages;
 mod told;
+mod usage_events;
 mod warned;
 mod webhook_book;
 mod webhooks;

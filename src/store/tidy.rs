@@ -19,7 +19,7 @@ use crate::{
         period::{AnchorDay, BillingCalendar, Window, Zone},
         time::UnixMillis,
     },
-    ports::StoreError,
+    ports::{EVENTS_KNOWN_DAYS, StoreError},
 };
 
 /// How long things are kept.
@@ -54,6 +54,8 @@ pub struct Tidied {
     pub stripe: u64,
     /// Deliveries that ended long ago.
     pub messages: u64,
+    /// Usage events that were forgotten: none of them is sent again.
+    pub usage_events: u64,
     /// There is more to do at once.
     pub more: bool,
 }
@@ -67,6 +69,10 @@ const BUCKETS_KEPT: i64 = 62 * DAY;
 const EVENTS_KEPT: i64 = 40 * DAY;
 /// How long an event of Stripe is kept that decides nothing and waits for nothing.
 const STRIPE_KEPT: i64 = 90 * DAY;
+/// Usage events in one call: there may be many in a minute.
+pub(super) const EVENTS_AT_ONCE: u64 = 50_000;
+/// How long usage events are known: longer than is promised, as one may be a little ahead of the clock.
+const USAGE_EVENTS_KEPT: i64 = EVENTS_KNOWN_DAYS * DAY + DAY;
 const LEAST_HOURS: i64 = 10 * DAY;
 const DAY: i64 = 86_400_000;
 
@@ -79,6 +85,7 @@ pub(super) struct Cutoffs {
     pub(super) audit: UnixMillis,
     pub(super) events: UnixMillis,
     pub(super) stripe: UnixMillis,
+    pub(super) usage_events: UnixMillis,
 }
 
 impl Cutoffs {
@@ -92,6 +99,7 @@ impl Cutoffs {
             audit: before(millis(keep.audit)),
             events: before(EVENTS_KEPT),
             stripe: before(STRIPE_KEPT),
+            usage_events: before(USAGE_EVENTS_KEPT),
         }
     }
 }
@@ -131,13 +139,18 @@ const DELETE_AUDIT: Sql = Sql::same(
 const DELETE_EVENTS: Sql = Sql::same(
     "DELETE FROM outbox WHERE place IN (SELECT place FROM outbox WHERE at_ms < $1 ORDER BY at_ms LIMIT $2)",
 );
-// What an open slot was granted may still be used, or have been: its bucket stays until it is returned or declared lost.
+// What an open slot was granted may still be used, or have been: its bucket stays until it is returned or declared lost,
+// and until the statements of all its time are closed.
 const OLD_BUCKETS: Sql = Sql {
     postgres: "SELECT b.id FROM buckets b WHERE b.end_ms < $1 AND NOT EXISTS (SELECT 1 FROM slots s \
                  WHERE s.bucket_id = b.id AND s.sealed = 0 AND s.lost = 0) \
+               AND NOT EXISTS (SELECT 1 FROM subscriptions p WHERE p.tenant = b.tenant \
+                 AND p.bills_from_ms > 0 AND p.bills_from_ms < b.end_ms) \
                ORDER BY b.end_ms LIMIT $2 FOR UPDATE OF b SKIP LOCKED",
     sqlite: "SELECT b.id FROM buckets b WHERE b.end_ms < $1 AND NOT EXISTS (SELECT 1 FROM slots s \
-               WHERE s.bucket_id = b.id AND s.sealed = 0 AND s.lost = 0) ORDER BY b.end_ms LIMIT $2",
+               WHERE s.bucket_id = b.id AND s.sealed = 0 AND s.lost = 0) \
+             AND NOT EXISTS (SELECT 1 FROM subscriptions p WHERE p.tenant = b.tenant \
+               AND p.bills_from_ms > 0 AND p.bills_from_ms < b.end_ms) ORDER BY b.end_ms LIMIT $2",
 };
 // A node may run for longer than its file would be kept: it is in use while the node is registered.
 const FILES_IN_USE: Sql = Sql::same(
@@ -153,6 +166,8 @@ const DELETE_SHADOW_TOTALS: Sql =
     Sql::same("DELETE FROM policy_shadow_totals WHERE trial <> (SELECT policies FROM head)");
 const DELETE_SLOTS: Sql =
     bulk!("DELETE FROM slots WHERE bucket_id IN (SELECT CAST(v->>0 AS BIGINT) FROM", ")");
+const DELETE_BUCKET_HOURS: Sql =
+    bulk!("DELETE FROM bucket_hours WHERE bucket_id IN (SELECT CAST(v->>0 AS BIGINT) FROM", ")");
 const DELETE_BUCKETS: Sql = bulk!("DELETE FROM buckets WHERE id IN (SELECT CAST(v->>0 AS BIGINT) FROM", ")");
 
 impl SqlStore {
@@ -174,7 +189,21 @@ impl SqlStore {
         let stripe = self.forget_stripe_events(old.stripe, most).await?;
         let messages = self.tidy_messages(now, most).await?;
         let more = [hours, buckets, days, audit, files, stripe, events, messages].contains(&AT_ONCE);
-        Ok(Tidied { hours, days, buckets, audit, files, shadow, stripe, events, messages, more })
+        let usage_events = self.forget_usage_events(old.usage_events).await?;
+        let more = more || usage_events == EVENTS_AT_ONCE;
+        Ok(Tidied {
+            hours,
+            days,
+            buckets,
+            audit,
+            files,
+            shadow,
+            stripe,
+            events,
+            messages,
+            usage_events,
+            more,
+        })
     }
 
     async fn roll_up(&self, before: UnixMillis, most: i64) -> Result<u64, StoreError> {
@@ -229,6 +258,7 @@ impl SqlStore {
         if deleted > 0 {
             let ids = text(ids);
             session.run(DELETE_SLOTS, &[Arg::Text(&ids)]).await?;
+            session.run(DELETE_BUCKET_HOURS, &[Arg::Text(&ids)]).await?;
             session.run(DELETE_BUCKETS, &[Arg::Text(&ids)]).await?;
         }
         session.commit().await?;

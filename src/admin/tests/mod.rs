@@ -11,6 +11,7 @@ mod policy_diff;
 mod reads;
 mod sale;
 mod socket;
+mod usage_events;
 mod writes;
 
 use std::sync::Arc;

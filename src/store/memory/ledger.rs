@@ -13,7 +13,7 @@ use crate::{
 };
 
 impl State {
-    fn setting(&self, now: UnixMillis) -> Setting {
+    pub(super) fn setting(&self, now: UnixMillis) -> Setting {
         let young = now.0.saturating_sub(self.epoch_since.0) < GRACE_MILLIS;
         let alive = self.nodes.values().filter(|node| node.alive(now));
         Setting {

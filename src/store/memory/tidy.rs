@@ -35,6 +35,7 @@ impl State {
             messages: self.forget_messages(now),
             events,
             more: hours == AT_ONCE || events == AT_ONCE,
+            usage_events: self.forget_usage_events(old.usage_events),
         }
     }
 
@@ -55,13 +56,15 @@ impl State {
 
     fn delete_buckets(&mut self, old: Cutoffs) -> u64 {
         let before = self.book.buckets.len();
-        let slots = &self.book.slots;
+        let (slots, bills) = (&self.book.slots, &self.bills);
         self.book.buckets.retain(|key, bucket| {
             bucket.end >= old.buckets
+                || bills.waits(&key.tenant, bucket.end)
                 || slots.iter().any(|(slot, facts)| slot.bucket == *key && !facts.sealed && !facts.lost)
         });
         let buckets = &self.book.buckets;
         self.book.slots.retain(|slot, _| buckets.contains_key(&slot.bucket));
+        self.book.hours.retain(|(bucket, _), _| buckets.contains_key(bucket));
         (before - self.book.buckets.len()) as u64
     }
 }
