@@ -23,7 +23,7 @@ use crate::{
     metrics::Metrics,
     pipeline::{Gateway, cors::Cors, observe::Mode, refusals::Refusals, shadow::Trials},
     policy::Watched,
-    ports::{Incarnation, NodeStore, Policies, Registration},
+    ports::{Bills, Incarnation, NodeStore, Policies, Registration},
     store::{Retention, Store},
     sync::{Feed, FeedParts},
 };
@@ -80,6 +80,8 @@ pub(super) struct Engine {
     incarnation: Incarnation,
     retention: Retention,
     trials: Arc<Trials>,
+    /// What tenants' months cost, for those who may see their own.
+    pub(super) bills: Option<Arc<dyn Bills>>,
 }
 
 impl Engine {
@@ -141,6 +143,7 @@ impl Engine {
             incarnation,
             retention,
             trials,
+            bills: None,
         }
     }
 
@@ -190,7 +193,7 @@ impl Engine {
         let (directory, ledger) = (self.directory.clone(), self.ledger.clone());
         let refusals = Arc::clone(&self.refusals);
         let (clock, metrics, cors) = (Arc::clone(&self.clock), Arc::clone(&self.metrics), Arc::new(cors));
-        let trials = Arc::clone(&self.trials);
+        let (trials, bills) = (Arc::clone(&self.trials), self.bills.clone());
         Arc::new(move || Gateway {
             policies: Arc::new(policies.front()),
             authenticator: Arc::new(credentials.front()),
@@ -202,6 +205,7 @@ impl Engine {
             mode,
             refusals: refusals.ring(),
             trials: Arc::clone(&trials),
+            bills: bills.clone(),
         })
     }
 }
