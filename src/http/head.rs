@@ -100,16 +100,12 @@ fn take(bytes: &mut BytesMut, cap: usize) -> Result<Option<Box<Head>>, HeadRefus
 fn unparsable(error: httparse::Error, request: &httparse::Request<'_, '_>) -> HeadRefusal {
     match error {
         httparse::Error::TooManyHeaders => HeadRefusal::TooLarge,
-        httparse::Error::Token if request.method.is_some() => {
-            HeadRefusal::AmbiguousPath(Ambiguous::NotAPath)
-        }
+        httparse::Error::Token if request.method.is_some() => HeadRefusal::AmbiguousPath(Ambiguous::NotAPath),
         httparse::Error::Token => HeadRefusal::Malformed(Malformed::Method),
         httparse::Error::Version => HeadRefusal::Malformed(Malformed::Version),
         httparse::Error::HeaderName => HeadRefusal::Malformed(Malformed::HeaderName),
         httparse::Error::HeaderValue => HeadRefusal::Malformed(Malformed::HeaderValue),
-        httparse::Error::NewLine | httparse::Error::Status => {
-            HeadRefusal::Malformed(Malformed::LineEnd)
-        }
+        httparse::Error::NewLine | httparse::Error::Status => HeadRefusal::Malformed(Malformed::LineEnd),
     }
 }
 
@@ -233,9 +229,7 @@ fn content_length(value: &[u8]) -> Result<u64, HeadRefusal> {
     let digits = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
     let number = std::str::from_utf8(value).ok().filter(|_| digits).and_then(|text| text.parse().ok());
     // Sums with it must not overflow.
-    number
-        .filter(|length| *length < u64::MAX - 2)
-        .ok_or(HeadRefusal::Malformed(Malformed::Length))
+    number.filter(|length| *length < u64::MAX - 2).ok_or(HeadRefusal::Malformed(Malformed::Length))
 }
 
 #[cfg(test)]

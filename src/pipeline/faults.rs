@@ -115,9 +115,20 @@ impl Ambiguous {
     pub(crate) fn all() -> Vec<Self> {
         use AmbiguousPath as P;
         let paths = [
-            P::NoSlash, P::DotSegment, P::EmptySegment, P::Backslash, P::Semicolon, P::EncodedSlash,
-            P::EncodedBackslash, P::EncodedSemicolon, P::EncodedNul, P::BadEncoding, P::NotUtf8, P::Control,
-            P::NonAscii, P::Forbidden,
+            P::NoSlash,
+            P::DotSegment,
+            P::EmptySegment,
+            P::Backslash,
+            P::Semicolon,
+            P::EncodedSlash,
+            P::EncodedBackslash,
+            P::EncodedSemicolon,
+            P::EncodedNul,
+            P::BadEncoding,
+            P::NotUtf8,
+            P::Control,
+            P::NonAscii,
+            P::Forbidden,
         ];
         let others =
             [Self::NotAPath, Self::NotOriginForm, Self::PathByte, Self::QueryByte, Self::NoCanonicalForm];

@@ -116,6 +116,6 @@ pub mod strip;
 pub mod view;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use stack::{Gateway, Stack};

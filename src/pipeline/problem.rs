@@ -55,11 +55,7 @@ pub(super) fn answer(why: &Rejection, context: &Context) -> Response<Full<Bytes>
     let kind = Kind::of(why);
     let status = kind.status();
     let retry_after = retry_after(why, status, context.arrived);
-    let body = if context.bodiless {
-        Bytes::new()
-    } else {
-        describe(why, context, kind, retry_after)
-    };
+    let body = if context.bodiless { Bytes::new() } else { describe(why, context, kind, retry_after) };
     let mut response = Response::new(Full::new(body));
     *response.status_mut() = status;
     response.headers_mut().reserve(HEADERS);
@@ -68,12 +64,7 @@ pub(super) fn answer(why: &Rejection, context: &Context) -> Response<Full<Bytes>
 }
 
 /// The problem's details.
-fn describe(
-    why: &Rejection,
-    context: &Context,
-    kind: Kind,
-    retry_after: Option<u64>,
-) -> Bytes {
+fn describe(why: &Rejection, context: &Context, kind: Kind, retry_after: Option<u64>) -> Bytes {
     let mut body = Body::of(kind.code());
     body.text("title", context.language.title(kind));
     body.number("status", kind.status().as_u16().into());

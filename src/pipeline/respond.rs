@@ -16,9 +16,7 @@ use super::{
     matching::Named,
     parts::Parts,
     problem,
-    request::{
-        Answered, ForwardError, Inbound, OwnAnswer, Refusal, Refused, Rejection, Subject, Turned,
-    },
+    request::{Answered, ForwardError, Inbound, OwnAnswer, Refusal, Refused, Rejection, Subject, Turned},
     request_id,
     settle::SettledBody,
 };

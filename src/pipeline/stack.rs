@@ -112,8 +112,7 @@ where
             directory: Arc::clone(&self.directory),
             ledger: Arc::clone(&self.ledger),
         };
-        let asked =
-            (Arc::clone(&self.authenticator), Arc::clone(&self.directory), Arc::clone(&self.ledger));
+        let asked = (Arc::clone(&self.authenticator), Arc::clone(&self.directory), Arc::clone(&self.ledger));
         let parts = Parts {
             clock: Arc::clone(&self.clock),
             metrics: Arc::clone(&self.metrics),

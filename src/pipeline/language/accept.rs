@@ -127,10 +127,26 @@ mod tests {
     #[test]
     fn who_asks_for_chinese_gets_it() {
         for value in [
-            "zh", "ZH", "zh-CN", "zh-Hans", "zh-TW", "zh-Hant-HK", "zh-CN,zh;q=0.9,en;q=0.8", "fr, zh;q=0.1",
-            "en;q=0.8, zh;q=0.801", " zh ; q=1.000 ", "de,fr;q=0.9,zh;q=0.2,*;q=0.1", "*, en;q=0", "zh,en",
-            "en;q=0.5,zh;q=0.5;x=y,zh;q=0.6", "en;Q=0.1,zh;q=0.2", ",,zh,,", "zh;q=0.001",
-            "en;q=0.9,zh-TW;q=0.3,zh;q=1", "en;q=0,*;q=0.5", "xx;q=2,zh;q=0.1",
+            "zh",
+            "ZH",
+            "zh-CN",
+            "zh-Hans",
+            "zh-TW",
+            "zh-Hant-HK",
+            "zh-CN,zh;q=0.9,en;q=0.8",
+            "fr, zh;q=0.1",
+            "en;q=0.8, zh;q=0.801",
+            " zh ; q=1.000 ",
+            "de,fr;q=0.9,zh;q=0.2,*;q=0.1",
+            "*, en;q=0",
+            "zh,en",
+            "en;q=0.5,zh;q=0.5;x=y,zh;q=0.6",
+            "en;Q=0.1,zh;q=0.2",
+            ",,zh,,",
+            "zh;q=0.001",
+            "en;q=0.9,zh-TW;q=0.3,zh;q=1",
+            "en;q=0,*;q=0.5",
+            "xx;q=2,zh;q=0.1",
         ] {
             assert_eq!(of(value), Language::Chinese, "{value}");
             assert!(Language::may_matter(value.as_bytes()), "{value}");
@@ -140,10 +156,37 @@ mod tests {
     #[test]
     fn everybody_else_is_told_in_english() {
         for value in [
-            "", "en", "fr", "de-CH, fr;q=0.9", "en-US,en;q=0.9,zh-CN;q=0.8,zh;q=0.7", "*", "en,zh", "zh;q=0",
-            "zh;q=0.000", "*, zh;q=0", "zh;q=1.001", "zh;q=0.1234", "zh;q=2", "zh;q=-1", "zh;q=", "zh;q",
-            "zh;q=0,5", "zho", "zhen", "z", "-zh", "zh_CN", "zh;q=NaN", "\u{ff5a}\u{ff48}", "en;q=0.5,zh;q=0.5",
-            "*;q=0.5,zh;q=0.2", "zh\0", ";zh", "q=1", "zh-CN;q=0.5,en;q=0.6", "*-zh",
+            "",
+            "en",
+            "fr",
+            "de-CH, fr;q=0.9",
+            "en-US,en;q=0.9,zh-CN;q=0.8,zh;q=0.7",
+            "*",
+            "en,zh",
+            "zh;q=0",
+            "zh;q=0.000",
+            "*, zh;q=0",
+            "zh;q=1.001",
+            "zh;q=0.1234",
+            "zh;q=2",
+            "zh;q=-1",
+            "zh;q=",
+            "zh;q",
+            "zh;q=0,5",
+            "zho",
+            "zhen",
+            "z",
+            "-zh",
+            "zh_CN",
+            "zh;q=NaN",
+            "\u{ff5a}\u{ff48}",
+            "en;q=0.5,zh;q=0.5",
+            "*;q=0.5,zh;q=0.2",
+            "zh\0",
+            ";zh",
+            "q=1",
+            "zh-CN;q=0.5,en;q=0.6",
+            "*-zh",
         ] {
             assert_eq!(of(value), Language::English, "{value}");
         }

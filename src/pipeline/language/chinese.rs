@@ -49,7 +49,9 @@ pub(super) fn detail(why: &Rejection, f: &mut fmt::Formatter<'_>) -> fmt::Result
         Rejection::Head(HeadRefusal::AmbiguousPath(fault)) => f.write_str(ambiguous(*fault)),
         Rejection::Credential(error) => f.write_str(credential(error)),
         Rejection::Resolve(ResolveError::TenantUnknown) => f.write_str("没有这个名称的账户。"),
-        Rejection::Resolve(ResolveError::Unavailable) => f.write_str("暂时无法读取该账户的权限，请稍后再试。"),
+        Rejection::Resolve(ResolveError::Unavailable) => {
+            f.write_str("暂时无法读取该账户的权限，请稍后再试。")
+        }
         Rejection::Denied(denial) => self::denial(denial, f),
         Rejection::LedgerUnavailable => f.write_str("暂时无法记录用量，请稍后再试。"),
         Rejection::View(ViewRefusal::Method) => f.write_str("此处只接受 GET 和 HEAD 请求。"),

@@ -4,7 +4,7 @@ use std::fmt::{self, Display as _};
 
 use super::super::{
     problem::Kind,
-    request::{HeadRefusal, Rejection},
+    request::{ForwardError, HeadRefusal, Rejection},
     view::{Gauge, Message},
 };
 use crate::domain::{period::Window, transitions::State};
@@ -38,9 +38,12 @@ pub(super) const fn title(kind: Kind) -> &'static str {
 /// Errors are written in English.
 pub(super) fn detail(why: &Rejection, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     match why {
-        Rejection::Head(HeadRefusal::TooLarge) => f.write_str("the request's head is larger than is accepted"),
+        Rejection::Head(HeadRefusal::TooLarge) => {
+            f.write_str("the request's head is larger than is accepted")
+        }
         Rejection::Head(HeadRefusal::Malformed(fault)) => fault.fmt(f),
         Rejection::Head(HeadRefusal::AmbiguousPath(fault)) => fault.fmt(f),
+        Rejection::Forward(ForwardError::Withdrawn(why)) => detail(why, f),
         other => other.fmt(f),
     }
 }
@@ -67,7 +70,11 @@ pub(super) fn message(message: &Message<'_>) -> String {
             "This month's extra usage has reached the spending limit of {cap} {currency}; there is more from {until} on."
         ),
         Message::Stopped { gauge, limit } => {
-            format!("All {} are used up; there are more from {} on.", of_whole(gauge, *limit), gauge.resets_at)
+            format!(
+                "All {} are used up; there are more from {} on.",
+                of_whole(gauge, *limit),
+                gauge.resets_at
+            )
         }
         Message::Beyond { gauge, included, beyond } => format!(
             "All {} that the plan includes are used, and {beyond} more beyond them until {}.",

@@ -42,7 +42,7 @@ use crate::{
     freshness::Freshness,
     metrics::Metrics,
     ports::{
-        Answer, Authenticator, BoxFuture, BucketKey, ChargeError, CredentialError, Directory, Hold,
+        Answer, Authenticator, Bills, BoxFuture, BucketKey, ChargeError, CredentialError, Directory, Hold,
         HoldEntry, Ledger, MeterUsage, Policies, ResolveError, Span, Standing, StoreError, TriedRights,
     },
 };

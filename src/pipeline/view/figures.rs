@@ -37,9 +37,9 @@ pub(crate) struct Figures {
     pub(super) scheduled: Option<Scheduled>,
     pub(super) cost: Option<CostSoFar>,
     /// The rights that they are of.
-    source: (Version, Stamp),
+    pub(super) source: (Version, Stamp),
     /// From then on they are others, whatever is done.
-    until: UnixMillis,
+    pub(super) until: UnixMillis,
 }
 
 impl Figures {

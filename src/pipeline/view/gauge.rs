@@ -117,14 +117,18 @@ impl Gauge {
         }
         let beyond = match quota.overage {
             Overage::Block => None,
-            Overage::Allow { .. } | Overage::Bill { .. } => beyond
-                .map(|(cap, used, remaining)| Beyond { mode: quota.overage.mode(), cap, used, remaining }),
+            Overage::Allow { .. } | Overage::Bill { .. } => beyond.map(|(cap, used, remaining)| Beyond {
+                mode: quota.overage.mode(),
+                cap,
+                used,
+                remaining,
+            }),
         };
         let month = (Window::Month, given.calendar.month(now));
         Self::new(meter, month, (used, uncertain), (limit, left), beyond, now)
     }
 
-    fn new(
+    pub(super) fn new(
         meter: &Meter,
         (window, period): (Window, Period),
         (used, uncertain): (Units, Units),

@@ -20,9 +20,9 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 
-pub(super) use self::{desk::Desk, gauge::Gauge, message::Message};
-pub use self::refusal::ViewRefusal;
 use self::figures::Figures;
+pub use self::refusal::ViewRefusal;
+pub(super) use self::{desk::Desk, gauge::Gauge, message::Message};
 use super::{
     context::{Context, Subject},
     request::Rejection,
