@@ -9,6 +9,7 @@ mod answer;
 mod body;
 mod check;
 mod deploy;
+mod exports;
 mod feeds;
 mod findings;
 mod grants;
@@ -61,8 +62,8 @@ use crate::{
     domain::{catalog::Digest, id::TenantId, revision::PolicyFiles},
     pipeline::refusals::Refusals,
     ports::{
-        Barrier, KeyIssuer, Ledger, LifecycleStore, NodeStore, Policies, PolicyCompiler, Previews, Readiness,
-        RevisionStore, ShadowStore, SurveyStore, TenantStore,
+        Barrier, KeyIssuer, Ledger, LifecycleStore, MeterExportStore, NodeStore, Policies, PolicyCompiler,
+        Previews, Readiness, RevisionStore, ShadowStore, SurveyStore, TenantStore,
     },
 };
 use present::Present;
@@ -74,6 +75,8 @@ pub struct AdminState {
     pub tenants: Arc<dyn TenantStore>,
     /// What tenants had, and what is to become of them.
     pub lifecycle: Arc<dyn LifecycleStore>,
+    /// Usage that is told to a billing system.
+    pub exports: Arc<dyn MeterExportStore>,
     /// The registry of nodes.
     pub nodes: Arc<dyn NodeStore>,
     /// The catalog in force.
