@@ -43,3 +43,4 @@ mod trie;
 pub mod units;
 pub mod variant;
 pub mod verdict;
+pub mod webhook;

@@ -10,6 +10,7 @@ mod book;
 mod change;
 mod classify;
 mod connect;
+mod deliveries;
 mod engine;
 mod epoch;
 mod execute;
@@ -44,7 +45,10 @@ mod survey;
 mod tenant_row;
 mod tenants;
 mod tidy;
+mod tidy_messages;
 mod told;
+mod webhook_book;
+mod webhooks;
 
 pub use connect::{ConnectError, Options, Store, connect};
 pub use tidy::{Retention, Tidied};

@@ -50,6 +50,8 @@ pub struct Tidied {
     pub shadow: u64,
     /// Events of Stripe that were deleted.
     pub stripe: u64,
+    /// Deliveries, or facts that were told, whichever were more.
+    pub messages: u64,
     /// There is more to do at once.
     pub more: bool,
 }
@@ -160,8 +162,9 @@ impl SqlStore {
         let files = self.forget_files(now, old.buckets, most).await?;
         let shadow = self.forget_trials().await?;
         let stripe = self.forget_stripe_events(old.stripe, most).await?;
-        let more = [hours, buckets, days, audit, files, stripe].contains(&AT_ONCE);
-        Ok(Tidied { hours, days, buckets, audit, files, shadow, stripe, more })
+        let messages = self.tidy_messages(now, old.audit, most).await?;
+        let more = [hours, buckets, days, audit, files, stripe, messages].contains(&AT_ONCE);
+        Ok(Tidied { hours, days, buckets, audit, files, shadow, stripe, messages, more })
     }
 
     async fn roll_up(&self, before: UnixMillis, most: i64) -> Result<u64, StoreError> {

@@ -15,6 +15,7 @@ mod shadow;
 mod survey;
 mod tenants;
 mod tidy;
+mod webhooks;
 mod windows;
 
 use plangate::{

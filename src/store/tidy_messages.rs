@@ -1,0 +1,58 @@
+//! Housekeeping of what was told outside: deliveries that ended long ago, and facts that nobody waits for any more.
+
+use serde_json::json;
+
+use super::{
+    engine::Lane,
+    locked::text,
+    session::{Arg, Sql, bulk, timed},
+    sql::SqlStore,
+};
+use crate::{domain::time::UnixMillis, ports::StoreError};
+
+/// How long deliveries are kept once they have ended.
+pub(super) const DELIVERIES_KEPT: i64 = 30 * 86_400_000;
+/// How long facts are kept at least: by their ids they are told once, and none comes to be told again after so long.
+pub(super) const FACTS_KEPT: i64 = 100 * 86_400_000;
+
+// The endpoint was disabled or deleted at the very moment when they were written.
+const DISCARD_LOST: Sql = timed!(
+    "UPDATE webhook_deliveries SET state = 'discarded', claimed_by = NULL, ended_ms = ",
+    " WHERE state = 'pending' AND webhook NOT IN (SELECT id FROM webhooks WHERE disabled_ms IS NULL)"
+);
+const DELETE_DELIVERIES: Sql = Sql::same(
+    "DELETE FROM webhook_deliveries WHERE place IN (SELECT place FROM webhook_deliveries \
+     WHERE created_ms < $1 AND state <> 'pending' ORDER BY created_ms LIMIT $2) RETURNING webhook, event",
+);
+const DELETE_ATTEMPTS: Sql =
+    bulk!("DELETE FROM webhook_attempts WHERE (webhook, event) IN (SELECT v->>0, v->>1 FROM", ")");
+const DELETE_FACTS: Sql = Sql::same(
+    "DELETE FROM outbox WHERE place IN (SELECT o.place FROM outbox o WHERE o.at_ms < $1 \
+     AND NOT EXISTS (SELECT 1 FROM webhook_deliveries d WHERE d.event = o.id) ORDER BY o.at_ms LIMIT $2)",
+);
+
+impl SqlStore {
+    /// How many deliveries and facts were deleted.
+    pub(super) async fn tidy_messages(
+        &self,
+        now: UnixMillis,
+        facts: UnixMillis,
+        most: i64,
+    ) -> Result<u64, StoreError> {
+        let mut session = self.engine.begin(Lane::Data).await?;
+        session.run(DISCARD_LOST, &[]).await?;
+        let before = Arg::Int(now.0.saturating_sub(DELIVERIES_KEPT));
+        let mut gone = Vec::new();
+        for row in session.rows(DELETE_DELIVERIES, &[before, Arg::Int(most)]).await? {
+            gone.push(json!([row.text(0)?, row.text(1)?]));
+        }
+        let deleted = gone.len() as u64;
+        if deleted > 0 {
+            session.run(DELETE_ATTEMPTS, &[Arg::Text(&text(gone))]).await?;
+        }
+        let facts = facts.0.min(now.0.saturating_sub(FACTS_KEPT));
+        let facts = session.run(DELETE_FACTS, &[Arg::Int(facts), Arg::Int(most)]).await?;
+        session.commit().await?;
+        Ok(deleted.max(facts))
+    }
+}
