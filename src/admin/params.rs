@@ -24,6 +24,19 @@ pub(super) struct GrantPath(pub(super) TenantId, pub(super) GrantId);
 /// The tenant and the add-on that the path names.
 pub(super) struct AddonPath(pub(super) TenantId, pub(super) AddonId);
 
+/// The tenant and the period that the path names.
+pub(super) struct PeriodPath(pub(super) TenantId, pub(super) String);
+
+impl FromRequestParts<Shared> for PeriodPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Result<Self, Problem> {
+        let params = segments(parts, shared).await?;
+        let period = params.iter().find(|(given, _)| *given == "period").map_or("", |(_, value)| value);
+        Ok(Self(part(&params, "tenant", TenantId::parse)?, period.to_owned()))
+    }
+}
+
 /// A node's name from the path.
 pub(super) struct NodePath(pub(super) String);
 

@@ -45,6 +45,7 @@ pub(super) enum Code {
     GrantsFull,
     RefusalNotFound,
     RevisionNotFound,
+    StatementNotFound,
     RevisionStale,
     PoliciesUnchanged,
     TrialRunning,
@@ -102,6 +103,9 @@ impl Code {
                 (S::NOT_FOUND, "refusal-not-found", "This node knows of no such refusal")
             }
             Self::RevisionNotFound => (S::NOT_FOUND, "revision-not-found", "There is no such revision"),
+            Self::StatementNotFound => {
+                (S::NOT_FOUND, "statement-not-found", "There is no such billing period")
+            }
             Self::RevisionStale => (S::CONFLICT, "revision-stale", "Another revision is in force by now"),
             Self::PoliciesUnchanged => {
                 (S::CONFLICT, "policies-unchanged", "These policies are in force already")

@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 
 use super::{
     Shared,
+    cost::CostView,
     openapi::ReadErrors,
     params::{NoParams, TenantPath},
     present::Present,
@@ -18,6 +19,7 @@ use super::{
 use crate::{
     domain::{
         catalog::Catalog,
+        forecast,
         id::MeterId,
         period::{Period, Window},
         plan::{Overage, Quota},
@@ -56,6 +58,8 @@ pub(super) struct RightsView {
     limits: BTreeMap<String, AllowanceView>,
     /// Quotas by meter.
     quotas: BTreeMap<String, QuotaView>,
+    /// What the month costs so far; `null`: nothing is sold for money to this tenant.
+    cost: Option<CostView>,
     /// Rates by meter: `{"limit", "per", "burst"}`.
     #[schema(value_type = Object)]
     rates: BTreeMap<String, serde_json::Value>,
@@ -86,6 +90,8 @@ pub(super) struct QuotaView {
     remaining: AllowanceView,
     /// When the month ends.
     resets_at: String,
+    /// When nothing is left, if all goes on as it did so far in the month; `null`: not in this month, or that cannot be said.
+    ends_at: Option<String>,
     /// Units that crashed nodes were granted and may have used.
     uncertain: u64,
     /// What happens past the limit, where it is not a refusal.
@@ -219,8 +225,12 @@ fn quota_view(
     month: Period,
     (sources, views): (&[SourceCount], Vec<SourceView>),
     windows: Vec<WindowView>,
+    now: UnixMillis,
 ) -> QuotaView {
     let within = || sources.iter().filter(|source| !source.is_overage());
+    let counted = within().map(SourceCount::counted).fold(Units::ZERO, Units::saturating_add);
+    let ends_at = sum(within().map(|source| source.terms.limit))
+        .and_then(|limit| forecast::ends_at(counted, limit, month, now));
     let beyond = sources.iter().filter(|source| source.is_overage());
     let total = |units: fn(&SourceCount) -> Units| {
         sources.iter().map(units).fold(Units::ZERO, Units::saturating_add).get()
@@ -238,6 +248,7 @@ fn quota_view(
         used: total(|source| source.used),
         remaining: sum(within().map(SourceCount::left)).into(),
         resets_at: month.end.to_string(),
+        ends_at: ends_at.map(|at| at.to_string()),
         uncertain: total(|source| source.uncertain),
         overage,
         sources: views,
@@ -262,6 +273,7 @@ fn bare(present: &Present, rights: &Rights) -> RightsView {
         features: Vec::new(),
         limits: BTreeMap::new(),
         quotas: BTreeMap::new(),
+        cost: None,
         rates: BTreeMap::new(),
     }
 }
@@ -288,7 +300,7 @@ fn view(present: &Present, rights: &Rights, counts: &Counts) -> RightsView {
             let sources = counts.sources(given, catalog, &meter.id, now);
             let views = sources.iter().map(|count| SourceView::of(count, &meter.id, tenant)).collect();
             let windows = window_views(quota, |window| counts.window(given, &meter.id, window, now));
-            let quota = quota_view(quota, given.calendar.month(now), (&sources, views), windows);
+            let quota = quota_view(quota, given.calendar.month(now), (&sources, views), windows, now);
             view.quotas.insert(meter.id.to_string(), quota);
         }
         if let Some(rate) = &terms.rate {
@@ -310,5 +322,6 @@ pub(super) async fn get_rights(
     let present = shared.find(&id).await?;
     let rights = present.rights()?;
     let counts = Counts::of(&shared, &rights, present.now).await?;
-    Ok(Json(view(&present, &rights, &counts)))
+    let cost = shared.bills.so_far(&rights, &counts.0, present.now).await?;
+    Ok(Json(RightsView { cost: cost.map(Into::into), ..view(&present, &rights, &counts) }))
 }

@@ -171,7 +171,7 @@ async fn uncertain(shared: &Shared, present: &Present) -> Result<BTreeMap<String
 }
 
 /// Whether the client would rather have CSV. Who names both alike, or neither, is given JSON.
-fn wants_csv(headers: &HeaderMap) -> bool {
+pub(super) fn wants_csv(headers: &HeaderMap) -> bool {
     let (mut csv, mut json) = (0.0_f32, 0.0_f32);
     let ranges = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
     for range in ranges.flat_map(|value| value.split(',')) {

@@ -8,7 +8,7 @@ use super::{
     background::Background,
     deployment::{Deployer, Obedient},
     in_force::{InForce, InForceFront},
-    lifecycle::{Lifecycle, LifecycleParts},
+    lifecycle::{Lifecycle, LifecycleParts, closing::Closer},
     obedience::LedgerObeys,
     plan_versions::PlanVersions,
     shadowing, tidying,
@@ -166,15 +166,19 @@ impl Engine {
         background.spawn("tidying", async move {
             tidying::run(pauses, || store.tidy(&keep), &stop).await;
         });
-        let lifecycle = Lifecycle::new(LifecycleParts {
+        let parts = || LifecycleParts {
             tenants: Arc::clone(&self.store) as _,
             lives: Arc::clone(&self.store) as _,
+            events: Arc::clone(&self.store) as _,
             policies: Arc::clone(&self.policies) as _,
             freshness: Arc::clone(&self.freshness),
             clock: Arc::clone(&self.clock) as _,
             run: self.incarnation,
-        });
+        };
+        let lifecycle = Lifecycle::new(parts());
         background.spawn("lifecycle", lifecycle.run(end()));
+        let closer = Closer::new(parts(), Arc::clone(&self.store) as _);
+        background.spawn("statements", closer.run(end()));
         let shadowing = shadowing::Shadowing {
             trials: Arc::clone(&self.trials),
             policies: Arc::clone(&self.policies) as _,

@@ -1,6 +1,7 @@
 //! Configuration to adapters to pipeline to servers.
 
 mod background;
+mod bills;
 pub mod config;
 mod deployment;
 mod descriptors;

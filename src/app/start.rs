@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     background::Background,
+    bills::StoreBills,
     config::{Config, ModeWord},
     deployment::Deployer,
     engine::{Engine, EngineParts},
@@ -246,6 +247,7 @@ impl Ground {
         admin::router(AdminState {
             tenants: Arc::clone(store) as _,
             lifecycle: Arc::clone(store) as _,
+            events: Arc::clone(store) as _,
             exports: Arc::clone(store) as _,
             nodes: Arc::clone(store) as _,
             policies: Arc::clone(&engine.policies) as _,
@@ -254,6 +256,12 @@ impl Ground {
             shadow: Arc::clone(store) as _,
             folder: Arc::new(move || watched.is_a_folder().then(|| watched.files())),
             survey: Arc::clone(store) as _,
+            usage_events: Arc::clone(store) as _,
+            statements: Arc::clone(store) as _,
+            bills: Arc::new(StoreBills {
+                tenants: Arc::clone(store) as _,
+                statements: Arc::clone(store) as _,
+            }),
             previews: Arc::clone(&engine.versions) as _,
             ledger: Arc::new(engine.ledger.clone()),
             keys: Arc::new(Issuer { hasher, clock: Arc::clone(&self.clock) as _ }),

@@ -80,7 +80,7 @@ impl Explain {
                     .map_err(|error| Failure::Refused(format!("the answer cannot be printed: {error}")))?;
                 text + "\n"
             }
-            Format::Plain => words(Style::PLAIN),
+            Format::Plain | Format::Csv => words(Style::PLAIN),
             Format::Table => {
                 let terminal = stdout().is_terminal();
                 words(Style { signs: terminal, colour: output::coloured(terminal) })

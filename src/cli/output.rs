@@ -7,6 +7,7 @@ use comfy_table::{Attribute, Cell, ContentArrangement, Table, presets};
 use serde_json::Value;
 
 use super::Failure;
+use crate::wire::statement_csv;
 
 /// How to print.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -17,6 +18,8 @@ pub enum Format {
     Json,
     /// Columns separated by tabs
     Plain,
+    /// Columns separated by commas, as spreadsheets read them (RFC 4180)
+    Csv,
 }
 
 impl Format {
@@ -59,6 +62,12 @@ impl Rows {
             text.push('\n');
         }
         text
+    }
+
+    fn csv(&self) -> String {
+        let headings: Vec<String> = self.headings.iter().map(|heading| heading.to_lowercase()).collect();
+        let lines = std::iter::once(&headings).chain(&self.rows);
+        lines.map(|cells| statement_csv::line(cells)).collect()
     }
 
     pub(super) fn table(&self, bold: bool) -> String {
@@ -106,6 +115,7 @@ pub(super) fn show(asked: Option<Format>, answer: &Value, rows: &Rows) -> Result
             text + "\n"
         }
         Format::Plain => rows.plain(),
+        Format::Csv => rows.csv(),
         Format::Table => rows.table(coloured(stdout().is_terminal())),
     };
     write(text.as_bytes())?;

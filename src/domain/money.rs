@@ -95,6 +95,20 @@ impl FromStr for Currency {
     }
 }
 
+impl Currency {
+    /// How many fractional digits amounts are paid in: those of ISO 4217, and 2 for what is not there.
+    #[must_use]
+    pub const fn minor_digits(self) -> u8 {
+        match &self.0 {
+            b"BIF" | b"CLP" | b"DJF" | b"GNF" | b"ISK" | b"JPY" | b"KMF" | b"KRW" | b"PYG" | b"RWF"
+            | b"UGX" | b"UYI" | b"VND" | b"VUV" | b"XAF" | b"XOF" | b"XPF" => 0,
+            b"BHD" | b"IQD" | b"JOD" | b"KWD" | b"LYD" | b"OMR" | b"TND" => 3,
+            b"CLF" | b"UYW" => 4,
+            _ => 2,
+        }
+    }
+}
+
 impl fmt::Display for Currency {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|letter| write!(f, "{}", char::from(*letter)))
@@ -130,6 +144,57 @@ impl Total {
     #[must_use]
     pub const fn plus(self, other: Self) -> Self {
         Self(self.0.saturating_add(other.0))
+    }
+
+    /// What is more than `other`; nothing where it is less.
+    #[must_use]
+    pub const fn minus(self, other: Self) -> Self {
+        Self(self.0.saturating_sub(other.0))
+    }
+
+    /// Whether it is nothing.
+    #[must_use]
+    pub const fn is_zero(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Without what is finer than so many fractional digits.
+    #[must_use]
+    pub const fn rounded_down(self, digits: u8) -> Self {
+        Self(self.0 - self.0 % Self::step(digits))
+    }
+
+    /// To the nearest amount of so many fractional digits; what lies between two, up.
+    #[must_use]
+    pub const fn rounded(self, digits: u8) -> Self {
+        Self(self.0.saturating_add(Self::step(digits) / 2)).rounded_down(digits)
+    }
+
+    /// The smallest amount of so many fractional digits.
+    const fn step(digits: u8) -> u128 {
+        10u128.pow(Self::SCALE.saturating_sub(digits) as u32)
+    }
+
+    /// With just so many fractional digits; what is finer is cut.
+    #[must_use]
+    pub fn written(self, digits: u8) -> String {
+        let unit = 10u128.pow(u32::from(Self::SCALE));
+        let fraction = format!("{:012}", self.0 % unit);
+        let digits = usize::from(digits.min(Self::SCALE));
+        if digits == 0 {
+            return (self.0 / unit).to_string();
+        }
+        format!("{}.{}", self.0 / unit, &fraction[..digits])
+    }
+
+    /// As a whole number of the 12th fractional digit.
+    pub(super) const fn smallest(self) -> u128 {
+        self.0
+    }
+
+    /// So many of the 12th fractional digit.
+    pub(super) const fn of_smallest(digits: u128) -> Self {
+        Self(digits)
     }
 }
 
@@ -176,6 +241,19 @@ mod tests {
         assert_eq!(Total::metered(largest, Units::MAX, Units::MAX).to_string(), "999999999999999999.00");
         let sum = Total::of("19.90".parse().unwrap(), 3).plus(Total::of("0.1".parse().unwrap(), 1));
         assert_eq!((sum.to_string().as_str(), Total::default().to_string().as_str()), ("59.80", "0.00"));
+    }
+
+    #[test]
+    fn totals_are_rounded_to_what_is_paid() {
+        let digits = |code: &str| code.parse::<Currency>().unwrap().minor_digits();
+        assert_eq!(["USD", "JPY", "KWD", "CLF", "XXX"].map(digits), [2, 0, 3, 4, 2]);
+        let total = Total::of("12.3456".parse().unwrap(), 1);
+        let down = |digits| total.rounded_down(digits).written(digits);
+        assert_eq!([0, 2, 3].map(down), ["12", "12.34", "12.345"]);
+        let near = |digits| total.rounded(digits).written(digits);
+        assert_eq!([0, 2, 3].map(near), ["12", "12.35", "12.346"]);
+        assert_eq!(Total::of("0.005".parse().unwrap(), 1).rounded(2).written(2), "0.01");
+        assert_eq!(total.minus(total.plus(total)), Total::default());
     }
 
     #[test]

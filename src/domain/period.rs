@@ -111,7 +111,9 @@ impl Zone {
         i64::from(self.0.to_offset(instant.timestamp()).seconds()) * 1000
     }
 
-    fn date(&self, instant: UnixMillis) -> Date {
+    /// The local date of an instant.
+    #[must_use]
+    pub fn date(&self, instant: UnixMillis) -> Date {
         self.0.to_datetime(instant.timestamp()).date()
     }
 

@@ -15,9 +15,11 @@ mod policies;
 mod revisions;
 mod shadow;
 mod span;
+mod statements;
 mod stripe;
 mod survey;
 mod tenants;
+mod usage_events;
 mod webhooks;
 
 use std::{future::Future, pin::Pin};
@@ -37,9 +39,11 @@ pub use policies::*;
 pub use revisions::*;
 pub use shadow::*;
 pub use span::*;
+pub use statements::*;
 pub use stripe::*;
 pub use survey::*;
 pub use tenants::*;
+pub use usage_events::*;
 pub use webhooks::*;
 
 /// A future that may move between threads.

@@ -5,7 +5,7 @@
 
 use super::{
     audit::{self, Entry},
-    change,
+    billing, change,
     classify::unreadable,
     engine::Lane,
     epoch::{BUMP, NOTIFY},
@@ -142,6 +142,9 @@ impl SqlStore {
             keep::write(session, &before, after, origin.at).await?;
             let told = told::of_change(&before, after, happened, origin.at, version);
             outbox::tell(session, &told).await?;
+            if let Some(entries) = billing::Entries::of(&before, after, happened, origin.at) {
+                billing::write(session, &before.id, &entries).await?;
+            }
         }
         let lines = journal::lines(&command.change, origin, made.as_ref());
         record(session, command, origin, version, &lines, &effect).await?;

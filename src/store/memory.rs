@@ -1,5 +1,6 @@
 //! A store in memory: for tests, benches and embedding, with the same rules as the others and nothing on disk.
 
+mod events;
 mod ledger;
 mod lifecycle;
 mod meter_exports;
@@ -7,9 +8,11 @@ mod nodes;
 mod revisions;
 mod shadow;
 mod state;
+mod statements;
 mod stripe;
 mod survey;
 mod tidy;
+mod usage_events;
 mod webhooks;
 
 use std::{

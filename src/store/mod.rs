@@ -6,6 +6,7 @@
 //! no database at all, and the memory store is little more than those rules.
 
 mod audit;
+mod billing;
 mod book;
 mod change;
 mod classify;
@@ -13,6 +14,7 @@ mod connect;
 mod deliveries;
 mod engine;
 mod epoch;
+mod events;
 mod execute;
 mod feed;
 mod home;
@@ -40,6 +42,7 @@ mod settled;
 mod shadow;
 mod sql;
 mod sqlite;
+mod statements;
 mod stripe;
 mod survey;
 mod tenant_row;
@@ -47,6 +50,8 @@ mod tenants;
 mod tidy;
 mod tidy_messages;
 mod told;
+mod usage_events;
+mod warned;
 mod webhook_book;
 mod webhooks;
 

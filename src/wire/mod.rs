@@ -2,6 +2,7 @@
 
 pub mod attributes;
 pub mod belongings;
+pub mod billing_facts;
 pub mod diff;
 pub mod duration;
 mod fields;
@@ -10,6 +11,8 @@ pub mod plan;
 pub mod rollout;
 pub mod sample_event;
 pub mod signed_message;
+pub mod statement;
+pub mod statement_csv;
 pub mod stripe;
 pub mod subscription;
 pub mod terms;

@@ -1,16 +1,24 @@
 //! A store in which no policies were ever applied: what the other calls need of one.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 
 use crate::{
     domain::{
         catalog::Digest,
+        cost::CostSoFar,
+        id::TenantId,
+        period::Period,
         revision::{Deployment, PolicyFiles, Revision, RevisionNumber},
-        time::Version,
+        rights::Rights,
+        statement::{BillingFacts, Counted},
+        time::{UnixMillis, Version},
     },
     ports::{
-        DeployCommand, DeployError, Deployed, Origin, RevisionStore, ShadowBy, ShadowReport, ShadowRow,
-        ShadowStore, ShadowSum, ShadowTotals, StoreError,
+        Bills, ClosedStatement, Closing, DeployCommand, DeployError, Deployed, MeterUsage, Origin,
+        RevisionStore, ShadowBy, ShadowReport, ShadowRow, ShadowStore, ShadowSum, ShadowTotals,
+        StatementHead, StatementStore, StoreError,
     },
 };
 
@@ -54,5 +62,47 @@ impl ShadowStore for NoRevisions {
         _: u32,
     ) -> Result<Vec<ShadowSum>, StoreError> {
         Ok(Vec::new())
+    }
+}
+
+#[async_trait]
+impl StatementStore for NoRevisions {
+    async fn billing_facts(&self, _: &TenantId, _: Period) -> Result<Vec<BillingFacts>, StoreError> {
+        Ok(Vec::new())
+    }
+    async fn counted(&self, _: &TenantId, _: Period, _: bool) -> Result<Counted, StoreError> {
+        Ok(Counted::default())
+    }
+    async fn to_close(&self, _: UnixMillis, _: u32) -> Result<Vec<(TenantId, Option<Period>)>, StoreError> {
+        Ok(Vec::new())
+    }
+    async fn next_to_close(&self, _: &TenantId) -> Result<Option<Period>, StoreError> {
+        Ok(None)
+    }
+    async fn close_period(&self, _: &Closing) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+    async fn closed_statement(&self, _: &TenantId, _: &str) -> Result<Option<ClosedStatement>, StoreError> {
+        Ok(None)
+    }
+    async fn closed_statements(
+        &self,
+        _: &TenantId,
+        _: Option<UnixMillis>,
+        _: u32,
+    ) -> Result<Vec<StatementHead>, StoreError> {
+        Ok(Vec::new())
+    }
+}
+
+#[async_trait]
+impl Bills for NoRevisions {
+    async fn so_far(
+        &self,
+        _: &Arc<Rights>,
+        _: &[MeterUsage],
+        _: UnixMillis,
+    ) -> Result<Option<CostSoFar>, StoreError> {
+        Ok(None)
     }
 }

@@ -47,6 +47,15 @@ impl Aside {
         self.tenants.get(tenant).is_some_and(|failures| self.now < failures.until)
     }
 
+    /// Leaves a tenant alone for a while, as it is not its time yet.
+    pub(super) fn wait(&mut self, tenant: &TenantId, pause: Duration) {
+        self.in_a_row = 0;
+        if self.tenants.len() < MOST || self.tenants.contains_key(tenant) {
+            let failures = Failures { until: self.now.after(pause), pause: FIRST };
+            self.tenants.insert(tenant.clone(), failures);
+        }
+    }
+
     pub(super) fn succeeded(&mut self, tenant: &TenantId) {
         self.in_a_row = 0;
         self.tenants.remove(tenant);

@@ -18,10 +18,11 @@ use crate::{
         time::{Epoch, UnixMillis, Version},
     },
     ports::{
-        AuditRow, ChangeRow, Committed, Deployed, ExecuteError, GrantRow, Incarnation, KeptPlan, Linked,
-        Lost, NewEvent, Origin, WebhookDone,
+        AuditRow, ChangeRow, Committed, Deployed, EventDigest, EventKey, ExecuteError, GrantRow, Incarnation,
+        KeptPlan, Linked, Lost, NewEvent, Origin, WebhookDone,
     },
     store::{
+        billing::Entries,
         book::Book,
         change,
         execute::{KEPT_CHANGES, KEPT_MILLIS},
@@ -30,7 +31,7 @@ use crate::{
     },
 };
 
-use super::{meter_exports::Pieces, shadow::Counted, stripe::Told, webhooks::Webhooks};
+use super::{meter_exports::Pieces, shadow::Counted, statements::Bills, stripe::Told, webhooks::Webhooks};
 
 #[derive(Default)]
 pub(super) struct State {
@@ -62,6 +63,12 @@ pub(super) struct State {
     pub(super) days: BTreeMap<(TenantId, MeterId, UnixMillis), i64>,
     /// Facts that are told outside, the oldest first, with their ids.
     pub(super) outbox: Vec<(String, NewEvent)>,
+    /// How many of them were forgotten.
+    pub(super) outbox_gone: u64,
+    /// When somebody is to be told that a tenant's trial ends.
+    pub(super) notices: BTreeMap<TenantId, UnixMillis>,
+    /// What tenants are billed by, and their statements.
+    pub(super) bills: Bills,
     /// Usage that is told to a billing system.
     pub(super) pieces: Pieces,
     /// What Stripe told, and which of its customers are which tenants.
@@ -70,6 +77,8 @@ pub(super) struct State {
     pub(super) webhooks: Webhooks,
     /// The time by which they are.
     pub(super) clock: Option<Arc<dyn Clock>>,
+    /// Usage events that were charged: what they say, and when they came.
+    pub(super) events: HashMap<EventKey, (EventDigest, UnixMillis)>,
     pub(super) epoch: Epoch,
     pub(super) epoch_since: UnixMillis,
     pub(super) book: Book,
@@ -85,6 +94,8 @@ pub(super) enum Outcome {
     Retried,
     Linked(Linked),
     Webhook(WebhookDone),
+    /// A call whose parts are known by themselves.
+    Call,
 }
 
 /// A ledger file.
@@ -146,6 +157,10 @@ impl State {
         if let Some((after, happened)) = &made {
             self.tell(told::of_change(&before, after, happened, origin.at, version));
             self.keep_grants(&before, after, origin.at);
+            self.keep_notice(&before, after);
+            if let Some(entries) = Entries::of(&before, after, happened, origin.at) {
+                self.bills.keep(&command.tenant, entries);
+            }
             self.tenants.insert(command.tenant.clone(), after.clone());
         }
         let done = Committed { version, effect, replayed: false };
@@ -181,6 +196,8 @@ impl State {
             Change::DeleteTenant => {
                 self.tenants.remove(&command.tenant);
                 self.grants.remove(&command.tenant);
+                self.notices.remove(&command.tenant);
+                self.bills.forget(&command.tenant);
                 self.told.links.retain(|_, (owner, ..)| *owner != command.tenant);
                 self.keys.retain(|_, (_, key)| key.tenant != command.tenant);
                 let keys = &self.keys;

@@ -22,6 +22,7 @@ impl State {
             self.files.entry(node.file).and_modify(|file| file.used = now);
         }
         self.files.retain(|_, file| file.used >= old.buckets);
+        let events = self.forget_events(old.events, AT_ONCE);
         let running = self.revisions.last().map_or(Version(0), |last| last.version);
         Tidied {
             hours,
@@ -31,8 +32,10 @@ impl State {
             files: (files - self.files.len()) as u64,
             stripe: self.told.forget(old.stripe),
             shadow: self.shadow.forget(|trial| trial != running),
-            messages: self.forget_messages(now, old.audit),
-            more: hours == AT_ONCE,
+            messages: self.forget_messages(now),
+            events,
+            more: hours == AT_ONCE || events == AT_ONCE,
+            usage_events: self.forget_usage_events(old.usage_events),
         }
     }
 
@@ -53,13 +56,15 @@ impl State {
 
     fn delete_buckets(&mut self, old: Cutoffs) -> u64 {
         let before = self.book.buckets.len();
-        let slots = &self.book.slots;
+        let (slots, bills) = (&self.book.slots, &self.bills);
         self.book.buckets.retain(|key, bucket| {
             bucket.end >= old.buckets
+                || bills.waits(&key.tenant, bucket.end)
                 || slots.iter().any(|(slot, facts)| slot.bucket == *key && !facts.sealed && !facts.lost)
         });
         let buckets = &self.book.buckets;
         self.book.slots.retain(|slot, _| buckets.contains_key(&slot.bucket));
+        self.book.hours.retain(|(bucket, _), _| buckets.contains_key(bucket));
         (before - self.book.buckets.len()) as u64
     }
 }
