@@ -108,7 +108,7 @@ async fn a_customer_sees_how_it_stands_without_the_app() {
     assert_eq!((status, text(&headers, "content-language")), (StatusCode::OK, "zh-Hans".to_owned()));
     let view: Value = serde_json::from_str(&body).unwrap();
     assert_eq!((view["tenant"].as_str(), view["plan"].as_str()), (Some("acme"), Some("hobby")));
-    assert_eq!((&view["nearest"]["used"], &view["cost"]), (&1.into(), &Value::Null), "{view}");
+    assert_eq!(view["nearest"]["used"], 1, "{view}");
     let (status, headers, _) = scene.get("/.plangate/usage", &[]).await;
     assert_eq!((status, text(&headers, "ratelimit")), (StatusCode::UNAUTHORIZED, String::new()));
     assert_eq!(scene.calls(), 1);

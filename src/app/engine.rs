@@ -6,6 +6,7 @@ use tokio::runtime::Handle;
 
 use super::{
     background::Background,
+    bills::StoreBills,
     deployment::{Deployer, Obedient},
     in_force::{InForce, InForceFront},
     lifecycle::{Lifecycle, LifecycleParts, closing::Closer},
@@ -81,7 +82,7 @@ pub(super) struct Engine {
     retention: Retention,
     trials: Arc<Trials>,
     /// What tenants' months cost, for those who may see their own.
-    pub(super) bills: Option<Arc<dyn Bills>>,
+    pub(super) bills: Arc<dyn Bills>,
 }
 
 impl Engine {
@@ -127,6 +128,8 @@ impl Engine {
         });
         let (credentials, feed) = (Arc::new(credentials), Arc::new(feed));
         let trials = Arc::new(Trials::new(Arc::clone(&freshness)));
+        let bills =
+            Arc::new(StoreBills { tenants: Arc::clone(&store) as _, statements: Arc::clone(&store) as _ });
         Self {
             policies,
             versions: parts.versions,
@@ -143,7 +146,7 @@ impl Engine {
             incarnation,
             retention,
             trials,
-            bills: None,
+            bills,
         }
     }
 
@@ -197,7 +200,7 @@ impl Engine {
         let (directory, ledger) = (self.directory.clone(), self.ledger.clone());
         let refusals = Arc::clone(&self.refusals);
         let (clock, metrics, cors) = (Arc::clone(&self.clock), Arc::clone(&self.metrics), Arc::new(cors));
-        let (trials, bills) = (Arc::clone(&self.trials), self.bills.clone());
+        let (trials, bills) = (Arc::clone(&self.trials), Arc::clone(&self.bills));
         Arc::new(move || Gateway {
             policies: Arc::new(policies.front()),
             authenticator: Arc::new(credentials.front()),
@@ -209,7 +212,7 @@ impl Engine {
             mode,
             refusals: refusals.ring(),
             trials: Arc::clone(&trials),
-            bills: bills.clone(),
+            bills: Some(Arc::clone(&bills)),
         })
     }
 }

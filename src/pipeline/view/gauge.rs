@@ -5,8 +5,8 @@ use std::cmp::{Ordering, Reverse};
 use crate::{
     domain::{
         catalog::Meter,
+        forecast,
         id::MeterId,
-        pace,
         period::{Period, Window},
         plan::{MeterIx, Overage, Quota},
         rights::{Entitlement, Source},
@@ -152,7 +152,7 @@ impl Gauge {
             remaining,
             resets_at: period.end,
             share: limit.map(|limit| share(counted, limit)),
-            ends_at: ahead.and_then(|left| pace::ends_at(period, counted, left, now)),
+            ends_at: ahead.and_then(|left| ends_at(counted, left, period, now)),
             beyond,
         }
     }
@@ -198,6 +198,12 @@ const fn plus(sum: Option<Units>, more: Option<Units>) -> Option<Units> {
         (Some(sum), Some(more)) => Some(sum.saturating_add(more)),
         _ => None,
     }
+}
+
+/// When what is left is used up, by the rule of the rights of the admin API; `None` also where nothing is left.
+fn ends_at(counted: Units, left: Units, period: Period, now: UnixMillis) -> Option<UnixMillis> {
+    let limit = counted.saturating_add(left);
+    forecast::ends_at(counted, limit, period, now).filter(|_| left > Units::ZERO)
 }
 
 /// Rounded down, so that 100 means all. Of nothing, all is used.

@@ -155,7 +155,8 @@ fn gauge(meter: &str, window: Window, used: u64, limit: Option<u64>, reset: i64)
     let (used, limit) = (Units::saturating(used), limit.map(Units::saturating));
     let left = limit.map(|limit| limit.saturating_sub(used));
     // Half of each period is over.
-    let period = Period { start: UnixMillis(NOW.0 - reset), end: UnixMillis(NOW.0 + reset) };
+    let half = reset * 3_600_000;
+    let period = Period { start: UnixMillis(NOW.0 - half), end: UnixMillis(NOW.0 + half) };
     Gauge::new(&meter, (window, period), (used, Units::ZERO), (limit, left), None, NOW)
 }
 
@@ -186,7 +187,7 @@ fn the_nearest_wall_comes_first() {
     let told = [100, 100, 100, 80, 70, 50, 10].map(Some);
     assert_eq!((&shares[..7], shares[7]), (&told[..], None));
     assert_eq!(figures.nearest().unwrap().meter.as_str(), "longer");
-    assert_eq!(figures.gauges[3].ends_at, Some(UnixMillis(NOW.0 + 250)));
+    assert_eq!(figures.gauges[3].ends_at, Some(UnixMillis(NOW.0 + 250 * 3_600_000)));
 }
 
 #[test]
@@ -200,10 +201,10 @@ fn what_is_endless_is_no_wall() {
 fn the_message_is_one_sentence_in_each_language_with_the_same_numbers() {
     let states = crate::domain::transitions::State::ALL;
     let mut all: Vec<Figures> = vec![
-        figures(vec![gauge("requests", Window::Day, 17, Some(1700), 100_000)]),
-        figures(vec![gauge("requests", Window::Month, 1600, Some(1700), 100_000)]),
-        figures(vec![gauge("requests", Window::Week, 1700, Some(1700), 100_000)]),
-        figures(vec![gauge("requests", Window::Month, 5, None, 100_000)]),
+        figures(vec![gauge("requests", Window::Day, 17, Some(1700), 100)]),
+        figures(vec![gauge("requests", Window::Month, 1600, Some(1700), 100)]),
+        figures(vec![gauge("requests", Window::Week, 1700, Some(1700), 100)]),
+        figures(vec![gauge("requests", Window::Month, 5, None, 100)]),
         figures(Vec::new()),
     ];
     all.extend(states.map(|state| Figures { state, ..figures(Vec::new()) }));
