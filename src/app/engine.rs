@@ -6,6 +6,7 @@ use tokio::runtime::Handle;
 
 use super::{
     background::Background,
+    bills::StoreBills,
     deployment::{Deployer, Obedient},
     in_force::{InForce, InForceFront},
     lifecycle::{Lifecycle, LifecycleParts, closing::Closer},
@@ -23,7 +24,7 @@ use crate::{
     metrics::Metrics,
     pipeline::{Gateway, cors::Cors, observe::Mode, refusals::Refusals, shadow::Trials},
     policy::Watched,
-    ports::{Incarnation, NodeStore, Policies, Registration},
+    ports::{Bills, Incarnation, NodeStore, Policies, Registration},
     store::{Retention, Store},
     sync::{Feed, FeedParts},
 };
@@ -80,6 +81,8 @@ pub(super) struct Engine {
     incarnation: Incarnation,
     retention: Retention,
     trials: Arc<Trials>,
+    /// What tenants' months cost, for those who may see their own.
+    pub(super) bills: Arc<dyn Bills>,
 }
 
 impl Engine {
@@ -125,6 +128,8 @@ impl Engine {
         });
         let (credentials, feed) = (Arc::new(credentials), Arc::new(feed));
         let trials = Arc::new(Trials::new(Arc::clone(&freshness)));
+        let bills =
+            Arc::new(StoreBills { tenants: Arc::clone(&store) as _, statements: Arc::clone(&store) as _ });
         Self {
             policies,
             versions: parts.versions,
@@ -141,6 +146,7 @@ impl Engine {
             incarnation,
             retention,
             trials,
+            bills,
         }
     }
 
@@ -194,7 +200,7 @@ impl Engine {
         let (directory, ledger) = (self.directory.clone(), self.ledger.clone());
         let refusals = Arc::clone(&self.refusals);
         let (clock, metrics, cors) = (Arc::clone(&self.clock), Arc::clone(&self.metrics), Arc::new(cors));
-        let trials = Arc::clone(&self.trials);
+        let (trials, bills) = (Arc::clone(&self.trials), Arc::clone(&self.bills));
         Arc::new(move || Gateway {
             policies: Arc::new(policies.front()),
             authenticator: Arc::new(credentials.front()),
@@ -206,6 +212,7 @@ impl Engine {
             mode,
             refusals: refusals.ring(),
             trials: Arc::clone(&trials),
+            bills: Some(Arc::clone(&bills)),
         })
     }
 }

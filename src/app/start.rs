@@ -7,7 +7,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     background::Background,
-    bills::StoreBills,
     config::{Config, ModeWord},
     deployment::Deployer,
     engine::{Engine, EngineParts},
@@ -258,10 +257,7 @@ impl Ground {
             survey: Arc::clone(store) as _,
             usage_events: Arc::clone(store) as _,
             statements: Arc::clone(store) as _,
-            bills: Arc::new(StoreBills {
-                tenants: Arc::clone(store) as _,
-                statements: Arc::clone(store) as _,
-            }),
+            bills: Arc::clone(&engine.bills),
             previews: Arc::clone(&engine.versions) as _,
             ledger: Arc::new(engine.ledger.clone()),
             keys: Arc::new(Issuer { hasher, clock: Arc::clone(&self.clock) as _ }),

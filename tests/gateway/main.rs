@@ -14,6 +14,7 @@ mod codes;
 mod conditions;
 mod configuration;
 mod crash_files;
+mod customer_view;
 mod database_faults;
 mod exact_tail;
 mod exhausted;
