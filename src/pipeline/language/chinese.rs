@@ -92,6 +92,11 @@ fn denial(denial: &Denial, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         Denial::QuotaExhausted { meter, window, limit, .. } => {
             write!(f, "当前套餐{}的 {limit} 个 `{meter}` 已全部用完。", every(*window))
         }
+        Denial::SpendCapReached { meter, currency, cap, spent, period } => write!(
+            f,
+            "已达到每月 {cap} {currency} 的消费上限，目前已消费 {spent} {currency}：超出套餐所含部分的 `{meter}` 可在 {} 之后或提高上限后继续使用。",
+            period.end
+        ),
     }
 }
 

@@ -12,6 +12,7 @@ use crate::{
         miscalculation::Miscalculation,
         period::{Period, Window},
         rate::Rate,
+        spend::MoneyUnits,
         time::UnixMillis,
         transitions::State,
         units::Units,
@@ -48,6 +49,13 @@ fn denials() -> Vec<Denial> {
         used: Units::saturating(123_455),
         period,
     }));
+    all.push(Denial::SpendCapReached {
+        meter: "ai_tokens".parse().unwrap(),
+        currency: "USD".parse().unwrap(),
+        cap: MoneyUnits::of(Units::saturating(20_500_000_000)),
+        spent: MoneyUnits::of(Units::saturating(20_250_000_001)),
+        period,
+    });
     let name = || Box::<str>::from("request.headers['x-size']");
     let mut errors = vec![
         ConditionError::Missing(name()),

@@ -80,7 +80,7 @@ impl Kind {
             Denial::ConditionFailed { .. } => Self::ConditionFailed,
             Denial::FeatureNotInPlan { .. } | Denial::MeterNotInPlan { .. } => Self::FeatureNotInPlan,
             Denial::RateLimited { .. } => Self::RateLimited,
-            Denial::QuotaExhausted { .. } => Self::QuotaExhausted,
+            Denial::QuotaExhausted { .. } | Denial::SpendCapReached { .. } => Self::QuotaExhausted,
         }
     }
 

@@ -90,15 +90,18 @@ impl<A: Authenticator, D: Directory, L: Ledger> Desk<A, D, L> {
             tracing::warn!(tenant = tenant.as_str(), "a customer's usage cannot be read: {error}");
             ViewRefusal::Unavailable
         };
-        let usage = match rights.entitlement {
-            Some(_) => self.ledger.usage(rights, now).await.map_err(unavailable)?,
-            None => Vec::new(),
+        let (usage, spend) = match rights.entitlement {
+            Some(_) => (
+                self.ledger.usage(rights, now).await.map_err(unavailable)?,
+                self.ledger.spend(rights, now).await.map_err(unavailable)?,
+            ),
+            None => (Vec::new(), None),
         };
         let cost = match &self.bills {
             Some(bills) => bills.so_far(rights, &usage, now).await.map_err(unavailable)?,
             None => None,
         };
-        let figures = Arc::new(Figures::of(rights, &usage, cost, now));
+        let figures = Arc::new(Figures::of(rights, &usage, (cost, spend), now));
         self.shelf.keep(tenant, asked.started, &figures);
         Ok(figures)
     }

@@ -17,6 +17,7 @@ use crate::{
         units::Units,
     },
     pipeline::language::Language,
+    ports::SpendUsage,
     wire::overrides,
 };
 
@@ -35,7 +36,7 @@ struct Document<'a> {
     grace_ends_at: Option<String>,
     scheduled: Option<Value>,
     cost: Option<Value>,
-    spend_cap: Option<String>,
+    spend_cap: Option<Value>,
     message: String,
     /// When it was true.
     at: String,
@@ -119,6 +120,17 @@ fn cost(cost: &CostSoFar) -> Value {
     })
 }
 
+fn spend(spend: &SpendUsage) -> Value {
+    json!({
+        "currency": spend.currency.to_string(),
+        "limit": spend.cap.to_string(),
+        "spent": spend.spent.to_string(),
+        "remaining": spend.remaining().to_string(),
+        "uncertain": spend.uncertain.to_string(),
+        "resets_at": spend.period.end.to_string(),
+    })
+}
+
 /// Writes it in a language.
 pub(super) fn write(figures: &Figures, language: Language, now: UnixMillis) -> Bytes {
     let rate = |(meter, rate): &(_, _)| (ToString::to_string(meter), overrides::rate(Some(rate)));
@@ -135,7 +147,7 @@ pub(super) fn write(figures: &Figures, language: Language, now: UnixMillis) -> B
         grace_ends_at: instant(figures.grace_ends_at),
         scheduled: figures.scheduled.as_ref().map(scheduled),
         cost: figures.cost.as_ref().map(cost),
-        spend_cap: figures.cost.as_ref().and_then(|cost| cost.spend_cap).map(|cap| cap.to_string()),
+        spend_cap: figures.spend.as_ref().map(spend),
         message: language.message(&figures.message()),
         at: now.to_string(),
     };

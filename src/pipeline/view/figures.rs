@@ -16,7 +16,7 @@ use crate::{
         time::{UnixMillis, Version},
         transitions::State,
     },
-    ports::MeterUsage,
+    ports::{MeterUsage, SpendUsage},
 };
 
 /// How a tenant stands.
@@ -36,6 +36,8 @@ pub(crate) struct Figures {
     pub(super) grace_ends_at: Option<UnixMillis>,
     pub(super) scheduled: Option<Scheduled>,
     pub(super) cost: Option<CostSoFar>,
+    /// The spend cap, and what is spent of it.
+    pub(super) spend: Option<SpendUsage>,
     /// The rights that they are of.
     pub(super) source: (Version, Stamp),
     /// From then on they are others, whatever is done.
@@ -47,11 +49,11 @@ impl Figures {
     pub(super) fn of(
         rights: &Arc<Rights>,
         usage: &[MeterUsage],
-        cost: Option<CostSoFar>,
+        (cost, spend): (Option<CostSoFar>, Option<SpendUsage>),
         now: UnixMillis,
     ) -> Self {
         let mut figures = Self::without_entitlement(rights, now);
-        figures.cost = cost;
+        (figures.cost, figures.spend) = (cost, spend);
         let Some(given) = &rights.entitlement else { return figures };
         figures.plan = Some(given.plan.clone());
         figures.plan_title.clone_from(&given.offer.title);
@@ -89,6 +91,7 @@ impl Figures {
             grace_ends_at: ahead.and_then(|ahead| ahead.grace_ends_at),
             scheduled: ahead.and_then(|ahead| ahead.scheduled.clone()),
             cost: None,
+            spend: None,
             source: source(rights),
             until: rights.until,
         }
@@ -130,6 +133,7 @@ impl Figures {
             grace_ends_at: None,
             scheduled: None,
             cost: None,
+            spend: None,
             source: (Version(0), Stamp::new()),
             until: UnixMillis::NEVER,
         }

@@ -1,12 +1,7 @@
 //! What is most worth saying of how a tenant stands. The words are the languages' ([`super::super::language`]).
 
 use super::{figures::Figures, gauge::Gauge};
-use crate::domain::{
-    money::{Currency, Total},
-    time::UnixMillis,
-    transitions::State,
-    units::Units,
-};
+use crate::domain::{money::Currency, spend::MoneyUnits, time::UnixMillis, transitions::State, units::Units};
 
 /// One sentence's worth.
 #[derive(Debug, Clone, Copy)]
@@ -21,7 +16,7 @@ pub(crate) enum Message<'a> {
     },
     /// What may be spent on extra usage is spent.
     SpendCap {
-        cap: Total,
+        cap: MoneyUnits,
         currency: Currency,
         until: UnixMillis,
     },
@@ -57,10 +52,8 @@ impl<'a> Message<'a> {
         if let Some(gauge) = nearest.filter(|gauge| gauge.is_reached()) {
             return Self::Stopped { gauge, limit: total(gauge) };
         }
-        if let (Some(cost), Some(month)) = (&figures.cost, figures.period)
-            && let Some(cap) = cost.spend_cap.filter(|cap| cost.overage >= *cap)
-        {
-            return Self::SpendCap { cap, currency: cost.currency, until: month.end };
+        if let Some(spend) = figures.spend.filter(|spend| spend.remaining() == MoneyUnits::ZERO) {
+            return Self::SpendCap { cap: spend.cap, currency: spend.currency, until: spend.period.end };
         }
         let Some(gauge) = nearest else { return Self::Unlimited };
         let limit = gauge.limit.map_or(0, Units::get);

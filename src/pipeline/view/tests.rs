@@ -234,7 +234,7 @@ fn what_is_seen_holds_for_the_same_rights_alone() {
         Arc::new(crate::domain::rights::Rights::compile(&tenant, &catalog, NOW).unwrap())
     };
     let (one, other) = (rights(1), rights(2));
-    let figures = Figures::of(&one, &[], None, NOW);
+    let figures = Figures::of(&one, &[], (None, None), NOW);
     assert!(figures.hold_for(&one, NOW));
     assert!(!figures.hold_for(&other, NOW));
     assert!(!figures.hold_for(&one, UnixMillis::NEVER));
