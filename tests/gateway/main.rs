@@ -42,6 +42,7 @@ mod schedules;
 mod shadow;
 mod shell;
 mod standby;
+mod statements;
 mod streams_again;
 mod token_keys;
 mod tokens;
