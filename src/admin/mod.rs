@@ -10,6 +10,8 @@ mod body;
 mod check;
 mod cost;
 mod deploy;
+mod event_log;
+mod events_in;
 mod exports;
 mod feeds;
 mod findings;
@@ -65,8 +67,9 @@ use crate::{
     domain::{catalog::Digest, id::TenantId, revision::PolicyFiles},
     pipeline::refusals::Refusals,
     ports::{
-        Barrier, Bills, KeyIssuer, Ledger, LifecycleStore, MeterExportStore, NodeStore, Policies, PolicyCompiler,
-        Previews, Readiness, RevisionStore, ShadowStore, StatementStore, SurveyStore, TenantStore,
+        Barrier, Bills, EventStore, KeyIssuer, Ledger, LifecycleStore, MeterExportStore, NodeStore, Policies,
+        PolicyCompiler, Previews, Readiness, RevisionStore, ShadowStore, StatementStore, SurveyStore,
+        TenantStore, UsageEventStore,
     },
 };
 use present::Present;
@@ -78,6 +81,8 @@ pub struct AdminState {
     pub tenants: Arc<dyn TenantStore>,
     /// What tenants had, and what is to become of them.
     pub lifecycle: Arc<dyn LifecycleStore>,
+    /// What was told outside.
+    pub events: Arc<dyn EventStore>,
     /// Usage that is told to a billing system.
     pub exports: Arc<dyn MeterExportStore>,
     /// The registry of nodes.
@@ -94,6 +99,8 @@ pub struct AdminState {
     pub folder: Arc<dyn Fn() -> Option<(Digest, PolicyFiles)> + Send + Sync>,
     /// What many tenants used.
     pub survey: Arc<dyn SurveyStore>,
+    /// Usage that others tell of.
+    pub usage_events: Arc<dyn UsageEventStore>,
     /// What tenants are billed by, and closed statements.
     pub statements: Arc<dyn StatementStore>,
     /// Reckons what the running month costs.

@@ -14,9 +14,9 @@ use utoipa::{
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    Shared, addons, check, deploy, exports, feeds, grants, keys, nodes, offers, operations, overrides,
-    policy, policy_diff, problem::ProblemView, refusals, rights, shadow, standing, statements, subscription,
-    subscription_view, tenants, upcoming, usage,
+    Shared, addons, check, deploy, event_log, events_in, exports, feeds, grants, keys, nodes, offers,
+    operations, overrides, policy, policy_diff, problem::ProblemView, refusals, rights, shadow, standing,
+    statements, subscription, subscription_view, tenants, upcoming, usage,
 };
 
 #[derive(OpenApi)]
@@ -60,6 +60,7 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(keys::revoke_key))
         .routes(routes!(rights::get_rights))
         .routes(routes!(usage::get_usage))
+        .routes(routes!(events_in::send_usage_events))
         .routes(routes!(statements::list_statements))
         .routes(routes!(statements::get_statement))
         .routes(routes!(check::check))
@@ -80,6 +81,7 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(nodes::declare_lost))
         .routes(routes!(feeds::list_changes))
         .routes(routes!(feeds::list_audit))
+        .routes(routes!(event_log::list_events))
         .routes(routes!(operations::healthz))
         .routes(routes!(operations::readyz))
         .routes(routes!(operations::metrics))

@@ -70,7 +70,8 @@ impl Asked {
         };
         named.ok_or_else(|| {
             let shown: String = text.chars().take(40).collect();
-            let expected = "expected a period's first day such as 2026-11-15, a month such as 2026-11, or current";
+            let expected =
+                "expected a period's first day such as 2026-11-15, a month such as 2026-11, or current";
             Problem::new(Code::PathInvalid, format!("`{shown}`: {expected}"))
         })
     }
@@ -113,7 +114,8 @@ fn closed(statement: ClosedStatement, form: Form, headers: &HeaderMap) -> Result
         }
         Form::Csv => {
             let kept = serde_json::from_str(&statement.body);
-            csv(&kept.map_err(|_| Problem::new(Code::Internal, "the statement that was kept cannot be read"))?)
+            csv(&kept
+                .map_err(|_| Problem::new(Code::Internal, "the statement that was kept cannot be read"))?)
         }
     };
     if let Ok(tag) = HeaderValue::from_str(&tag) {
@@ -125,7 +127,9 @@ fn closed(statement: ClosedStatement, form: Form, headers: &HeaderMap) -> Result
 fn missing(id: &TenantId, text: &str) -> Problem {
     Problem::new(
         Code::StatementNotFound,
-        format!("tenant `{id}` has no billing period `{text}`; `GET /v1/tenants/{id}/statements` lists those that are closed"),
+        format!(
+            "tenant `{id}` has no billing period `{text}`; `GET /v1/tenants/{id}/statements` lists those that are closed"
+        ),
     )
 }
 
@@ -204,7 +208,9 @@ async fn open(
     }
     let from = match asked {
         Asked::Current => now,
-        Asked::Named(..) => shared.statements.next_to_close(id).await?.map_or(now, |next| next.start.min(now)),
+        Asked::Named(..) => {
+            shared.statements.next_to_close(id).await?.map_or(now, |next| next.start.min(now))
+        }
     };
     // From before the period's start on, wherever that is.
     let back = i64::try_from(AHEAD.as_millis()).unwrap_or(0);
@@ -266,7 +272,17 @@ mod tests {
         };
         assert_eq!(named("2026-11-15"), Some(("2026-11-15".into(), "2026-11-15".into())));
         assert_eq!(named("2026-11"), Some(("2026-11-".into(), "2026-11-01".into())));
-        for bad in ["", "2026", "2026-13", "2026-02-30", "2026-1-01", "+026-11-15", "now", "2026-11-15T00", "é026-11"] {
+        for bad in [
+            "",
+            "2026",
+            "2026-13",
+            "2026-02-30",
+            "2026-1-01",
+            "+026-11-15",
+            "now",
+            "2026-11-15T00",
+            "é026-11",
+        ] {
             assert!(read(bad).is_none(), "{bad}");
         }
     }

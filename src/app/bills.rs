@@ -44,10 +44,12 @@ impl Bills for StoreBills {
         let period = timeline.period_from(month.start).unwrap_or(month);
         let recorded = self.statements.counted(&rights.tenant, period, false).await?.buckets;
         let reckoned = |used: &[BucketUse]| reckon(&timeline, &rights.catalog, period, used);
-        let used = |likely: bool| with_known(&recorded, given, usage, |one| match likely {
-            true => expected(one, given, &timeline, period, now),
-            false => one.used,
-        });
+        let used = |likely: bool| {
+            with_known(&recorded, given, usage, |one| match likely {
+                true => expected(one, given, &timeline, period, now),
+                false => one.used,
+            })
+        };
         let (so_far, likely) = (reckoned(&used(false)), reckoned(&used(true)));
         let found = so_far.zip(likely);
         Ok(found.and_then(|(so_far, likely)| cost(&so_far, &likely)))
@@ -88,7 +90,9 @@ fn with_known(
     };
     let mut used: Vec<BucketUse> = recorded.iter().filter(|bucket| !known(bucket)).cloned().collect();
     for of in usage {
-        let Some(source) = of.sources.iter().find(|source| source.source == Source::Overage) else { continue };
+        let Some(source) = of.sources.iter().find(|source| source.source == Source::Overage) else {
+            continue;
+        };
         let beyond = Beyond { of, source, used: source.used };
         used.push(BucketUse {
             meter: of.meter.clone(),

@@ -247,6 +247,7 @@ impl Ground {
         admin::router(AdminState {
             tenants: Arc::clone(store) as _,
             lifecycle: Arc::clone(store) as _,
+            events: Arc::clone(store) as _,
             exports: Arc::clone(store) as _,
             nodes: Arc::clone(store) as _,
             policies: Arc::clone(&engine.policies) as _,
@@ -255,6 +256,7 @@ impl Ground {
             shadow: Arc::clone(store) as _,
             folder: Arc::new(move || watched.is_a_folder().then(|| watched.files())),
             survey: Arc::clone(store) as _,
+            usage_events: Arc::clone(store) as _,
             statements: Arc::clone(store) as _,
             bills: Arc::new(StoreBills {
                 tenants: Arc::clone(store) as _,

@@ -19,6 +19,8 @@ mod statements;
 mod stripe;
 mod survey;
 mod tenants;
+mod usage_events;
+mod webhooks;
 
 use std::{future::Future, pin::Pin};
 
@@ -41,6 +43,8 @@ pub use statements::*;
 pub use stripe::*;
 pub use survey::*;
 pub use tenants::*;
+pub use usage_events::*;
+pub use webhooks::*;
 
 /// A future that may move between threads.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;

@@ -64,7 +64,11 @@ impl Entries {
 }
 
 /// Writes them.
-pub(super) async fn write(session: &mut Session, tenant: &TenantId, entries: &Entries) -> Result<(), StoreError> {
+pub(super) async fn write(
+    session: &mut Session,
+    tenant: &TenantId,
+    entries: &Entries,
+) -> Result<(), StoreError> {
     if let Some(first) = &entries.first {
         insert(session, INSERT_FIRST, tenant, first, 0).await?;
     }
@@ -99,7 +103,8 @@ async fn insert(
 /// Reads an entry: tenant, version, since, facts.
 pub(super) fn entry(row: &Record) -> Result<BillingFacts, StoreError> {
     let tenant = rows::tenant_id(row, 0)?;
-    let bad = |error: &dyn std::fmt::Display| unreadable(&format!("billing facts of tenant `{tenant}`"), error);
+    let bad =
+        |error: &dyn std::fmt::Display| unreadable(&format!("billing facts of tenant `{tenant}`"), error);
     let document = serde_json::from_str(&row.text(3)?).map_err(|error| bad(&error))?;
     billing_facts::decode(&tenant, rows::version(row, 1)?, rows::instant(row, 2)?, &document)
         .map_err(|error| bad(&error))

@@ -15,14 +15,16 @@ use super::{
     tidy::{Retention, Tidied},
 };
 use crate::ports::{
-    KeyStore, LedgerStore, LifecycleStore, MeterExportStore, NodeStore, PlanStore, RevisionStore,
-    ShadowStore, StatementStore, StoreError, StripeStore, SurveyStore, TenantStore,
+    EventStore, KeyStore, LedgerStore, LifecycleStore, MeterExportStore, NodeStore, PlanStore, RevisionStore,
+    ShadowStore, StatementStore, StoreError, StripeStore, SurveyStore, TenantStore, UsageEventStore,
+    WebhookStore,
 };
 
 /// A whole store: coerces to an `Arc` of any of its ports.
 #[async_trait]
 pub trait Store:
     TenantStore
+    + EventStore
     + KeyStore
     + LedgerStore
     + NodeStore
@@ -34,6 +36,8 @@ pub trait Store:
     + StatementStore
     + SurveyStore
     + StripeStore
+    + WebhookStore
+    + UsageEventStore
 {
     /// The database's own identity, made with it: a ledger file of another database must not be used with this one.
     fn installation(&self) -> Uuid;

@@ -210,7 +210,11 @@ impl SqlStore {
     }
 }
 
-async fn insert(session: &mut Session, closing: &Closing, record: &ClosingRecord) -> Result<bool, StoreError> {
+async fn insert(
+    session: &mut Session,
+    closing: &Closing,
+    record: &ClosingRecord,
+) -> Result<bool, StoreError> {
     let tenant = Arg::Text(closing.tenant.as_str());
     let (start, end) = (Arg::Int(record.period.start.0), Arg::Int(record.period.end.0));
     let mut units = 0_u64;

@@ -100,7 +100,11 @@ mod tests {
         let quota = json!({ "quotas": { "requests": { "limit": 5,
             "overage": { "mode": "bill", "price": "0.10", "per": 10 } } } });
         for (at, change) in [
-            Change::PutTenant { name: None, zone: Some(Zone::named("Asia/Tokyo").unwrap()), attributes: None },
+            Change::PutTenant {
+                name: None,
+                zone: Some(Zone::named("Asia/Tokyo").unwrap()),
+                attributes: None,
+            },
             Change::Subscribe(asked),
             Change::Attach { addon: "seats".parse().unwrap(), quantity: 3 },
             Change::SetOverrides(overrides::decode(&quota).unwrap()),

@@ -9,6 +9,8 @@ mod fields;
 pub mod overrides;
 pub mod plan;
 pub mod rollout;
+pub mod sample_event;
+pub mod signed_message;
 pub mod statement;
 pub mod statement_csv;
 pub mod stripe;

@@ -4,8 +4,8 @@ use serde_json::Value;
 
 /// The names of the columns.
 const COLUMNS: [&str; 13] = [
-    "kind", "item", "meter", "counting", "state", "from", "to", "quantity", "units", "price", "per", "currency",
-    "amount",
+    "kind", "item", "meter", "counting", "state", "from", "to", "quantity", "units", "price", "per",
+    "currency", "amount",
 ];
 
 /// A statement's lines, its totals, what was used, and the hours that make that up.

@@ -46,3 +46,5 @@ mod statements;
 mod streams_again;
 mod token_keys;
 mod tokens;
+mod usage_events;
+mod warnings;

@@ -81,7 +81,11 @@ async fn each_change_of_what_is_billed_is_kept(on: &Fixture) {
         start: UnixMillis(START.0 + from * DAY),
         end: UnixMillis(START.0 + to * DAY),
     };
-    assert_eq!(kept(on, of(6, 8)).await, all[2..3], "what is in force at the start, and not what comes later");
+    assert_eq!(
+        kept(on, of(6, 8)).await,
+        all[2..3],
+        "what is in force at the start, and not what comes later"
+    );
     assert_eq!(kept(on, of(4, 9)).await, all[1..]);
     let last = on.store.billing_facts(&tenant("acme"), of(8, 9)).await.unwrap().remove(0);
     assert_eq!((last.tenant.addons[0].quantity, last.tenant.version), (3, Version(7)));
@@ -122,7 +126,11 @@ async fn counted(on: &Fixture) -> Counted {
     let by_hour = on.store.counted(&tenant("acme"), month(), true).await.unwrap();
     let plain = on.store.counted(&tenant("acme"), month(), false).await.unwrap();
     let bare = |one: &BucketUse| BucketUse { hours: Vec::new(), ..one.clone() };
-    assert_eq!(by_hour.buckets.iter().map(bare).collect::<Vec<_>>(), plain.buckets, "both ways to one number");
+    assert_eq!(
+        by_hour.buckets.iter().map(bare).collect::<Vec<_>>(),
+        plain.buckets,
+        "both ways to one number"
+    );
     for bucket in &by_hour.buckets {
         let sum: i64 = bucket.hours.iter().map(|(_, units)| units).sum();
         assert_eq!(sum.unsigned_abs(), bucket.used, "{bucket:?}");
@@ -261,7 +269,10 @@ async fn a_period_is_closed_once(on: &Fixture) {
 
     let found = on.store.closed_statement(&acme, "2025-10-").await.unwrap().unwrap();
     assert_eq!((found.body.as_str(), found.head.total.as_str()), ("{\"total\":\"5.00\"}", "5.00"));
-    assert_eq!(found.head.digest, "a3dfc96b891bf45e37c1dfd7b7915cd459f618fd08f9cfd7af689ac5881faf4f", "of the body");
+    assert_eq!(
+        found.head.digest, "a3dfc96b891bf45e37c1dfd7b7915cd459f618fd08f9cfd7af689ac5881faf4f",
+        "of the body"
+    );
     assert_eq!(on.store.next_to_close(&acme).await.unwrap().unwrap().start, period.end);
     // A late report changes nothing that is closed.
     on.store.flush(&[sealed(report(&key, 1, 9, 0, START.0))]).await.unwrap();

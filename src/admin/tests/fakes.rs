@@ -75,6 +75,7 @@ pub struct World {
     pub spent: Mutex<HashMap<TenantId, Vec<Spent>>>,
     /// Holds a survey up until something is sent.
     pub held: Mutex<Option<tokio::sync::oneshot::Receiver<()>>>,
+    pub events: Arc<super::usage_events::Events>,
 }
 
 impl World {
@@ -102,6 +103,7 @@ impl World {
             days: Mutex::default(),
             spent: Mutex::default(),
             held: Mutex::default(),
+            events: Arc::default(),
         })
     }
 
@@ -111,6 +113,7 @@ impl World {
         AdminState {
             tenants: world.clone(),
             lifecycle: world.clone(),
+            events: Arc::new(crate::admin::tests::event_log::Told),
             exports: Arc::new(crate::store::memory::Memory::new().unwrap()),
             nodes: world.clone(),
             policies: world.clone(),
@@ -119,6 +122,7 @@ impl World {
             shadow: Arc::new(crate::admin::tests::no_revisions::NoRevisions),
             folder: Arc::new(|| None),
             survey: world.clone(),
+            usage_events: self.events.clone(),
             statements: Arc::new(crate::admin::tests::no_revisions::NoRevisions),
             bills: Arc::new(crate::admin::tests::no_revisions::NoRevisions),
             previews: world.clone(),

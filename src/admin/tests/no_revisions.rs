@@ -16,9 +16,9 @@ use crate::{
         time::{UnixMillis, Version},
     },
     ports::{
-        Bills, ClosedStatement, Closing, MeterUsage, StatementHead, StatementStore,
-        DeployCommand, DeployError, Deployed, Origin, RevisionStore, ShadowBy, ShadowReport, ShadowRow,
-        ShadowStore, ShadowSum, ShadowTotals, StoreError,
+        Bills, ClosedStatement, Closing, DeployCommand, DeployError, Deployed, MeterUsage, Origin,
+        RevisionStore, ShadowBy, ShadowReport, ShadowRow, ShadowStore, ShadowSum, ShadowTotals,
+        StatementHead, StatementStore, StoreError,
     },
 };
 

@@ -111,7 +111,8 @@ impl Closer {
         let from = period.map_or(now, |period| period.start);
         let span = Period { start: from, end: now + AHEAD };
         let Some(timeline) = self.statements.timeline(&tenant, span).await? else { return Ok(Outcome::Done) };
-        let mut closing = Closing { tenant: id.clone(), version: tenant.version, period, record: None, next: None };
+        let mut closing =
+            Closing { tenant: id.clone(), version: tenant.version, period, record: None, next: None };
         let Some(begun) = period else {
             // Nobody knows what was before.
             closing.next = timeline.period_at(now).filter(|_| timeline.goes_on_at(now));
@@ -172,7 +173,6 @@ fn record(tenant: &Tenant, statement: &Statement, counted: &Counted, at: UnixMil
         event: NewEvent { name, kind: EventKind::StatementClosed, tenant: tenant.id.clone(), at, data },
     }
 }
-
 
 #[cfg(test)]
 mod tests;

@@ -67,8 +67,7 @@ pub fn steps(before: &Tenant, after: &Tenant, happened: &[Happened], at: UnixMil
             entries.push(next);
         }
     };
-    let mut instants: Vec<UnixMillis> =
-        happened.iter().map(|one| one.at).filter(|then| *then < at).collect();
+    let mut instants: Vec<UnixMillis> = happened.iter().map(|one| one.at).filter(|then| *then < at).collect();
     instants.dedup();
     for then in instants {
         push(BillingFacts::of(&before.at(then), then));

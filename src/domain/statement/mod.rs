@@ -202,7 +202,8 @@ impl Statement {
     #[must_use]
     pub fn sum(&self, counts: impl Fn(&Item) -> bool) -> Total {
         let of = |credit: bool| {
-            let own = self.lines.iter().filter(|line| line.currency.is_some() && line.currency == self.currency);
+            let own =
+                self.lines.iter().filter(|line| line.currency.is_some() && line.currency == self.currency);
             own.filter(|line| line.item.is_credit() == credit && counts(&line.item))
                 .fold(Total::default(), |sum, line| sum.plus(line.amount))
         };

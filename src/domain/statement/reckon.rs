@@ -5,9 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{
-    BucketUse, GrantCount, Item, Line, MeterCount, Proration, Span, Statement, Timeline, name,
-};
+use super::{BucketUse, GrantCount, Item, Line, MeterCount, Proration, Span, Statement, Timeline, name};
 use crate::domain::{
     catalog::Catalog,
     id::{AddonId, MeterId},
@@ -68,7 +66,8 @@ fn state(span: &Span<'_>) -> State {
 
 /// The currency of the plan that was last billed.
 fn last_currency(spans: &[Span<'_>]) -> Option<Currency> {
-    let priced = |span: &&Span<'_>| is_paid(state(span)) && span.plan.is_some_and(|plan| plan.price.is_some());
+    let priced =
+        |span: &&Span<'_>| is_paid(state(span)) && span.plan.is_some_and(|plan| plan.price.is_some());
     Some(spans.iter().rev().find(priced)?.plan?.price?.currency)
 }
 
@@ -84,7 +83,8 @@ fn plan_lines(spans: &[Span<'_>], period: Period) -> Vec<Line> {
     for span in spans.iter().filter(|span| state(span).goes_on()) {
         // The version that it had come to, where the policies know it.
         let plan = span.plan.map_or_else(|| span.subscription.plan.clone(), |plan| plan.reference());
-        if let Some(Line { item: Item::Plan { plan: last, state: of, span: time, .. }, .. }) = lines.last_mut()
+        if let Some(Line { item: Item::Plan { plan: last, state: of, span: time, .. }, .. }) =
+            lines.last_mut()
             && (&plan, state(span), span.period.start) == (last, *of, time.end)
         {
             time.end = span.period.end;
@@ -120,9 +120,7 @@ fn addon_lines(spans: &[Span<'_>], catalog: &Catalog, period: Period) -> Vec<Lin
             }
             let parts = all.entry(&attached.addon).or_default();
             match parts.last_mut() {
-                Some((quantity, time))
-                    if (*quantity, time.end) == (attached.quantity, span.period.start) =>
-                {
+                Some((quantity, time)) if (*quantity, time.end) == (attached.quantity, span.period.start) => {
                     time.end = span.period.end;
                 }
                 _ => parts.push((attached.quantity, span.period)),
@@ -186,7 +184,8 @@ fn counts(offers: &Offers<'_>, catalog: &Catalog, used: &[BucketUse]) -> Vec<Met
     let empty = |meter: &MeterId, counting: Version| {
         let quotas = offers.quotas(catalog, meter, counting);
         let last = quotas.first().map(|(quota, ..)| quota);
-        let billed = quotas.iter().find(|(quota, _, paid)| *paid && is_billed(quota)).map(|(quota, ..)| quota);
+        let billed =
+            quotas.iter().find(|(quota, _, paid)| *paid && is_billed(quota)).map(|(quota, ..)| quota);
         MeterCount {
             meter: meter.clone(),
             counting,

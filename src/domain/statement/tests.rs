@@ -132,11 +132,7 @@ fn bucket(source: Source, counting: Version, used: u64) -> BucketUse {
 }
 
 fn amounts(statement: &Statement) -> Vec<String> {
-    statement
-        .lines
-        .iter()
-        .map(|line| format!("{} {}", line.item.kind(), line.amount.written(2)))
-        .collect()
+    statement.lines.iter().map(|line| format!("{} {}", line.item.kind(), line.amount.written(2))).collect()
 }
 
 #[test]
@@ -151,8 +147,7 @@ fn a_change_within_the_month_is_billed_by_time() {
     let statement = life.statement(at("2026-11-20T00:00:00Z"), &used);
     assert_eq!(statement.name, "2026-11-01");
     // Half of each, the first day whole; and 1,001 units of half a cent are rounded down.
-    let expected =
-        ["plan 9.50", "plan 50.01", "addon 2.22", "addon 3.33", "overage 5.00"].map(str::to_owned);
+    let expected = ["plan 9.50", "plan 50.01", "addon 2.22", "addon 3.33", "overage 5.00"].map(str::to_owned);
     assert_eq!(amounts(&statement), expected);
     assert_eq!(statement.total().written(2), "70.06");
     let counted = &statement.usage[0];
@@ -173,7 +168,8 @@ fn each_counting_is_priced_by_its_last_plan_that_bills() {
     let second = life.epoch();
     let used = [bucket(Source::Overage, first, 99), bucket(Source::Overage, second, 99)];
     let statement = life.statement(at("2026-11-20T00:00:00Z"), &used);
-    let overage: Vec<String> = amounts(&statement).into_iter().filter(|line| line.starts_with("overage")).collect();
+    let overage: Vec<String> =
+        amounts(&statement).into_iter().filter(|line| line.starts_with("overage")).collect();
     assert_eq!(overage, ["overage 0.09", "overage 0.49"], "at 0.01 per 10, and at 0.005 each");
     // What is allowed is shown, and costs nothing.
     let mut soft = Life::new("UTC");
@@ -219,10 +215,8 @@ fn what_is_uncertain_is_shown_and_not_billed() {
     let mut life = Life::new("UTC");
     life.subscribe(at("2026-11-01T00:00:00Z"), "pro", UsageRule::Keep);
     let lost = BucketUse { uncertain: 500, ..bucket(Source::Overage, life.epoch(), 0) };
-    let grant = BucketUse {
-        grant: Some("g7".parse().unwrap()),
-        ..bucket(Source::Grant(Version(7)), Version(7), 12)
-    };
+    let grant =
+        BucketUse { grant: Some("g7".parse().unwrap()), ..bucket(Source::Grant(Version(7)), Version(7), 12) };
     let statement = life.statement(at("2026-11-25T00:00:00Z"), &[lost, grant]);
     assert_eq!(amounts(&statement), ["plan 100.01"]);
     assert_eq!(statement.usage[0].uncertain, units(500));
@@ -243,13 +237,18 @@ fn nothing_kept_is_as_it_is_now() {
     assert_eq!(statement.total().written(2), "19.00");
 }
 
-const ZONES: [&str; 5] =
-    ["UTC", "Europe/Berlin", "America/St_Johns", "Asia/Kolkata", "Australia/Lord_Howe"];
+const ZONES: [&str; 5] = ["UTC", "Europe/Berlin", "America/St_Johns", "Asia/Kolkata", "Australia/Lord_Howe"];
 
 fn some_change(number: u8, plan: usize, zone: usize, anchor: i64) -> Change {
     let plan = ["basic", "pro", "soft", "free"][plan % 4];
     let subscribe = |usage, trial, at, anchor| {
-        Change::Subscribe(Subscribe { usage: Some(usage), trial, at, anchor, ..Subscribe::to(plan.parse().unwrap()) })
+        Change::Subscribe(Subscribe {
+            usage: Some(usage),
+            trial,
+            at,
+            anchor,
+            ..Subscribe::to(plan.parse().unwrap())
+        })
     };
     let anchor = AnchorDay::new(anchor).ok();
     let trial = TrialOffer {
@@ -283,7 +282,8 @@ fn recomputed(life: &Life, period: Period, catalog: &Catalog) -> Total {
     while now < period.end {
         let made = life.made.iter().rev().find(|(at, tenant)| *at <= now && tenant.subscription.is_some());
         let zone = &first.1.zone;
-        let early = made.is_none() && zone.day(now) == zone.day(first.0) && zone.day(period.start) == zone.day(now);
+        let early =
+            made.is_none() && zone.day(now) == zone.day(first.0) && zone.day(period.start) == zone.day(now);
         if let Some((_, tenant)) = made.or(early.then_some(*first)) {
             let tenant = tenant.at(now.max(first.0));
             let plan = &tenant.subscription.as_ref().unwrap().plan;

@@ -97,9 +97,8 @@ impl Timeline {
         for (place, entry) in self.0.iter().enumerate() {
             let Some(subscription) = &entry.tenant.subscription else { continue };
             let zone = &entry.tenant.zone;
-            let on_the_first_day = place == 0
-                && entry.since > period.start
-                && zone.day(entry.since) == zone.day(period.start);
+            let on_the_first_day =
+                place == 0 && entry.since > period.start && zone.day(entry.since) == zone.day(period.start);
             let from = if on_the_first_day { period.start } else { entry.since.max(period.start) };
             let to = self.0.get(place + 1).map_or(period.end, |next| next.since).min(period.end);
             let calendar = subscription.calendar(zone);

@@ -125,7 +125,8 @@ impl State {
 
     fn close_one(&mut self, closing: &Closing) -> bool {
         let current = self.tenants.get(&closing.tenant).map(|tenant: &Tenant| tenant.version);
-        if current != Some(closing.version) || self.bills.next.get(&closing.tenant).copied() != closing.period {
+        if current != Some(closing.version) || self.bills.next.get(&closing.tenant).copied() != closing.period
+        {
             return false;
         }
         if let Some(record) = &closing.record
@@ -141,9 +142,10 @@ impl State {
     }
 
     fn insert(&mut self, tenant: &TenantId, record: &ClosingRecord) -> bool {
-        let own = self.book.buckets.iter().filter(|(key, bucket)| {
-            key.span != Span::Grant && is_of(key, bucket.end, tenant, record.period)
-        });
+        let own =
+            self.book.buckets.iter().filter(|(key, bucket)| {
+                key.span != Span::Grant && is_of(key, bucket.end, tenant, record.period)
+            });
         if own.map(|(_, bucket)| bucket.used).sum::<u64>() != record.units {
             return false;
         }
@@ -227,9 +229,12 @@ impl StatementStore for Memory {
         limit: u32,
     ) -> Result<Vec<StatementHead>, StoreError> {
         let state = self.state()?;
-        let own = state.bills.closed.iter().rev().filter(|((whose, start), _)| {
-            whose == tenant && before.is_none_or(|before| *start < before)
-        });
+        let own = state
+            .bills
+            .closed
+            .iter()
+            .rev()
+            .filter(|((whose, start), _)| whose == tenant && before.is_none_or(|before| *start < before));
         Ok(take(limit, own.map(|(_, one)| one.head.clone())))
     }
 }

@@ -42,8 +42,7 @@ struct World {
 fn catalog(price: &str) -> Arc<Catalog> {
     let mut catalog = Catalog::empty(Digest("d".into()));
     catalog.meters.push(Meter { id: "requests".parse().unwrap(), title: None, unit: None });
-    let overage =
-        Overage::Bill { cap: None, price: "0.05".parse().unwrap(), per: Units::ONE };
+    let overage = Overage::Bill { cap: None, price: "0.05".parse().unwrap(), per: Units::ONE };
     let quota = Quota { overage, ..Quota::monthly(Allowance::Limited(Units::saturating(100))) };
     let plan = Plan {
         price: Some(Price { amount: price.parse().unwrap(), currency: "USD".parse().unwrap() }),
@@ -83,7 +82,8 @@ impl World {
     }
 
     async fn change(&self, id: &str, change: Change) {
-        let origin = Origin { at: self.clock.now(), actor: "a".into(), source: "s".into(), idempotency: None };
+        let origin =
+            Origin { at: self.clock.now(), actor: "a".into(), source: "s".into(), idempotency: None };
         let command = Command { tenant: id.parse().unwrap(), change };
         self.store.execute(&command, &origin).await.unwrap();
     }
@@ -107,7 +107,9 @@ impl World {
     async fn used(&self, run: u128, used: u64, sealed: bool) {
         let tenant = self.store.tenant(&acme()).await.unwrap().value.unwrap();
         let own = tenant.subscription.unwrap();
-        let month = own.calendar(&tenant.zone).month("2026-11-02T00:00:00Z".parse::<jiff::Timestamp>().unwrap().into());
+        let month = own
+            .calendar(&tenant.zone)
+            .month("2026-11-02T00:00:00Z".parse::<jiff::Timestamp>().unwrap().into());
         let bucket = BucketKey {
             tenant: acme(),
             meter: "requests".parse().unwrap(),
@@ -177,7 +179,8 @@ async fn a_node_that_lives_is_waited_for_and_what_comes_too_late_changes_nothing
     world.subscribed("acme").await;
     let run = Incarnation(uuid::Uuid::from_u128(1));
     let digest = Digest("d".into());
-    let registration = Registration { name: "n".into(), incarnation: run, file: run.0, digest: digest.clone() };
+    let registration =
+        Registration { name: "n".into(), incarnation: run, file: run.0, digest: digest.clone() };
     world.store.register(&registration).await.unwrap();
     world.used(1, 10, false).await;
     let mut nodes = [world.node(1)];
@@ -222,5 +225,8 @@ async fn what_was_given_back_in_time_is_closed_at_once() {
     world.later(30 * DAY + Duration::from_secs(21));
     turns(&mut nodes).await;
     assert_eq!(world.closed("acme").await, ["2026-11-01 10.60"]);
-    assert_eq!(world.store.next_to_close(&acme()).await.unwrap().unwrap().start.to_string(), "2026-12-01T00:00:00Z");
+    assert_eq!(
+        world.store.next_to_close(&acme()).await.unwrap().unwrap().start.to_string(),
+        "2026-12-01T00:00:00Z"
+    );
 }
