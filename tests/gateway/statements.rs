@@ -44,7 +44,11 @@ async fn is_billed_as_served(cluster: &Cluster, upstream: &Upstream) {
     .await;
     let usage = &statement["usage"][0];
     assert_eq!((units(&usage["hours"]), units(&usage["overage_hours"])), (20, 10), "{statement}");
-    assert_eq!((&statement["total"], &statement["currency"]), (&json!("10.50"), &json!("USD")), "{statement}");
+    assert_eq!(
+        (&statement["total"], &statement["currency"]),
+        (&json!("10.50"), &json!("USD")),
+        "{statement}"
+    );
     assert_eq!((&statement["status"], &statement["lines"][1]["units"]), (&json!("open"), &json!(10)));
 
     // By its day and by its month it is the same, and every node says so.

@@ -11,7 +11,12 @@ async fn the_running_period_is_as_the_document_says() {
     for period in ["current", "2026-11-15", "2026-11"] {
         let statement = api.ok("GET", &format!("/v1/tenants/acme/statements/{period}"), "").await;
         assert_eq!(
-            (&statement["statement"], &statement["status"], &statement["zone"], &statement["usage"][0]["included"]),
+            (
+                &statement["statement"],
+                &statement["status"],
+                &statement["zone"],
+                &statement["usage"][0]["included"]
+            ),
             (&json!("2026-11-15"), &json!("open"), &json!("Europe/Berlin"), &json!(100)),
             "{statement}"
         );
