@@ -149,7 +149,7 @@ fn begun(timeline: &Timeline, from: UnixMillis, now: UnixMillis, wanted: &str) -
         let period = timeline.period_from(start).filter(|period| period.start <= now)?;
         let zone = &timeline.at(start)?.tenant.zone;
         if name(start, zone).starts_with(wanted) {
-            return Some(period);
+            return Some(period).filter(|period| timeline.goes_on_at(period.start));
         }
         start = period.end;
     }
@@ -212,7 +212,9 @@ async fn open(
             shared.statements.next_to_close(id).await?.map_or(now, |next| next.start.min(now))
         }
     };
-    let span = Period { start: from, end: now + AHEAD };
+    // From before the period's start on, wherever that is.
+    let back = i64::try_from(AHEAD.as_millis()).unwrap_or(0);
+    let span = Period { start: UnixMillis(from.0.saturating_sub(back)), end: now + AHEAD };
     let timeline = shared.statements.timeline(tenant, span).await?.ok_or_else(|| missing(id, text))?;
     let period = match asked {
         Asked::Current => timeline.period_at(now).filter(|period| timeline.goes_on_at(period.start)),

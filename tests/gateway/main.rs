@@ -44,6 +44,7 @@ mod shadow;
 mod shell;
 mod spend;
 mod standby;
+mod statements;
 mod streams_again;
 mod token_keys;
 mod tokens;

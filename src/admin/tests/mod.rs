@@ -11,6 +11,7 @@ mod policy_diff;
 mod reads;
 mod sale;
 mod socket;
+mod statements;
 mod usage_events;
 mod writes;
 

@@ -41,12 +41,12 @@ async fn rights_show_what_is_left() {
     assert_eq!(
         rights,
         json!({
-            "tenant": "acme", "plan": "free", "plan_version": 1, "state": "active", "version": 2,
+            "tenant": "acme", "plan": "free", "plan_version": 1, "state": "active", "version": 2, "cost": null,
             "period": {"start": "2026-11-14T23:00:00Z", "end": "2026-12-14T23:00:00Z"},
             "until": null, "addons": [], "features": ["chat"], "limits": {"seats": 1},
             "quotas": {"requests": {
                 "limit": 100, "included": 100, "used": 60, "remaining": 10, "resets_at": "2026-12-14T23:00:00Z",
-                "uncertain": 30,
+                "ends_at": "2026-11-23T05:53:20Z", "uncertain": 30,
                 "sources": [{"source": "plan", "id": null, "limit": 100, "used": 60, "remaining": 10, "priority": 100,
                              "expires_at": "2026-12-14T23:00:00Z", "uncertain": 30}],
                 "windows": [{"per": "day", "limit": 20, "used": 25, "remaining": 0,
@@ -71,7 +71,7 @@ async fn rights_with_overage_without_limit_and_without_plan() {
     assert_eq!(
         quotas["requests"],
         json!({"limit": "unlimited", "included": "unlimited", "used": 0, "remaining": "unlimited", "uncertain": 0,
-               "resets_at": "2026-12-14T23:00:00Z", "windows": [],
+               "ends_at": null, "resets_at": "2026-12-14T23:00:00Z", "windows": [],
                "sources": [{"source": "plan", "id": null, "limit": "unlimited", "used": 0, "remaining": "unlimited",
                             "priority": 100, "expires_at": "2026-12-14T23:00:00Z", "uncertain": 0}]})
     );
@@ -332,6 +332,8 @@ const CALLS: &[(&str, &str)] = &[
     ("delete", "/v1/tenants/{tenant}/keys/{key}"),
     ("get", "/v1/tenants/{tenant}/rights"),
     ("get", "/v1/tenants/{tenant}/usage"),
+    ("get", "/v1/tenants/{tenant}/statements"),
+    ("get", "/v1/tenants/{tenant}/statements/{period}"),
     ("post", "/v1/check"),
     ("get", "/v1/refusals"),
     ("get", "/v1/refusals/{request_id}"),

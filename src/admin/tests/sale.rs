@@ -165,6 +165,7 @@ async fn rights_sum_up_the_sources_in_the_order_of_burning() {
         tokens,
         &json!({
             "limit": 64, "included": 10, "used": 26, "remaining": 38, "resets_at": end, "uncertain": 1,
+            "ends_at": "2026-12-03T07:36:55.385Z",
             "overage": {"mode": "allow", "cap": 5, "used": 1},
             "sources": [
                 {"source": "grant", "id": "g5", "limit": 20, "used": 20, "remaining": 0, "priority": 1,

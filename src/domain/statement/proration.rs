@@ -59,7 +59,8 @@ mod tests {
             mut cuts in prop::collection::vec(0_i64..2_678_400_000, 0..20),
         ) {
             let text = format!("{price:018}");
-            let text = format!("{}.{:0<1}", &text[..18 - scale], &text[18 - scale..]);
+            let (whole, fraction) = text.split_at(18 - scale);
+            let text = if scale == 0 { whole.to_owned() } else { format!("{whole}.{fraction}") };
             let price: Decimal = text.parse().unwrap();
             let price = Total::of(price, quantity);
             let period = Period { start: UnixMillis(0), end: UnixMillis(2_678_400_000) };
