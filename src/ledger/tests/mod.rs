@@ -12,5 +12,6 @@ mod sources;
 mod store;
 mod tabs;
 mod threads;
+mod warnings;
 mod word;
 mod world;
