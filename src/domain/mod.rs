@@ -41,3 +41,4 @@ pub mod units;
 pub mod variant;
 pub mod verdict;
 pub mod warning;
+pub mod webhook;

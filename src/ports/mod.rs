@@ -18,6 +18,7 @@ mod span;
 mod stripe;
 mod survey;
 mod tenants;
+mod webhooks;
 
 use std::{future::Future, pin::Pin};
 
@@ -39,6 +40,7 @@ pub use span::*;
 pub use stripe::*;
 pub use survey::*;
 pub use tenants::*;
+pub use webhooks::*;
 
 /// A future that may move between threads.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::ports::{
     EventStore, KeyStore, LedgerStore, LifecycleStore, MeterExportStore, NodeStore, PlanStore, RevisionStore,
-    ShadowStore, StoreError, StripeStore, SurveyStore, TenantStore,
+    ShadowStore, StoreError, StripeStore, SurveyStore, TenantStore, WebhookStore,
 };
 
 /// A whole store: coerces to an `Arc` of any of its ports.
@@ -34,6 +34,7 @@ pub trait Store:
     + ShadowStore
     + SurveyStore
     + StripeStore
+    + WebhookStore
 {
     /// The database's own identity, made with it: a ledger file of another database must not be used with this one.
     fn installation(&self) -> Uuid;

@@ -11,6 +11,7 @@ mod state;
 mod stripe;
 mod survey;
 mod tidy;
+mod webhooks;
 
 use std::{
     collections::BTreeMap,
@@ -67,8 +68,8 @@ impl Memory {
     /// [`StoreError::Unavailable`] where the system gives no random numbers.
     pub fn with_clock(clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
         Ok(Self {
+            state: Mutex::new(State::on(Arc::clone(&clock))),
             clock,
-            state: Mutex::default(),
             woken: Notify::new(),
             installation: uuid::Builder::from_random_bytes(super::sql::random()?).into_uuid(),
             key_secret: super::sql::random()?,

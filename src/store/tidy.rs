@@ -52,6 +52,8 @@ pub struct Tidied {
     pub events: u64,
     /// Events of Stripe that were deleted.
     pub stripe: u64,
+    /// Deliveries that ended long ago.
+    pub messages: u64,
     /// There is more to do at once.
     pub more: bool,
 }
@@ -170,8 +172,9 @@ impl SqlStore {
         let files = self.forget_files(now, old.buckets, most).await?;
         let shadow = self.forget_trials().await?;
         let stripe = self.forget_stripe_events(old.stripe, most).await?;
-        let more = [hours, buckets, days, audit, files, stripe, events].contains(&AT_ONCE);
-        Ok(Tidied { hours, days, buckets, audit, files, shadow, stripe, events, more })
+        let messages = self.tidy_messages(now, most).await?;
+        let more = [hours, buckets, days, audit, files, stripe, events, messages].contains(&AT_ONCE);
+        Ok(Tidied { hours, days, buckets, audit, files, shadow, stripe, events, messages, more })
     }
 
     async fn roll_up(&self, before: UnixMillis, most: i64) -> Result<u64, StoreError> {

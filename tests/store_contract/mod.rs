@@ -16,6 +16,7 @@ mod survey;
 mod tenants;
 mod tidy;
 mod warnings;
+mod webhooks;
 mod windows;
 
 use plangate::{

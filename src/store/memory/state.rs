@@ -6,6 +6,7 @@ use std::{
 };
 
 use crate::{
+    clock::Clock,
     domain::{
         catalog::Digest,
         command::{Change, Command},
@@ -18,7 +19,7 @@ use crate::{
     },
     ports::{
         AuditRow, ChangeRow, Committed, Deployed, ExecuteError, GrantRow, Incarnation, KeptPlan, Linked,
-        Lost, NewEvent, Origin,
+        Lost, NewEvent, Origin, WebhookDone,
     },
     store::{
         book::Book,
@@ -29,7 +30,7 @@ use crate::{
     },
 };
 
-use super::{meter_exports::Pieces, shadow::Counted, stripe::Told};
+use super::{meter_exports::Pieces, shadow::Counted, stripe::Told, webhooks::Webhooks};
 
 #[derive(Default)]
 pub(super) struct State {
@@ -69,6 +70,10 @@ pub(super) struct State {
     pub(super) pieces: Pieces,
     /// What Stripe told, and which of its customers are which tenants.
     pub(super) told: Told,
+    /// Whom they are told to.
+    pub(super) webhooks: Webhooks,
+    /// The time by which they are.
+    pub(super) clock: Option<Arc<dyn Clock>>,
     pub(super) epoch: Epoch,
     pub(super) epoch_since: UnixMillis,
     pub(super) book: Book,
@@ -83,6 +88,7 @@ pub(super) enum Outcome {
     /// A piece of usage is told again.
     Retried,
     Linked(Linked),
+    Webhook(WebhookDone),
 }
 
 /// A ledger file.
@@ -105,6 +111,11 @@ pub(super) struct Node {
 }
 
 impl State {
+    /// Nothing yet, by this clock.
+    pub(super) fn on(clock: Arc<dyn Clock>) -> Self {
+        Self { clock: Some(clock), ..Self::default() }
+    }
+
     pub(super) fn carry_out(
         &mut self,
         command: &Command,
@@ -215,11 +226,12 @@ impl State {
         }
     }
 
-    /// Writes facts that are to be told. Those that were told before are left out.
+    /// Writes facts that are to be told, and to whom. Those that were told before are left out.
     pub(super) fn tell(&mut self, events: Vec<NewEvent>) {
         for event in events {
             let id = outbox::id(&event);
             if self.outbox.iter().all(|(told, _)| *told != id) {
+                self.webhooks.fan_out(&event, self.clock.as_ref().map_or(event.at, |clock| clock.now()));
                 self.outbox.push((id, event));
             }
         }

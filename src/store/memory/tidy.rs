@@ -32,6 +32,7 @@ impl State {
             files: (files - self.files.len()) as u64,
             stripe: self.told.forget(old.stripe),
             shadow: self.shadow.forget(|trial| trial != running),
+            messages: self.forget_messages(now),
             events,
             more: hours == AT_ONCE || events == AT_ONCE,
         }
