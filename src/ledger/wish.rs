@@ -79,8 +79,8 @@ impl Wish<'_> {
         if !self.is_limited_as(slot) {
             return false;
         }
-        let newer = slot.confirmed_by(self.rights.catalog.deployed);
-        slot.mark(newer, self.now, || self.marks(meter))
+        slot.confirmed_by(self.rights.catalog.deployed);
+        slot.mark(self.rights.catalog.stamp, self.now, || self.marks(meter))
     }
 
     /// What is told of its bucket, and until when that holds.

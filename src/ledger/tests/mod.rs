@@ -13,5 +13,6 @@ mod spending;
 mod store;
 mod tabs;
 mod threads;
+mod warnings;
 mod word;
 mod world;
