@@ -46,6 +46,8 @@ mod tests;
 mod upcoming;
 mod usage;
 mod views;
+mod webhook_calls;
+mod webhook_messages;
 mod write;
 
 use std::{sync::Arc, time::Duration};
@@ -61,8 +63,8 @@ use crate::{
     domain::{catalog::Digest, id::TenantId, revision::PolicyFiles},
     pipeline::refusals::Refusals,
     ports::{
-        Barrier, KeyIssuer, Ledger, LifecycleStore, NodeStore, Policies, PolicyCompiler, Previews, Readiness,
-        RevisionStore, ShadowStore, SurveyStore, TenantStore,
+        Barrier, KeyIssuer, Ledger, LifecycleStore, NodeStore, Outgoing, Policies, PolicyCompiler, Previews,
+        Readiness, RevisionStore, ShadowStore, SurveyStore, TenantStore, WebhookStore,
     },
 };
 use present::Present;
@@ -84,6 +86,10 @@ pub struct AdminState {
     pub revisions: Arc<dyn RevisionStore>,
     /// What policies that are tried in the shadow would have decided otherwise.
     pub shadow: Arc<dyn ShadowStore>,
+    /// Who is told of facts.
+    pub webhooks: Arc<dyn WebhookStore>,
+    /// Makes requests of them.
+    pub outgoing: Arc<dyn Outgoing>,
     /// The files of this node's policy folder that were last good; `None`: it has no folder.
     pub folder: Arc<dyn Fn() -> Option<(Digest, PolicyFiles)> + Send + Sync>,
     /// What many tenants used.

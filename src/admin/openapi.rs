@@ -16,7 +16,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{
     Shared, addons, check, deploy, feeds, grants, keys, nodes, offers, operations, overrides, policy,
     policy_diff, problem::ProblemView, refusals, rights, shadow, standing, subscription, subscription_view,
-    tenants, upcoming, usage,
+    tenants, upcoming, usage, webhook_calls, webhook_messages,
 };
 
 #[derive(OpenApi)]
@@ -72,6 +72,17 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(deploy::discard))
         .routes(routes!(deploy::roll_back))
         .routes(routes!(policy_diff::diff_policies))
+        .routes(routes!(webhook_calls::create_webhook, webhook_calls::list_webhooks))
+        .routes(routes!(
+            webhook_calls::get_webhook,
+            webhook_calls::put_webhook,
+            webhook_calls::delete_webhook
+        ))
+        .routes(routes!(webhook_calls::rotate_secret))
+        .routes(routes!(webhook_messages::list_deliveries))
+        .routes(routes!(webhook_messages::replay_delivery))
+        .routes(routes!(webhook_messages::replay_deliveries))
+        .routes(routes!(webhook_messages::test_webhook))
         .routes(routes!(nodes::list_nodes))
         .routes(routes!(nodes::declare_lost))
         .routes(routes!(feeds::list_changes))

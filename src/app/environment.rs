@@ -89,6 +89,9 @@ const JSON: &[(&str, &str)] = &[
     ("caps.connections", "a whole number"),
     ("caps.tenants_cached", "a whole number"),
     ("retention", "a map as JSON"),
+    ("webhooks", "a map as JSON"),
+    ("webhooks.allow", "a list as JSON, such as [\"10.0.0.0/8\"]"),
+    ("webhooks.http", "true or false"),
 ];
 
 /// Longer than any month.

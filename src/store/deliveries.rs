@@ -17,10 +17,7 @@ use super::{
     webhooks::DISCARD,
 };
 use crate::{
-    domain::{
-        id::WebhookId,
-        webhook::DeliveryState,
-    },
+    domain::{id::WebhookId, webhook::DeliveryState},
     ports::{AttemptRow, Claim, DeliveryRow, Due, Outlook, StoreError, TRIES_KEPT, Then, Tried},
 };
 
@@ -120,8 +117,8 @@ fn webhook(row: &Record, place: usize) -> Result<WebhookId, StoreError> {
 
 fn delivery(row: &Record) -> Result<DeliveryRow, StoreError> {
     let word = row.text(4)?;
-    let state = DeliveryState::named(&word)
-        .ok_or_else(|| unreadable("a delivery's state", format!("`{word}`")))?;
+    let state =
+        DeliveryState::named(&word).ok_or_else(|| unreadable("a delivery's state", format!("`{word}`")))?;
     let next = rows::instant(row, 7)?;
     Ok(DeliveryRow {
         place: row.count(0)?,
@@ -154,9 +151,8 @@ impl SqlStore {
         let rows = self.engine.read(Lane::Data, OUTLOOK, &[]).await?;
         let row = rows.first().ok_or_else(|| unreadable("the deliveries", "no row"))?;
         let now = row.int(4)?;
-        let between = |from: i64, to: i64| {
-            Duration::from_millis(u64::try_from(to.saturating_sub(from)).unwrap_or(0))
-        };
+        let between =
+            |from: i64, to: i64| Duration::from_millis(u64::try_from(to.saturating_sub(from)).unwrap_or(0));
         Ok(Outlook {
             endpoints: row.count(0)?,
             waiting: row.count(1)?,
@@ -179,7 +175,8 @@ impl SqlStore {
         if claimed.is_empty() {
             return Ok(Vec::new());
         }
-        let places: Vec<_> = claimed.iter().map(|row| row.int(0).map(|place| json!([place]))).collect::<Result<_, _>>()?;
+        let places: Vec<_> =
+            claimed.iter().map(|row| row.int(0).map(|place| json!([place]))).collect::<Result<_, _>>()?;
         let rows = self.engine.read(Lane::Data, CLAIMED, &[Arg::Text(&text(places))]).await?;
         rows.iter().map(due).collect()
     }

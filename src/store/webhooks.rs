@@ -54,8 +54,7 @@ pub(super) const DISCARD: Sql = timed!(
     "UPDATE webhook_deliveries SET state = 'discarded', claimed_by = NULL, ended_ms = ",
     " WHERE webhook = $1 AND state = 'pending'"
 );
-const HAS_DELIVERY: Sql =
-    Sql::same("SELECT place FROM webhook_deliveries WHERE webhook = $1 AND event = $2");
+const HAS_DELIVERY: Sql = Sql::same("SELECT place FROM webhook_deliveries WHERE webhook = $1 AND event = $2");
 // What is under way is left to whoever has it in hand.
 const REPLAY_ONE: Sql = timed!(
     "UPDATE webhook_deliveries SET state = 'pending', tries = 0, claimed_by = NULL, ended_ms = NULL, since_ms = ",

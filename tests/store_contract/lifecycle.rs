@@ -189,6 +189,9 @@ async fn plans_are_kept_with_their_first_day(on: &Fixture) {
 /// Takes the newest part of the schema away, as if it had never been there.
 async fn set_back(on: &Fixture) {
     for statement in [
+        "DROP TABLE webhook_attempts",
+        "DROP TABLE webhook_deliveries",
+        "DROP TABLE webhooks",
         "DROP TABLE billing_customers",
         "DROP TABLE outbox",
         "DROP TABLE policy_shadow",

@@ -10,6 +10,7 @@ mod policy_diff;
 mod reads;
 mod sale;
 mod socket;
+mod webhooks;
 mod writes;
 
 use std::sync::Arc;

@@ -192,7 +192,6 @@ impl Webhooks {
             }
         }
     }
-
 }
 
 impl State {
