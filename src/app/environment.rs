@@ -98,7 +98,7 @@ const JSON: &[(&str, &str)] = &[
 const SHORTEST_HOURS: Kept = Kept::days(35);
 
 /// Variables of the same prefix that the shell commands read.
-const OTHERS: &[&str] = &["PLANGATE_ADMIN_URL", "PLANGATE_CONFIG", "PLANGATE_LOG"];
+const OTHERS: &[&str] = &["PLANGATE_ADMIN_URL", "PLANGATE_CONFIG", "PLANGATE_LOG", "PLANGATE_WEBHOOK_SECRET"];
 
 fn variable(key: &str) -> String {
     format!("PLANGATE_{}", key.replace('.', "_").to_uppercase())

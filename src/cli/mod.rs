@@ -21,6 +21,7 @@ mod tenant;
 mod tests;
 mod upcoming;
 mod usage;
+mod webhooks;
 
 use std::{ffi::OsString, process::ExitCode};
 
@@ -66,6 +67,9 @@ pub enum Command {
     Key(key::Key),
     /// Show what a tenant has used
     Usage(usage::Usage),
+    /// Tell others of what happens: make webhooks, see what was delivered, receive and send samples
+    #[command(alias = "webhook")]
+    Webhooks(webhooks::Webhooks),
     /// List the nodes, and write off one that does not come back
     Node(node::Node),
     /// Print a shell's completion script
@@ -142,6 +146,7 @@ pub fn execute(command: Command) -> Result<(), Failure> {
         Command::Plan(command) => calling(command.run()),
         Command::Key(command) => calling(command.run()),
         Command::Usage(command) => calling(command.run()),
+        Command::Webhooks(command) => calling(command.run()),
         Command::Node(command) => calling(command.run()),
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -45,3 +45,4 @@ mod standby;
 mod streams_again;
 mod token_keys;
 mod tokens;
+mod webhooks;
