@@ -33,6 +33,7 @@ pub(super) enum Code {
     AddonNotFound,
     KeyNotFound,
     NodeNotFound,
+    ExportNotFound,
     WebhookNotFound,
     DeliveryNotFound,
     MethodNotAllowed,
@@ -87,6 +88,7 @@ impl Code {
             Self::AddonNotFound => (S::NOT_FOUND, "addon-not-found", "The tenant has no such add-on"),
             Self::KeyNotFound => (S::NOT_FOUND, "key-not-found", "There is no such key"),
             Self::NodeNotFound => (S::NOT_FOUND, "node-not-found", "There is no such node"),
+            Self::ExportNotFound => (S::NOT_FOUND, "export-not-found", "There is no such export"),
             Self::WebhookNotFound => (S::NOT_FOUND, "webhook-not-found", "There is no such webhook"),
             Self::DeliveryNotFound => {
                 (S::NOT_FOUND, "delivery-not-found", "The webhook was not told of this event")

@@ -6,6 +6,7 @@
 mod addon;
 mod client;
 mod demo;
+mod event;
 mod explain;
 mod grant;
 mod key;
@@ -14,6 +15,7 @@ mod output;
 mod overrides;
 mod plan;
 mod policy;
+mod send_usage;
 mod serve;
 mod subscription;
 mod tenant;
@@ -65,8 +67,10 @@ pub enum Command {
     Plan(plan::Plan),
     /// Make, list and revoke API keys
     Key(key::Key),
-    /// Show what a tenant has used
+    /// Show what a tenant has used, and send usage that did not come through the gateway
     Usage(usage::Usage),
+    /// List what was told outside: thresholds, exhausted quotas, trials that end, changed plans
+    Event(event::Event),
     /// Tell others of what happens: make webhooks, see what was delivered, receive and send samples
     #[command(alias = "webhook")]
     Webhooks(webhooks::Webhooks),
@@ -146,6 +150,7 @@ pub fn execute(command: Command) -> Result<(), Failure> {
         Command::Plan(command) => calling(command.run()),
         Command::Key(command) => calling(command.run()),
         Command::Usage(command) => calling(command.run()),
+        Command::Event(command) => calling(command.run()),
         Command::Webhooks(command) => calling(command.run()),
         Command::Node(command) => calling(command.run()),
         Command::Completions { shell } => {

@@ -1,13 +1,17 @@
 //! A store in memory: for tests, benches and embedding, with the same rules as the others and nothing on disk.
 
+mod events;
 mod ledger;
 mod lifecycle;
+mod meter_exports;
 mod nodes;
 mod revisions;
 mod shadow;
 mod state;
+mod stripe;
 mod survey;
 mod tidy;
+mod usage_events;
 mod webhooks;
 
 use std::{

@@ -4,7 +4,7 @@ use aws_lc_rs::digest;
 use serde_json::json;
 
 use super::session::{Arg, Session, Sql, postgres_clock, timed};
-use crate::ports::{NewEvent, StoreError};
+use crate::ports::{EventRow, NewEvent, StoreError};
 
 // With the deliveries to the endpoints that take this kind, where nobody has told it before: one statement where the
 // database can, as the head may be locked meanwhile.
@@ -44,6 +44,20 @@ pub(super) fn body(event: &NewEvent) -> String {
     let mut data = event.data.clone();
     data["tenant"] = json!(event.tenant.as_str());
     json!({ "type": event.kind.as_str(), "timestamp": event.at.to_string(), "data": data }).to_string()
+}
+
+/// The event as it is read again.
+pub(super) fn row(event: &NewEvent) -> EventRow {
+    let mut data = event.data.clone();
+    data["tenant"] = json!(event.tenant.as_str());
+    EventRow {
+        cursor: 0,
+        id: id(event),
+        kind: event.kind.as_str().to_owned(),
+        tenant: event.tenant.clone(),
+        at: event.at,
+        data,
+    }
 }
 
 /// Writes facts that are to be told, and to whom. Those that were told before are left out.

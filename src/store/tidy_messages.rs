@@ -1,4 +1,4 @@
-//! Housekeeping of what was told outside: deliveries that ended long ago, and facts that nobody waits for any more.
+//! Housekeeping of what was told outside: deliveries that ended long ago. They go before the facts that they are of.
 
 use serde_json::json;
 
@@ -12,8 +12,6 @@ use crate::{domain::time::UnixMillis, ports::StoreError};
 
 /// How long deliveries are kept once they have ended.
 pub(super) const DELIVERIES_KEPT: i64 = 30 * 86_400_000;
-/// How long facts are kept at least: by their ids they are told once, and none comes to be told again after so long.
-pub(super) const FACTS_KEPT: i64 = 100 * 86_400_000;
 
 // The endpoint was disabled or deleted at the very moment when they were written.
 const DISCARD_LOST: Sql = timed!(
@@ -26,19 +24,10 @@ const DELETE_DELIVERIES: Sql = Sql::same(
 );
 const DELETE_ATTEMPTS: Sql =
     bulk!("DELETE FROM webhook_attempts WHERE (webhook, event) IN (SELECT v->>0, v->>1 FROM", ")");
-const DELETE_FACTS: Sql = Sql::same(
-    "DELETE FROM outbox WHERE place IN (SELECT o.place FROM outbox o WHERE o.at_ms < $1 \
-     AND NOT EXISTS (SELECT 1 FROM webhook_deliveries d WHERE d.event = o.id) ORDER BY o.at_ms LIMIT $2)",
-);
 
 impl SqlStore {
-    /// How many deliveries and facts were deleted.
-    pub(super) async fn tidy_messages(
-        &self,
-        now: UnixMillis,
-        facts: UnixMillis,
-        most: i64,
-    ) -> Result<u64, StoreError> {
+    /// How many deliveries were deleted.
+    pub(super) async fn tidy_messages(&self, now: UnixMillis, most: i64) -> Result<u64, StoreError> {
         let mut session = self.engine.begin(Lane::Data).await?;
         session.run(DISCARD_LOST, &[]).await?;
         let before = Arg::Int(now.0.saturating_sub(DELIVERIES_KEPT));
@@ -50,9 +39,7 @@ impl SqlStore {
         if deleted > 0 {
             session.run(DELETE_ATTEMPTS, &[Arg::Text(&text(gone))]).await?;
         }
-        let facts = facts.0.min(now.0.saturating_sub(FACTS_KEPT));
-        let facts = session.run(DELETE_FACTS, &[Arg::Int(facts), Arg::Int(most)]).await?;
         session.commit().await?;
-        Ok(deleted.max(facts))
+        Ok(deleted)
     }
 }

@@ -10,6 +10,7 @@ pub mod plan;
 pub mod rollout;
 pub mod sample_event;
 pub mod signed_message;
+pub mod stripe;
 pub mod subscription;
 pub mod terms;
 

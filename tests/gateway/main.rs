@@ -45,4 +45,6 @@ mod standby;
 mod streams_again;
 mod token_keys;
 mod tokens;
+mod usage_events;
+mod warnings;
 mod webhooks;

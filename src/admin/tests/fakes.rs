@@ -75,6 +75,7 @@ pub struct World {
     pub spent: Mutex<HashMap<TenantId, Vec<Spent>>>,
     /// Holds a survey up until something is sent.
     pub held: Mutex<Option<tokio::sync::oneshot::Receiver<()>>>,
+    pub events: Arc<super::usage_events::Events>,
 }
 
 impl World {
@@ -102,6 +103,7 @@ impl World {
             days: Mutex::default(),
             spent: Mutex::default(),
             held: Mutex::default(),
+            events: Arc::default(),
         })
     }
 
@@ -111,6 +113,8 @@ impl World {
         AdminState {
             tenants: world.clone(),
             lifecycle: world.clone(),
+            events: Arc::new(crate::admin::tests::event_log::Told),
+            exports: Arc::new(crate::store::memory::Memory::new().unwrap()),
             nodes: world.clone(),
             policies: world.clone(),
             compiler: world.clone(),
@@ -120,6 +124,7 @@ impl World {
             outgoing: Arc::new(crate::admin::tests::webhooks::Endpoints::default()),
             folder: Arc::new(|| None),
             survey: world.clone(),
+            usage_events: self.events.clone(),
             previews: world.clone(),
             ledger: world.clone(),
             keys: world.clone(),

@@ -18,8 +18,8 @@ use crate::{
         time::{Epoch, UnixMillis, Version},
     },
     ports::{
-        AuditRow, ChangeRow, Committed, Deployed, ExecuteError, GrantRow, Incarnation, KeptPlan, Lost,
-        NewEvent, Origin, WebhookDone,
+        AuditRow, ChangeRow, Committed, Deployed, EventDigest, EventKey, ExecuteError, GrantRow, Incarnation,
+        KeptPlan, Linked, Lost, NewEvent, Origin, WebhookDone,
     },
     store::{
         book::Book,
@@ -30,7 +30,7 @@ use crate::{
     },
 };
 
-use super::{shadow::Counted, webhooks::Webhooks};
+use super::{meter_exports::Pieces, shadow::Counted, stripe::Told, webhooks::Webhooks};
 
 #[derive(Default)]
 pub(super) struct State {
@@ -62,10 +62,20 @@ pub(super) struct State {
     pub(super) days: BTreeMap<(TenantId, MeterId, UnixMillis), i64>,
     /// Facts that are told outside, the oldest first, with their ids.
     pub(super) outbox: Vec<(String, NewEvent)>,
+    /// How many of them were forgotten.
+    pub(super) outbox_gone: u64,
+    /// When somebody is to be told that a tenant's trial ends.
+    pub(super) notices: BTreeMap<TenantId, UnixMillis>,
+    /// Usage that is told to a billing system.
+    pub(super) pieces: Pieces,
+    /// What Stripe told, and which of its customers are which tenants.
+    pub(super) told: Told,
     /// Whom they are told to.
     pub(super) webhooks: Webhooks,
     /// The time by which they are.
     pub(super) clock: Option<Arc<dyn Clock>>,
+    /// Usage events that were charged: what they say, and when they came.
+    pub(super) events: HashMap<EventKey, (EventDigest, UnixMillis)>,
     pub(super) epoch: Epoch,
     pub(super) epoch_since: UnixMillis,
     pub(super) book: Book,
@@ -77,7 +87,12 @@ pub(super) enum Outcome {
     Change(Committed),
     Lost(Lost),
     Deploy(Deployed),
+    /// A piece of usage is told again.
+    Retried,
+    Linked(Linked),
     Webhook(WebhookDone),
+    /// A call whose parts are known by themselves.
+    Call,
 }
 
 /// A ledger file.
@@ -139,6 +154,7 @@ impl State {
         if let Some((after, happened)) = &made {
             self.tell(told::of_change(&before, after, happened, origin.at, version));
             self.keep_grants(&before, after, origin.at);
+            self.keep_notice(&before, after);
             self.tenants.insert(command.tenant.clone(), after.clone());
         }
         let done = Committed { version, effect, replayed: false };
@@ -174,6 +190,8 @@ impl State {
             Change::DeleteTenant => {
                 self.tenants.remove(&command.tenant);
                 self.grants.remove(&command.tenant);
+                self.notices.remove(&command.tenant);
+                self.told.links.retain(|_, (owner, ..)| *owner != command.tenant);
                 self.keys.retain(|_, (_, key)| key.tenant != command.tenant);
                 let keys = &self.keys;
                 self.by_hash.retain(|_, id| keys.contains_key(id));

@@ -24,7 +24,7 @@ use crate::{
     },
     store::{
         outbox,
-        tidy_messages::{DELIVERIES_KEPT, FACTS_KEPT},
+        tidy_messages::DELIVERIES_KEPT,
         webhook_book::{DISABLED, changed, detail, disabled_detail},
     },
 };
@@ -196,16 +196,11 @@ impl Webhooks {
 
 impl State {
     /// Forgets deliveries that ended long ago, and facts that nobody waits for.
-    pub(super) fn forget_messages(&mut self, now: UnixMillis, facts: UnixMillis) -> u64 {
-        let (had, told) = (self.webhooks.deliveries.len(), self.outbox.len());
+    pub(super) fn forget_messages(&mut self, now: UnixMillis) -> u64 {
+        let had = self.webhooks.deliveries.len();
         let before = now.0.saturating_sub(DELIVERIES_KEPT);
         self.webhooks.deliveries.retain(|one| one.waits() || one.row.created_at.0 >= before);
-        let deliveries = &self.webhooks.deliveries;
-        let facts = facts.0.min(now.0.saturating_sub(FACTS_KEPT));
-        self.outbox.retain(|(id, event)| {
-            event.at.0 >= facts || deliveries.iter().any(|delivery| delivery.row.event == *id)
-        });
-        (had - self.webhooks.deliveries.len()).max(told - self.outbox.len()) as u64
+        (had - self.webhooks.deliveries.len()) as u64
     }
 
     fn change_webhook(
