@@ -53,6 +53,8 @@ mod tests;
 mod upcoming;
 mod usage;
 mod views;
+mod webhook_calls;
+mod webhook_messages;
 mod write;
 
 use std::{sync::Arc, time::Duration};
@@ -68,9 +70,9 @@ use crate::{
     domain::{catalog::Digest, id::TenantId, revision::PolicyFiles},
     pipeline::refusals::Refusals,
     ports::{
-        Barrier, Bills, EventStore, KeyIssuer, Ledger, LifecycleStore, MeterExportStore, NodeStore, Policies,
-        PolicyCompiler, Previews, Readiness, RevisionStore, ShadowStore, StatementStore, SurveyStore,
-        TenantStore, UsageEventStore,
+        Barrier, Bills, EventStore, KeyIssuer, Ledger, LifecycleStore, MeterExportStore, NodeStore, Outgoing,
+        Policies, PolicyCompiler, Previews, Readiness, RevisionStore, ShadowStore, StatementStore,
+        SurveyStore, TenantStore, UsageEventStore, WebhookStore,
     },
 };
 use present::Present;
@@ -96,6 +98,10 @@ pub struct AdminState {
     pub revisions: Arc<dyn RevisionStore>,
     /// What policies that are tried in the shadow would have decided otherwise.
     pub shadow: Arc<dyn ShadowStore>,
+    /// Who is told of facts.
+    pub webhooks: Arc<dyn WebhookStore>,
+    /// Makes requests of them.
+    pub outgoing: Arc<dyn Outgoing>,
     /// The files of this node's policy folder that were last good; `None`: it has no folder.
     pub folder: Arc<dyn Fn() -> Option<(Digest, PolicyFiles)> + Send + Sync>,
     /// What many tenants used.

@@ -16,7 +16,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{
     Shared, addons, check, deploy, event_log, events_in, exports, feeds, grants, keys, nodes, offers,
     operations, overrides, policy, policy_diff, problem::ProblemView, refusals, rights, shadow, standing,
-    statements, subscription, subscription_view, tenants, upcoming, usage,
+    statements, subscription, subscription_view, tenants, upcoming, usage, webhook_calls, webhook_messages,
 };
 
 #[derive(OpenApi)]
@@ -77,6 +77,17 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(policy_diff::diff_policies))
         .routes(routes!(exports::list_exports))
         .routes(routes!(exports::retry_export))
+        .routes(routes!(webhook_calls::create_webhook, webhook_calls::list_webhooks))
+        .routes(routes!(
+            webhook_calls::get_webhook,
+            webhook_calls::put_webhook,
+            webhook_calls::delete_webhook
+        ))
+        .routes(routes!(webhook_calls::rotate_secret))
+        .routes(routes!(webhook_messages::list_deliveries))
+        .routes(routes!(webhook_messages::replay_delivery))
+        .routes(routes!(webhook_messages::replay_deliveries))
+        .routes(routes!(webhook_messages::test_webhook))
         .routes(routes!(nodes::list_nodes))
         .routes(routes!(nodes::declare_lost))
         .routes(routes!(feeds::list_changes))

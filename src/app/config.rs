@@ -67,6 +67,9 @@ pub struct Config {
     /// How long the past is kept.
     #[serde(default)]
     pub retention: RetentionConfig,
+    /// What may be told to whom.
+    #[serde(default)]
+    pub webhooks: WebhooksConfig,
     /// Where it was read.
     #[serde(skip)]
     pub places: Places,
@@ -262,6 +265,16 @@ impl Default for RetentionConfig {
     fn default() -> Self {
         Self { usage_hours: Kept::days(92), usage_days: Kept::days(800), audit: Kept::days(400) }
     }
+}
+
+/// `webhooks`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default, expecting = "a map of keys")]
+pub struct WebhooksConfig {
+    /// Addresses that may be called though they are not public.
+    pub allow: Vec<Cidr>,
+    /// Whether `http` may be spoken, too.
+    pub http: bool,
 }
 
 mod defaults {

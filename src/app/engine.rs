@@ -22,9 +22,10 @@ use crate::{
     freshness::Freshness,
     ledger::{EscrowLedger, LedgerParts, file::LedgerFile},
     metrics::Metrics,
+    outgoing::{Dispatcher, DispatcherParts},
     pipeline::{Gateway, cors::Cors, observe::Mode, refusals::Refusals, shadow::Trials},
     policy::Watched,
-    ports::{Bills, Incarnation, NodeStore, Policies, Registration},
+    ports::{Bills, Incarnation, NodeStore, Outgoing, Policies, Registration},
     store::{Retention, Store},
     sync::{Feed, FeedParts},
 };
@@ -59,6 +60,8 @@ pub(super) struct EngineParts {
     pub(super) identity: Prepared,
     pub(super) directory: directory::Settings,
     pub(super) retention: Retention,
+    /// Makes requests of others.
+    pub(super) outgoing: Arc<dyn Outgoing>,
     /// How many gateways there will be.
     pub(super) workers: usize,
 }
@@ -80,6 +83,7 @@ pub(super) struct Engine {
     store: Arc<dyn Store>,
     incarnation: Incarnation,
     retention: Retention,
+    outgoing: Arc<dyn Outgoing>,
     trials: Arc<Trials>,
     /// What tenants' months cost, for those who may see their own.
     pub(super) bills: Arc<dyn Bills>,
@@ -145,6 +149,7 @@ impl Engine {
             store,
             incarnation,
             retention,
+            outgoing: parts.outgoing,
             trials,
             bills,
         }
@@ -191,6 +196,14 @@ impl Engine {
             run: self.incarnation,
         };
         background.spawn("shadow", shadowing.run(end()));
+        let dispatcher = Dispatcher::new(DispatcherParts {
+            store: Arc::clone(&self.store) as _,
+            outgoing: Arc::clone(&self.outgoing),
+            clock: Arc::clone(&self.clock) as _,
+            run: self.incarnation,
+            metrics: Arc::clone(&self.metrics.deliveries),
+        });
+        background.spawn("webhooks", dispatcher.run(end()));
     }
 
     /// The stages over them, anew for each worker that asks.

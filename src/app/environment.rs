@@ -89,13 +89,16 @@ const JSON: &[(&str, &str)] = &[
     ("caps.connections", "a whole number"),
     ("caps.tenants_cached", "a whole number"),
     ("retention", "a map as JSON"),
+    ("webhooks", "a map as JSON"),
+    ("webhooks.allow", "a list as JSON, such as [\"10.0.0.0/8\"]"),
+    ("webhooks.http", "true or false"),
 ];
 
 /// Longer than any month.
 const SHORTEST_HOURS: Kept = Kept::days(35);
 
 /// Variables of the same prefix that the shell commands read.
-const OTHERS: &[&str] = &["PLANGATE_ADMIN_URL", "PLANGATE_CONFIG", "PLANGATE_LOG"];
+const OTHERS: &[&str] = &["PLANGATE_ADMIN_URL", "PLANGATE_CONFIG", "PLANGATE_LOG", "PLANGATE_WEBHOOK_SECRET"];
 
 fn variable(key: &str) -> String {
     format!("PLANGATE_{}", key.replace('.', "_").to_uppercase())

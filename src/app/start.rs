@@ -33,7 +33,7 @@ use crate::{
     metrics::Metrics,
     pipeline::{cors::Cors, observe::Mode},
     policy::{Compiler, Watched},
-    ports::{Incarnation, Policies, Registered, Registration},
+    ports::{Incarnation, Outgoing, Policies, Registered, Registration},
     store::Store,
     sync::WaitForNodes,
 };
@@ -73,6 +73,7 @@ pub(super) struct Ground {
     metrics: Arc<Metrics>,
     figures: Figures,
     pub(super) watched: Arc<Watched>,
+    outgoing: Arc<dyn Outgoing>,
 }
 
 /// What was found usable before the database was asked.
@@ -101,7 +102,8 @@ pub async fn start(config: Config, stop: CancellationToken) -> Result<Node, Star
     let directory = settings::directory(&config, &watched)?;
     let lock = LedgerFile::lock(&config.data_dir)?;
     settings::check_free("listen", config.listen)?;
-    let ground = Ground::new(config, background.clone(), watched);
+    let outgoing = settings::outgoing(&config.webhooks)?;
+    let ground = Ground::new(config, background.clone(), watched, outgoing);
     let switch = Switch::starting(Arc::clone(&ground.board));
     let (admin_address, admin_stop) = ground.serve_admin(&switch).await?;
     let started =
@@ -115,7 +117,12 @@ pub async fn start(config: Config, stop: CancellationToken) -> Result<Node, Star
 }
 
 impl Ground {
-    fn new(config: Config, background: Background, watched: Arc<Watched>) -> Self {
+    fn new(
+        config: Config,
+        background: Background,
+        watched: Arc<Watched>,
+        outgoing: Arc<dyn Outgoing>,
+    ) -> Self {
         let freshness = Arc::new(Freshness::default());
         let clock = Arc::new(SystemClock::default());
         let metrics = Arc::new(Metrics::default());
@@ -131,7 +138,7 @@ impl Ground {
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             policies: Arc::clone(&watched),
         });
-        Self { config, background, board, freshness, clock, metrics, figures, watched }
+        Self { config, background, board, freshness, clock, metrics, figures, watched, outgoing }
     }
 
     /// Opens the admin listener. Until the node is ready it answers the probes alone.
@@ -228,6 +235,7 @@ impl Ground {
             versions,
             deployer,
             retention: settings::retention(&self.config.retention),
+            outgoing: Arc::clone(&self.outgoing),
             workers: self.config.worker_count(),
         }))
     }
@@ -253,6 +261,8 @@ impl Ground {
             compiler: Arc::new(Compiler),
             revisions: Arc::clone(store) as _,
             shadow: Arc::clone(store) as _,
+            webhooks: Arc::clone(store) as _,
+            outgoing: Arc::clone(&self.outgoing),
             folder: Arc::new(move || watched.is_a_folder().then(|| watched.files())),
             survey: Arc::clone(store) as _,
             usage_events: Arc::clone(store) as _,

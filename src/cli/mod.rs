@@ -24,6 +24,7 @@ mod tenant;
 mod tests;
 mod upcoming;
 mod usage;
+mod webhooks;
 
 use std::{ffi::OsString, process::ExitCode};
 
@@ -73,6 +74,9 @@ pub enum Command {
     Event(event::Event),
     /// Show what a tenant's billing periods come to
     Statement(statement::Statement),
+    /// Tell others of what happens: make webhooks, see what was delivered, receive and send samples
+    #[command(alias = "webhook")]
+    Webhooks(webhooks::Webhooks),
     /// List the nodes, and write off one that does not come back
     Node(node::Node),
     /// Print a shell's completion script
@@ -151,6 +155,7 @@ pub fn execute(command: Command) -> Result<(), Failure> {
         Command::Usage(command) => calling(command.run()),
         Command::Event(command) => calling(command.run()),
         Command::Statement(command) => calling(command.run()),
+        Command::Webhooks(command) => calling(command.run()),
         Command::Node(command) => calling(command.run()),
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -50,3 +50,4 @@ mod token_keys;
 mod tokens;
 mod usage_events;
 mod warnings;
+mod webhooks;

@@ -120,6 +120,8 @@ impl World {
             compiler: world.clone(),
             revisions: Arc::new(crate::admin::tests::no_revisions::NoRevisions),
             shadow: Arc::new(crate::admin::tests::no_revisions::NoRevisions),
+            webhooks: Arc::new(crate::store::memory::Memory::with_clock(self.clock.clone()).unwrap()),
+            outgoing: Arc::new(crate::admin::tests::webhooks::Endpoints::default()),
             folder: Arc::new(|| None),
             survey: world.clone(),
             usage_events: self.events.clone(),

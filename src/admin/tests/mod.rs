@@ -13,6 +13,7 @@ mod sale;
 mod socket;
 mod statements;
 mod usage_events;
+mod webhooks;
 mod writes;
 
 use std::sync::Arc;
