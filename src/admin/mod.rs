@@ -10,6 +10,7 @@ mod body;
 mod check;
 mod deploy;
 mod events_in;
+mod exports;
 mod feeds;
 mod findings;
 mod grants;
@@ -62,8 +63,8 @@ use crate::{
     domain::{catalog::Digest, id::TenantId, revision::PolicyFiles},
     pipeline::refusals::Refusals,
     ports::{
-        Barrier, KeyIssuer, Ledger, LifecycleStore, NodeStore, Policies, PolicyCompiler, Previews, Readiness,
-        RevisionStore, ShadowStore, SurveyStore, TenantStore, UsageEventStore,
+        Barrier, KeyIssuer, Ledger, LifecycleStore, MeterExportStore, NodeStore, Policies, PolicyCompiler,
+        Previews, Readiness, RevisionStore, ShadowStore, SurveyStore, TenantStore, UsageEventStore,
     },
 };
 use present::Present;
@@ -75,6 +76,8 @@ pub struct AdminState {
     pub tenants: Arc<dyn TenantStore>,
     /// What tenants had, and what is to become of them.
     pub lifecycle: Arc<dyn LifecycleStore>,
+    /// Usage that is told to a billing system.
+    pub exports: Arc<dyn MeterExportStore>,
     /// The registry of nodes.
     pub nodes: Arc<dyn NodeStore>,
     /// The catalog in force.

@@ -58,9 +58,20 @@ where
 
 /// One line, if there is anything to say.
 fn tell(done: Tidied) {
-    let Tidied { hours, days, buckets, audit, files, shadow, events, more } = done;
-    if [hours, days, buckets, audit, files, shadow, events].iter().any(|rows| *rows > 0) {
-        tracing::info!(hours, days, buckets, audit, files, shadow, events, more, "old rows are tidied up");
+    let Tidied { hours, days, buckets, audit, files, shadow, stripe, events, more } = done;
+    if [hours, days, buckets, audit, files, shadow, stripe, events].iter().any(|rows| *rows > 0) {
+        tracing::info!(
+            hours,
+            days,
+            buckets,
+            audit,
+            files,
+            shadow,
+            stripe,
+            events,
+            more,
+            "old rows are tidied up"
+        );
     }
 }
 

@@ -168,6 +168,15 @@ impl Account {
         self.known.read().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The buckets that are charged here.
+    pub fn charged(&self) -> Vec<BucketKey> {
+        let mut keys = Vec::new();
+        for meter in &self.read().meters {
+            meter.each(|cell| keys.extend(cell.charged()));
+        }
+        keys
+    }
+
     pub fn known(&self, meter: &MeterId) -> Option<Arc<MeterAccount>> {
         self.read().meters.iter().find(|known| known.meter == *meter).cloned()
     }

@@ -15,8 +15,8 @@ use super::{
     tidy::{Retention, Tidied},
 };
 use crate::ports::{
-    KeyStore, LedgerStore, LifecycleStore, NodeStore, PlanStore, RevisionStore, ShadowStore, StoreError,
-    SurveyStore, TenantStore, UsageEventStore,
+    KeyStore, LedgerStore, LifecycleStore, MeterExportStore, NodeStore, PlanStore, RevisionStore,
+    ShadowStore, StoreError, StripeStore, SurveyStore, TenantStore, UsageEventStore,
 };
 
 /// A whole store: coerces to an `Arc` of any of its ports.
@@ -27,10 +27,12 @@ pub trait Store:
     + LedgerStore
     + NodeStore
     + LifecycleStore
+    + MeterExportStore
     + PlanStore
     + RevisionStore
     + ShadowStore
     + SurveyStore
+    + StripeStore
     + UsageEventStore
 {
     /// The database's own identity, made with it: a ledger file of another database must not be used with this one.

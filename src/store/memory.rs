@@ -2,10 +2,12 @@
 
 mod ledger;
 mod lifecycle;
+mod meter_exports;
 mod nodes;
 mod revisions;
 mod shadow;
 mod state;
+mod stripe;
 mod survey;
 mod tidy;
 mod usage_events;

@@ -48,6 +48,8 @@ pub struct Tidied {
     pub files: u64,
     /// Rows of trials in the shadow that are over.
     pub shadow: u64,
+    /// Events of Stripe that were deleted.
+    pub stripe: u64,
     /// Usage events that were forgotten: none of them is sent again.
     pub events: u64,
     /// There is more to do at once.
@@ -59,6 +61,8 @@ pub(super) const AT_ONCE: u64 = 5_000;
 /// How long a bucket is kept after its end, for a late report, and a ledger file after its last use: by then the months
 /// of whatever it held are over.
 const BUCKETS_KEPT: i64 = 62 * DAY;
+/// How long an event of Stripe is kept that decides nothing and waits for nothing.
+const STRIPE_KEPT: i64 = 90 * DAY;
 /// Usage events in one call: there may be many in a minute.
 pub(super) const EVENTS_AT_ONCE: u64 = 50_000;
 /// How long usage events are known: longer than is promised, as one may be a little ahead of the clock.
@@ -73,6 +77,7 @@ pub(super) struct Cutoffs {
     pub(super) days: UnixMillis,
     pub(super) buckets: UnixMillis,
     pub(super) audit: UnixMillis,
+    pub(super) stripe: UnixMillis,
     pub(super) events: UnixMillis,
 }
 
@@ -85,6 +90,7 @@ impl Cutoffs {
             days: before(millis(keep.usage_days)),
             buckets: before(BUCKETS_KEPT),
             audit: before(millis(keep.audit)),
+            stripe: before(STRIPE_KEPT),
             events: before(EVENTS_KEPT),
         }
     }
@@ -161,9 +167,11 @@ impl SqlStore {
         session.commit().await?;
         let files = self.forget_files(now, old.buckets, most).await?;
         let shadow = self.forget_trials().await?;
+        let stripe = self.forget_stripe_events(old.stripe, most).await?;
         let events = self.forget_events(old.events).await?;
-        let more = [hours, buckets, days, audit, files].contains(&AT_ONCE) || events == EVENTS_AT_ONCE;
-        Ok(Tidied { hours, days, buckets, audit, files, shadow, events, more })
+        let more =
+            [hours, buckets, days, audit, files, stripe].contains(&AT_ONCE) || events == EVENTS_AT_ONCE;
+        Ok(Tidied { hours, days, buckets, audit, files, shadow, stripe, events, more })
     }
 
     async fn roll_up(&self, before: UnixMillis, most: i64) -> Result<u64, StoreError> {

@@ -189,6 +189,9 @@ async fn plans_are_kept_with_their_first_day(on: &Fixture) {
 /// Takes the newest part of the schema away, as if it had never been there.
 async fn set_back(on: &Fixture) {
     for statement in [
+        "DROP TABLE stripe_events",
+        "DROP TABLE meter_exports",
+        "DROP TABLE bucket_exports",
         "DROP TABLE usage_events",
         "DROP TABLE billing_customers",
         "DROP TABLE outbox",

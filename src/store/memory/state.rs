@@ -17,8 +17,8 @@ use crate::{
         time::{Epoch, UnixMillis, Version},
     },
     ports::{
-        AuditRow, ChangeRow, Committed, Deployed, EventDigest, EventKey, ExecuteError, GrantRow, Incarnation,
-        KeptPlan, Lost, NewEvent, Origin,
+        AuditRow, ChangeRow, Committed, Deployed, EventKey, ExecuteError, GrantRow, Incarnation, KeptPlan,
+        Linked, Lost, NewEvent, Origin,
     },
     store::{
         book::Book,
@@ -29,7 +29,7 @@ use crate::{
     },
 };
 
-use super::shadow::Counted;
+use super::{meter_exports::Pieces, shadow::Counted, stripe::Told, usage_events::Known as KnownEvent};
 
 #[derive(Default)]
 pub(super) struct State {
@@ -61,8 +61,12 @@ pub(super) struct State {
     pub(super) days: BTreeMap<(TenantId, MeterId, UnixMillis), i64>,
     /// Facts that are told outside, the oldest first, with their ids.
     pub(super) outbox: Vec<(String, NewEvent)>,
-    /// Usage events that were charged: what they say, and when they came.
-    pub(super) events: HashMap<EventKey, (EventDigest, UnixMillis)>,
+    /// Usage that is told to a billing system.
+    pub(super) pieces: Pieces,
+    /// What Stripe told, and which of its customers are which tenants.
+    pub(super) told: Told,
+    /// Usage events that were charged.
+    pub(super) events: HashMap<EventKey, KnownEvent>,
     pub(super) epoch: Epoch,
     pub(super) epoch_since: UnixMillis,
     pub(super) book: Book,
@@ -74,6 +78,9 @@ pub(super) enum Outcome {
     Change(Committed),
     Lost(Lost),
     Deploy(Deployed),
+    /// A piece of usage is told again.
+    Retried,
+    Linked(Linked),
     /// A call whose parts are known by themselves.
     Call,
 }
@@ -167,6 +174,7 @@ impl State {
             Change::DeleteTenant => {
                 self.tenants.remove(&command.tenant);
                 self.grants.remove(&command.tenant);
+                self.told.links.retain(|_, (owner, ..)| *owner != command.tenant);
                 self.keys.retain(|_, (_, key)| key.tenant != command.tenant);
                 let keys = &self.keys;
                 self.by_hash.retain(|_, id| keys.contains_key(id));

@@ -29,6 +29,7 @@ impl State {
             buckets,
             audit: (audit - self.audit.len()) as u64,
             files: (files - self.files.len()) as u64,
+            stripe: self.told.forget(old.stripe),
             shadow: self.shadow.forget(|trial| trial != running),
             events: self.forget_events(old.events),
             more: hours == AT_ONCE,
