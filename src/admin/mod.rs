@@ -9,6 +9,7 @@ mod answer;
 mod body;
 mod check;
 mod deploy;
+mod event_log;
 mod events_in;
 mod exports;
 mod feeds;
@@ -63,8 +64,9 @@ use crate::{
     domain::{catalog::Digest, id::TenantId, revision::PolicyFiles},
     pipeline::refusals::Refusals,
     ports::{
-        Barrier, KeyIssuer, Ledger, LifecycleStore, MeterExportStore, NodeStore, Policies, PolicyCompiler,
-        Previews, Readiness, RevisionStore, ShadowStore, SurveyStore, TenantStore, UsageEventStore,
+        Barrier, EventStore, KeyIssuer, Ledger, LifecycleStore, MeterExportStore, NodeStore, Policies,
+        PolicyCompiler, Previews, Readiness, RevisionStore, ShadowStore, SurveyStore, TenantStore,
+        UsageEventStore,
     },
 };
 use present::Present;
@@ -76,6 +78,8 @@ pub struct AdminState {
     pub tenants: Arc<dyn TenantStore>,
     /// What tenants had, and what is to become of them.
     pub lifecycle: Arc<dyn LifecycleStore>,
+    /// What was told outside.
+    pub events: Arc<dyn EventStore>,
     /// Usage that is told to a billing system.
     pub exports: Arc<dyn MeterExportStore>,
     /// The registry of nodes.

@@ -14,9 +14,9 @@ use utoipa::{
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    Shared, addons, check, deploy, events_in, exports, feeds, grants, keys, nodes, offers, operations,
-    overrides, policy, policy_diff, problem::ProblemView, refusals, rights, shadow, standing, subscription,
-    subscription_view, tenants, upcoming, usage,
+    Shared, addons, check, deploy, event_log, events_in, exports, feeds, grants, keys, nodes, offers,
+    operations, overrides, policy, policy_diff, problem::ProblemView, refusals, rights, shadow, standing,
+    subscription, subscription_view, tenants, upcoming, usage,
 };
 
 #[derive(OpenApi)]
@@ -79,6 +79,7 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(nodes::declare_lost))
         .routes(routes!(feeds::list_changes))
         .routes(routes!(feeds::list_audit))
+        .routes(routes!(event_log::list_events))
         .routes(routes!(operations::healthz))
         .routes(routes!(operations::readyz))
         .routes(routes!(operations::metrics))

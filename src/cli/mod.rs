@@ -6,6 +6,7 @@
 mod addon;
 mod client;
 mod demo;
+mod event;
 mod explain;
 mod grant;
 mod key;
@@ -67,6 +68,8 @@ pub enum Command {
     Key(key::Key),
     /// Show what a tenant has used, and send usage that did not come through the gateway
     Usage(usage::Usage),
+    /// List what was told outside: thresholds, exhausted quotas, trials that end, changed plans
+    Event(event::Event),
     /// List the nodes, and write off one that does not come back
     Node(node::Node),
     /// Print a shell's completion script
@@ -143,6 +146,7 @@ pub fn execute(command: Command) -> Result<(), Failure> {
         Command::Plan(command) => calling(command.run()),
         Command::Key(command) => calling(command.run()),
         Command::Usage(command) => calling(command.run()),
+        Command::Event(command) => calling(command.run()),
         Command::Node(command) => calling(command.run()),
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -1,6 +1,8 @@
 //! Looks up again what was used of tenants that were charged without this node, by usage events: nothing else would tell it
 //! before it asks for more units, and answers say how much is left.
 
+use std::collections::HashSet;
+
 use super::{
     flush,
     shared::{Shared, lock},
@@ -24,6 +26,14 @@ pub(super) fn heed(shared: &Shared, tenants: &[TenantId]) {
 /// looked up again with the next call.
 pub(super) async fn look(shared: &Shared) -> Result<(), StoreError> {
     let tenants = std::mem::take(&mut *lock(&shared.charged));
+    let looked = look_at(shared, &tenants).await;
+    if looked.is_err() {
+        lock(&shared.charged).extend(tenants);
+    }
+    looked
+}
+
+async fn look_at(shared: &Shared, tenants: &HashSet<TenantId>) -> Result<(), StoreError> {
     let keys: Vec<BucketKey> = tenants
         .iter()
         .filter_map(|tenant| shared.accounts.get(tenant))

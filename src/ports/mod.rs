@@ -19,6 +19,7 @@ mod stripe;
 mod survey;
 mod tenants;
 mod usage_events;
+mod webhooks;
 
 use std::{future::Future, pin::Pin};
 
@@ -41,6 +42,7 @@ pub use stripe::*;
 pub use survey::*;
 pub use tenants::*;
 pub use usage_events::*;
+pub use webhooks::*;
 
 /// A future that may move between threads.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;

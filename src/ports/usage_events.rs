@@ -1,5 +1,7 @@
 //! Usage that others tell of: each event is charged once, however often and wherever it arrives.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 
 use super::{BucketKey, Idempotency, Incarnation, StoreError};
@@ -8,6 +10,7 @@ use crate::domain::{
     period::{Window, Windows},
     time::{UnixMillis, Version},
     units::Units,
+    warning::Marks,
 };
 
 /// What an event is known by: its source and, within that, its id.
@@ -87,6 +90,8 @@ pub struct EventBucket {
     pub end: UnixMillis,
     /// How many units it may come to; `None`: any number.
     pub limit: Option<Units>,
+    /// What is told of it; `None`: nothing, or what was last said of it.
+    pub marks: Option<Arc<Marks>>,
 }
 
 /// A spend cap that an event's overage is charged to.

@@ -12,7 +12,7 @@ use super::{
     epoch::{self, GRACE_MILLIS, NOTIFY},
     locked::{Locked, bucket_row, text},
     nodes::LIVE_MILLIS,
-    rows,
+    outbox, rows,
     session::{Arg, Session, Sql, bulk, timed, timed_bulk},
     sql::SqlStore,
 };
@@ -129,6 +129,7 @@ impl SqlStore {
         locked.write_slots(&mut session).await?;
         let asked = ask_back(&mut session, &mut locked, requests, &mut outcomes, setting.now).await?;
         locked.write_buckets(&mut session).await?;
+        outbox::tell(&mut session, &locked.book.take_facts()).await?;
         let freed = locked.book.take_freed().is_some_and(|until| until > setting.now);
         self.finish(session, asked || freed).await?;
         Ok(Some(outcomes))
@@ -151,6 +152,7 @@ impl SqlStore {
         }
         locked.write_slots(&mut session).await?;
         locked.write_buckets(&mut session).await?;
+        outbox::tell(&mut session, &locked.book.take_facts()).await?;
         self.finish(session, freed).await
     }
 
@@ -175,21 +177,23 @@ async fn ask_back(
     outcomes: &mut [GrantOutcome],
     now: UnixMillis,
 ) -> Result<bool, StoreError> {
-    let mut refused: Vec<(&SlotKey, &mut u64)> = Vec::new();
+    let mut refused: Vec<(&GrantRequest, &mut u64)> = Vec::new();
     for (request, outcome) in requests.iter().zip(outcomes) {
         if let GrantOutcome::Exhausted { held, .. } = outcome {
-            refused.push((&request.totals.slot, held));
+            refused.push((request, held));
         }
     }
     if refused.is_empty() {
         return Ok(false);
     }
-    let slots: Vec<&SlotKey> = refused.iter().map(|(slot, _)| *slot).collect();
+    let slots: Vec<&SlotKey> = refused.iter().map(|(request, _)| &request.totals.slot).collect();
     let all = locked.held(session, &slots, LIVE_MILLIS).await?;
-    for ((slot, place), held) in refused.into_iter().zip(&all) {
+    for ((request, place), held) in refused.into_iter().zip(&all) {
         *place = *held;
         if *held > 0 {
-            locked.book.want(&slot.bucket, now);
+            locked.book.want(&request.totals.slot.bucket, now);
+        } else {
+            locked.book.refuse(request);
         }
     }
     Ok(all.iter().any(|held| *held > 0))

@@ -160,7 +160,7 @@ impl SqlStore {
     }
 
     /// Forgets the oldest events that came before an instant.
-    pub(super) async fn forget_events(&self, before: UnixMillis) -> Result<u64, StoreError> {
+    pub(super) async fn forget_usage_events(&self, before: UnixMillis) -> Result<u64, StoreError> {
         let mut session = self.engine.begin(Lane::Data).await?;
         let most = Arg::Int(super::session::signed(EVENTS_AT_ONCE));
         let events = session.run(FORGET, &[Arg::Int(before.0), most]).await?;

@@ -46,3 +46,4 @@ mod streams_again;
 mod token_keys;
 mod tokens;
 mod usage_events;
+mod warnings;

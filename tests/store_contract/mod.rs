@@ -16,6 +16,8 @@ mod survey;
 mod tenants;
 mod tidy;
 mod usage_events;
+mod warnings;
+mod webhooks;
 mod windows;
 
 use plangate::{
@@ -119,6 +121,7 @@ pub fn totals(bucket: &BucketKey, of: u128, used: u64, refunded: u64) -> SlotTot
         sealed: false,
         counted: Windows::default(),
         counting: bucket.epoch,
+        marks: None,
     }
 }
 

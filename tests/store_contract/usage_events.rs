@@ -65,6 +65,7 @@ pub(super) fn charge(
         key: BucketKey { span, ..bucket(tenant, epoch.0) },
         end: UnixMillis(START.0 + 1_000_000),
         limit: Some(Units::saturating(limit)),
+        marks: None,
     };
     EventCharge {
         meter: MeterId::parse("requests").unwrap(),
@@ -205,6 +206,7 @@ async fn overage_keeps_to_the_spend_cap(on: &Fixture) {
         },
         end: UnixMillis(START.0 + 1_000_000),
         limit: Some(Units::saturating(100)),
+        marks: None,
     };
     let one = |id, units| {
         let mut charge = charge("acme", version, units, &[], &[(Span::MONTH, 5), (Span::Overage, 50)]);
@@ -315,7 +317,7 @@ async fn events_are_forgotten_in_the_end(on: &Fixture) {
             _ => on.raw("UPDATE usage_events SET at_ms = at_ms - 172800000").await,
         };
         let tidied = on.store.tidy(&keep).await.unwrap();
-        assert_eq!(tidied.events, gone);
+        assert_eq!(tidied.usage_events, gone);
         buckets += tidied.buckets;
     }
     assert_eq!(on.store.known_events(&[first.key]).await.unwrap(), [None]);

@@ -1,5 +1,7 @@
 //! What an event is to be charged to, by the tenant's rights: every window that contains its time, and the month's sources.
 
+use std::sync::Arc;
+
 use super::{event::Told, refusal::Refusal};
 use crate::{
     domain::{
@@ -98,6 +100,7 @@ impl Charging<'_> {
                 key: self.key(meter, window.into(), period.start),
                 end: period.end,
                 limit: quota.hard_limit(window),
+                marks: None,
             }
         });
         Ok(EventCharge {
@@ -122,7 +125,8 @@ impl Charging<'_> {
                     BucketKey { epoch: number, ..self.key(meter, Span::Grant, period.start) }
                 }
             };
-            EventBucket { key, end: period.end, limit }
+            let marks = self.given.marks(ix, source, self.now).map(Arc::new);
+            EventBucket { key, end: period.end, limit, marks }
         };
         sources.into_iter().map(bucket).collect()
     }

@@ -113,6 +113,7 @@ impl World {
         AdminState {
             tenants: world.clone(),
             lifecycle: world.clone(),
+            events: Arc::new(crate::admin::tests::event_log::Told),
             exports: Arc::new(crate::store::memory::Memory::new().unwrap()),
             nodes: world.clone(),
             policies: world.clone(),

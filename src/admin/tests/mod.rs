@@ -1,6 +1,7 @@
 //! Tests of the admin API over ports in memory.
 
 mod errors;
+mod event_log;
 mod fakes;
 mod history;
 mod life;

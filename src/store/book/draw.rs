@@ -223,5 +223,6 @@ pub(in crate::store) fn events_slot(bucket: &EventBucket, at: UnixMillis) -> Slo
         sealed: true,
         counted: crate::domain::period::Windows::default(),
         counting: bucket.key.epoch,
+        marks: bucket.marks.clone(),
     }
 }

@@ -70,7 +70,7 @@ impl State {
     }
 
     /// Forgets events that came before an instant.
-    pub(super) fn forget_events(&mut self, before: UnixMillis) -> u64 {
+    pub(super) fn forget_usage_events(&mut self, before: UnixMillis) -> u64 {
         let known = self.events.len();
         self.events.retain(|_, event| event.at >= before);
         (known - self.events.len()) as u64
