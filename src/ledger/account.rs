@@ -175,6 +175,15 @@ impl Account {
         self.known.read().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The buckets that are charged here.
+    pub fn charged(&self) -> Vec<BucketKey> {
+        let mut keys = Vec::new();
+        for meter in &self.read().meters {
+            meter.each(|cell| keys.extend(cell.charged()));
+        }
+        keys
+    }
+
     /// What is known of the meter, or the money, of a bucket.
     pub fn known(&self, key: &BucketKey) -> Option<Arc<MeterAccount>> {
         self.find(&key.meter, key.span == Span::Spend)

@@ -32,6 +32,7 @@ mod desk;
 pub mod file;
 mod flush;
 mod grant;
+mod heed;
 mod hold;
 mod metrics;
 mod pledge;
@@ -129,6 +130,12 @@ impl EscrowLedger {
     /// requests of this node that wait for any. Done when this returns but for the recording, which goes on by itself.
     pub fn recall(&self, wanted: &[Wanted]) {
         recall::recall(&self.0, wanted);
+    }
+
+    /// Usage events were charged to these tenants: what others have used of their buckets is looked up again with the next
+    /// flush.
+    pub fn heed(&self, tenants: &[TenantId]) {
+        heed::heed(&self.0, tenants);
     }
 
     /// Records totals every second and returns what has ended, until `stop`. One task for the life of the node.

@@ -23,7 +23,7 @@ use crate::{
 const PAUSES: [u64; 10] = [0, 1, 2, 4, 8, 16, 32, 64, 128, 256];
 
 /// No incarnation has this name: all of them are others.
-const NOBODY: Incarnation = Incarnation(uuid::Uuid::nil());
+pub(super) const NOBODY: Incarnation = Incarnation(uuid::Uuid::nil());
 
 /// Where the numbers of a bucket go.
 struct Row {
