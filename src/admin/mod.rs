@@ -6,6 +6,8 @@
 mod access;
 mod addons;
 mod answer;
+mod billing;
+mod billing_events;
 mod body;
 mod check;
 mod deploy;
@@ -38,6 +40,7 @@ mod sources;
 mod standing;
 mod steps;
 mod strict;
+mod stripe;
 mod subscription;
 mod subscription_view;
 mod tenants;
@@ -55,6 +58,7 @@ use axum::{Router, middleware};
 pub use self::{
     openapi::document,
     serve::{ServeError, serve},
+    stripe::{StripeInbox, stripe_router},
 };
 use crate::{
     clock::Clock,
@@ -62,7 +66,7 @@ use crate::{
     pipeline::refusals::Refusals,
     ports::{
         Barrier, KeyIssuer, Ledger, LifecycleStore, NodeStore, Policies, PolicyCompiler, Previews, Readiness,
-        RevisionStore, ShadowStore, SurveyStore, TenantStore,
+        RevisionStore, ShadowStore, StripeStore, SurveyStore, TenantStore,
     },
 };
 use present::Present;
@@ -86,6 +90,8 @@ pub struct AdminState {
     pub shadow: Arc<dyn ShadowStore>,
     /// The files of this node's policy folder that were last good; `None`: it has no folder.
     pub folder: Arc<dyn Fn() -> Option<(Digest, PolicyFiles)> + Send + Sync>,
+    /// What Stripe told.
+    pub stripe: Arc<dyn StripeStore>,
     /// What many tenants used.
     pub survey: Arc<dyn SurveyStore>,
     /// Makes whole what the compiler made.

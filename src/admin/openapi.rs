@@ -14,7 +14,7 @@ use utoipa::{
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    Shared, addons, check, deploy, feeds, grants, keys, nodes, offers, operations, overrides, policy,
+    Shared, addons, billing, billing_events, check, deploy, feeds, grants, keys, nodes, offers, operations, overrides, policy,
     policy_diff, problem::ProblemView, refusals, rights, shadow, standing, subscription, subscription_view,
     tenants, upcoming, usage,
 };
@@ -53,6 +53,11 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(grants::void_grant))
         .routes(routes!(addons::list_addons))
         .routes(routes!(addons::put_addon, addons::delete_addon))
+        .routes(routes!(billing::get_billing, billing::put_billing, billing::delete_billing))
+        .routes(routes!(billing_events::list_events))
+        .routes(routes!(billing_events::get_event))
+        .routes(routes!(billing_events::replay_event))
+        .routes(routes!(billing_events::replay_events))
         .routes(routes!(offers::list_plans))
         .routes(routes!(offers::list_offered_addons))
         .routes(routes!(overrides::put_overrides))

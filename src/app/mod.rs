@@ -22,6 +22,7 @@ mod settings;
 mod shadowing;
 pub mod start;
 mod start_error;
+mod stripe;
 mod switch;
 pub mod telemetry;
 mod tidying;
