@@ -19,6 +19,7 @@ mod reserve;
 mod route_text;
 pub(super) mod routes;
 mod scalar;
+pub(super) mod stripe;
 
 use std::rc::Rc;
 

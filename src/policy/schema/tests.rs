@@ -30,6 +30,7 @@ fn kind(name: &str) -> Option<Kind> {
         source::Kind::Plan => Kind::Plan,
         source::Kind::Addon => Kind::Addon,
         source::Kind::Routes => Kind::Routes,
+        source::Kind::Stripe => Kind::Stripe,
         source::Kind::Cases => Kind::Cases,
     })
 }
