@@ -249,6 +249,8 @@ fn explain(status: StatusCode, problem: &Value) -> String {
         "trial-used" => "`--trial-again` lets the tenant try it once more",
         "grant-not-found" => "`plangate grant list` shows a tenant's grants",
         "addon-not-found" => "`plangate addon list TENANT` shows a tenant's add-ons",
+        "billing-not-found" => "`plangate billing link TENANT CUSTOMER` links it with one",
+        "event-not-found" => "`plangate billing events` lists them",
         "key-not-found" => "`plangate key list` shows a tenant's keys",
         "revision-stale" => "`plangate policy diff` shows what would change now",
         "trial-running" => "`plangate policy apply --promote` or `--discard` ends it",

@@ -117,6 +117,7 @@ impl World {
             revisions: Arc::new(crate::admin::tests::no_revisions::NoRevisions),
             shadow: Arc::new(crate::admin::tests::no_revisions::NoRevisions),
             folder: Arc::new(|| None),
+            stripe: Arc::new(crate::admin::tests::no_stripe::NoStripe),
             survey: world.clone(),
             previews: world.clone(),
             ledger: world.clone(),

@@ -35,7 +35,7 @@ fn kind(name: &str) -> Option<Kind> {
     })
 }
 
-struct Validators([Validator; 5]);
+struct Validators([Validator; 6]);
 
 impl Validators {
     fn new() -> Self {
