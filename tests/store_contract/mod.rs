@@ -11,6 +11,7 @@ mod opening;
 mod recall;
 mod revisions;
 mod shadow;
+mod stripe;
 mod survey;
 mod tenants;
 mod tidy;
