@@ -101,6 +101,7 @@ pub(super) fn settle(kept: &[Kept], tenant: &TenantId, catalog: &Catalog) -> (Fo
         use StripeEventState as S;
         let (state, why, decides) = match folded.verdicts.get(&kept.id) {
             Some(Verdict::Applied) => (S::Applied, None, true),
+            Some(Verdict::Settled) => (S::Applied, None, false),
             // What was in force once stays applied.
             Some(Verdict::Superseded { .. }) if kept.state == S::Applied => (S::Applied, None, false),
             Some(Verdict::Superseded { by }) => {
