@@ -163,6 +163,7 @@ fn request(rights: &Rights, incarnation: Incarnation, now: UnixMillis) -> GrantR
             sealed: false,
             counted: Windows::default(),
             counting: Version(1),
+            marks: None,
         },
         limit: Units::saturating(LIMIT),
         ceiling: None,

@@ -114,6 +114,7 @@ fn requests(tenants: &[Arc<Rights>], now: UnixMillis) -> Vec<GrantRequest> {
                 sealed: false,
                 counted: Windows::default(),
                 counting: rights.version,
+                marks: None,
             },
             limit: Units::saturating(TENANT_LIMIT),
             ceiling: None,

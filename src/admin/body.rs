@@ -86,7 +86,8 @@ pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     })
 }
 
-fn parse(bytes: &[u8]) -> Result<Value, Problem> {
+/// Reads a body as any JSON in which no object names a field twice.
+pub(super) fn parse(bytes: &[u8]) -> Result<Value, Problem> {
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let malformed = |error: &serde_json::Error| {
         Problem::new(Code::BodyMalformed, format!("the body is not JSON: {error}"))

@@ -11,6 +11,9 @@ mod billing_events;
 mod body;
 mod check;
 mod deploy;
+mod event_log;
+mod events_in;
+mod exports;
 mod feeds;
 mod findings;
 mod grants;
@@ -65,8 +68,9 @@ use crate::{
     domain::{catalog::Digest, id::TenantId, revision::PolicyFiles},
     pipeline::refusals::Refusals,
     ports::{
-        Barrier, KeyIssuer, Ledger, LifecycleStore, NodeStore, Policies, PolicyCompiler, Previews, Readiness,
-        RevisionStore, ShadowStore, StripeStore, SurveyStore, TenantStore,
+        Barrier, EventStore, KeyIssuer, Ledger, LifecycleStore, MeterExportStore, NodeStore, Policies,
+        PolicyCompiler, Previews, Readiness, RevisionStore, ShadowStore, StripeStore, SurveyStore,
+        TenantStore, UsageEventStore,
     },
 };
 use present::Present;
@@ -78,6 +82,10 @@ pub struct AdminState {
     pub tenants: Arc<dyn TenantStore>,
     /// What tenants had, and what is to become of them.
     pub lifecycle: Arc<dyn LifecycleStore>,
+    /// What was told outside.
+    pub events: Arc<dyn EventStore>,
+    /// Usage that is told to a billing system.
+    pub exports: Arc<dyn MeterExportStore>,
     /// The registry of nodes.
     pub nodes: Arc<dyn NodeStore>,
     /// The catalog in force.
@@ -94,6 +102,8 @@ pub struct AdminState {
     pub stripe: Arc<dyn StripeStore>,
     /// What many tenants used.
     pub survey: Arc<dyn SurveyStore>,
+    /// Usage that others tell of.
+    pub usage_events: Arc<dyn UsageEventStore>,
     /// Makes whole what the compiler made.
     pub previews: Arc<dyn Previews>,
     /// What tenants use now.

@@ -14,9 +14,9 @@ use utoipa::{
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    Shared, addons, billing, billing_events, check, deploy, feeds, grants, keys, nodes, offers, operations, overrides, policy,
-    policy_diff, problem::ProblemView, refusals, rights, shadow, standing, subscription, subscription_view,
-    tenants, upcoming, usage,
+    Shared, addons, billing, billing_events, check, deploy, event_log, events_in, exports, feeds, grants,
+    keys, nodes, offers, operations, overrides, policy, policy_diff, problem::ProblemView, refusals, rights,
+    shadow, standing, subscription, subscription_view, tenants, upcoming, usage,
 };
 
 #[derive(OpenApi)]
@@ -65,6 +65,7 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(keys::revoke_key))
         .routes(routes!(rights::get_rights))
         .routes(routes!(usage::get_usage))
+        .routes(routes!(events_in::send_usage_events))
         .routes(routes!(check::check))
         .routes(routes!(refusals::list_refusals))
         .routes(routes!(refusals::get_refusal))
@@ -77,10 +78,13 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(deploy::discard))
         .routes(routes!(deploy::roll_back))
         .routes(routes!(policy_diff::diff_policies))
+        .routes(routes!(exports::list_exports))
+        .routes(routes!(exports::retry_export))
         .routes(routes!(nodes::list_nodes))
         .routes(routes!(nodes::declare_lost))
         .routes(routes!(feeds::list_changes))
         .routes(routes!(feeds::list_audit))
+        .routes(routes!(event_log::list_events))
         .routes(routes!(operations::healthz))
         .routes(routes!(operations::readyz))
         .routes(routes!(operations::metrics))

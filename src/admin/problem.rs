@@ -37,6 +37,7 @@ pub(super) enum Code {
     CustomerTaken,
     KeyNotFound,
     NodeNotFound,
+    ExportNotFound,
     MethodNotAllowed,
     BodyTimeout,
     IdempotencyConflict,
@@ -93,6 +94,7 @@ impl Code {
             Self::CustomerTaken => (S::CONFLICT, "customer-taken", "The customer is another tenant's"),
             Self::KeyNotFound => (S::NOT_FOUND, "key-not-found", "There is no such key"),
             Self::NodeNotFound => (S::NOT_FOUND, "node-not-found", "There is no such node"),
+            Self::ExportNotFound => (S::NOT_FOUND, "export-not-found", "There is no such export"),
             Self::MethodNotAllowed => {
                 (S::METHOD_NOT_ALLOWED, "method-not-allowed", "This path has no such method")
             }

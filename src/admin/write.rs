@@ -129,7 +129,7 @@ impl<T: DeserializeOwned> Write<T> {
     }
 }
 
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let mut given = headers.get_all("idempotency-key").iter();
     let Some(first) = given.next() else { return Ok(None) };
     let bytes = first.as_bytes();
@@ -144,7 +144,7 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
 }
 
 /// Two requests are the same if method, path, query and body are.
-fn fingerprint(parts: &Parts, body: &[u8]) -> String {
+pub(super) fn fingerprint(parts: &Parts, body: &[u8]) -> String {
     let mut context = digest::Context::new(&digest::SHA256);
     context.update(parts.method.as_str().as_bytes());
     context.update(b"\n");

@@ -166,6 +166,7 @@ impl Engine {
         let lifecycle = Lifecycle::new(LifecycleParts {
             tenants: Arc::clone(&self.store) as _,
             lives: Arc::clone(&self.store) as _,
+            events: Arc::clone(&self.store) as _,
             policies: Arc::clone(&self.policies) as _,
             freshness: Arc::clone(&self.freshness),
             clock: Arc::clone(&self.clock) as _,

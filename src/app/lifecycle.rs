@@ -24,7 +24,9 @@ use crate::{
         time::{Monotonic, UnixMillis},
     },
     freshness::{Freshness, Knowledge},
-    ports::{ExecuteError, Incarnation, LifecycleStore, Origin, Policies, StoreError, TenantStore},
+    ports::{
+        EventStore, ExecuteError, Incarnation, LifecycleStore, Origin, Policies, StoreError, TenantStore,
+    },
 };
 
 /// From turn to turn: rights do not wait for it, and the database hardly hears of nodes that are idle. Several nodes have
@@ -35,6 +37,8 @@ const SOON: Duration = Duration::from_millis(10);
 /// What is due is written so much later: by then it is in force by every node's clock, and the next request was not the
 /// one to pay for it.
 const SETTLED_MILLIS: i64 = 500;
+/// How often trials are looked for that are about to end.
+const TRIALS_EACH: Duration = Duration::from_secs(10);
 /// What is asked for at once.
 const PAGE: u32 = 100;
 /// Of which so many are written in one turn: several nodes that have the same page begin at different places of it.
@@ -44,6 +48,7 @@ const AT_ONCE: usize = 25;
 pub(super) struct LifecycleParts {
     pub(super) tenants: Arc<dyn TenantStore>,
     pub(super) lives: Arc<dyn LifecycleStore>,
+    pub(super) events: Arc<dyn EventStore>,
     /// The catalog in force.
     pub(super) policies: Arc<dyn Policies>,
     pub(super) freshness: Arc<Freshness>,
@@ -59,12 +64,20 @@ pub(super) struct Lifecycle {
     aside: Aside,
     /// Months are looked at no sooner.
     months_at: Monotonic,
+    /// Trials that are about to end are looked for no sooner.
+    trials_at: Monotonic,
     sweep: Sweep,
 }
 
 impl Lifecycle {
     pub(super) fn new(parts: LifecycleParts) -> Self {
-        Self { parts, aside: Aside::default(), months_at: Monotonic(0), sweep: Sweep::default() }
+        Self {
+            parts,
+            aside: Aside::default(),
+            months_at: Monotonic(0),
+            trials_at: Monotonic(0),
+            sweep: Sweep::default(),
+        }
     }
 
     /// Turn after turn until `end`.
@@ -99,6 +112,13 @@ impl Lifecycle {
                 more = true;
             } else {
                 self.months_at = monotonic.after(months::EACH);
+            }
+        }
+        if monotonic >= self.trials_at {
+            if self.parts.events.tell_trial_ends(at, PAGE).await? {
+                more = true;
+            } else {
+                self.trials_at = monotonic.after(TRIALS_EACH);
             }
         }
         Ok(self.move_versions(at, monotonic).await? || more)

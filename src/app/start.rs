@@ -297,6 +297,8 @@ impl Ground {
         admin::router(AdminState {
             tenants: Arc::clone(store) as _,
             lifecycle: Arc::clone(store) as _,
+            events: Arc::clone(store) as _,
+            exports: Arc::clone(store) as _,
             nodes: Arc::clone(store) as _,
             policies: Arc::clone(&engine.policies) as _,
             compiler: Arc::new(Compiler),
@@ -305,6 +307,7 @@ impl Ground {
             folder: Arc::new(move || watched.is_a_folder().then(|| watched.files())),
             stripe: Arc::clone(store) as _,
             survey: Arc::clone(store) as _,
+            usage_events: Arc::clone(store) as _,
             previews: Arc::clone(&engine.versions) as _,
             ledger: Arc::new(engine.ledger.clone()),
             keys: Arc::new(Issuer { hasher, clock: Arc::clone(&self.clock) as _ }),

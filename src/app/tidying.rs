@@ -58,9 +58,8 @@ where
 
 /// One line, if there is anything to say.
 fn tell(done: Tidied) {
-    let Tidied { hours, days, buckets, audit, files, shadow, stripe, more } = done;
-    if [hours, days, buckets, audit, files, shadow, stripe].iter().any(|rows| *rows > 0) {
-        tracing::info!(hours, days, buckets, audit, files, shadow, stripe, more, "old rows are tidied up");
+    if (Tidied { more: false, ..done }) != Tidied::default() {
+        tracing::info!(?done, "old rows are tidied up");
     }
 }
 

@@ -7,6 +7,7 @@ mod addon;
 mod billing;
 mod client;
 mod demo;
+mod event;
 mod explain;
 mod grant;
 mod key;
@@ -15,6 +16,7 @@ mod output;
 mod overrides;
 mod plan;
 mod policy;
+mod send_usage;
 mod serve;
 mod subscription;
 mod tenant;
@@ -67,8 +69,10 @@ pub enum Command {
     Plan(plan::Plan),
     /// Make, list and revoke API keys
     Key(key::Key),
-    /// Show what a tenant has used
+    /// Show what a tenant has used, and send usage that did not come through the gateway
     Usage(usage::Usage),
+    /// List what was told outside: thresholds, exhausted quotas, trials that end, changed plans
+    Event(event::Event),
     /// List the nodes, and write off one that does not come back
     Node(node::Node),
     /// Print a shell's completion script
@@ -146,6 +150,7 @@ pub fn execute(command: Command) -> Result<(), Failure> {
         Command::Plan(command) => calling(command.run()),
         Command::Key(command) => calling(command.run()),
         Command::Usage(command) => calling(command.run()),
+        Command::Event(command) => calling(command.run()),
         Command::Node(command) => calling(command.run()),
         Command::Completions { shell } => {
             let mut script = Vec::new();

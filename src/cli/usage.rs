@@ -1,6 +1,6 @@
-//! `plangate usage`: show what a tenant has used.
+//! `plangate usage`: show what a tenant has used, and send usage that did not come through the gateway.
 
-use clap::{Args, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 use http::Method;
 use serde_json::Value;
 
@@ -8,13 +8,18 @@ use super::{
     Failure,
     client::{Call, Connection},
     output::{Rows, field, note, show},
+    send_usage,
 };
 
 /// `plangate usage`.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct Usage {
-    /// The tenant's id
-    tenant: String,
+    #[command(subcommand)]
+    action: Option<Action>,
+    /// The tenant's id (of one named as a command after `--`)
+    #[arg(required = true)]
+    tenant: Option<String>,
     /// From this instant or date on; by default the current billing month
     #[arg(long, value_name = "TIME")]
     from: Option<String>,
@@ -26,6 +31,12 @@ pub struct Usage {
     bucket: Bucket,
     #[command(flatten)]
     connection: Connection,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Send usage events; to send the same again counts nothing twice
+    Send(send_usage::SendUsage),
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -40,12 +51,16 @@ enum Bucket {
 
 impl Usage {
     pub(super) async fn run(self) -> Result<(), Failure> {
+        if let Some(Action::Send(send)) = self.action {
+            return send.run().await;
+        }
+        let tenant = self.tenant.unwrap_or_default();
         let bucket = match self.bucket {
             Bucket::Hour => "hour",
             Bucket::Day => "day",
             Bucket::Month => "month",
         };
-        let call = Call::new(Method::GET, &["v1", "tenants", &self.tenant, "usage"])
+        let call = Call::new(Method::GET, &["v1", "tenants", &tenant, "usage"])
             .query("from", self.from)
             .query("to", self.to)
             .query("bucket", Some(bucket.to_owned()));

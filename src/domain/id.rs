@@ -132,6 +132,10 @@ id!(
     /// An API key's public name (never the key).
     KeyId, "key", is_policy, POLICY_SHAPE
 );
+id!(
+    /// An endpoint that facts are told to.
+    WebhookId, "webhook", is_policy, POLICY_SHAPE
+);
 
 #[cfg(test)]
 mod tests {

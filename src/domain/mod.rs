@@ -40,3 +40,5 @@ mod trie;
 pub mod units;
 pub mod variant;
 pub mod verdict;
+pub mod warning;
+pub mod webhook;

@@ -94,11 +94,13 @@ pub enum TermKey {
     Grace,
     /// `changes`.
     Changes,
+    /// `warn_at`.
+    WarnAt,
 }
 
 impl TermKey {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Title,
         Self::Version,
         Self::Existing,
@@ -107,6 +109,7 @@ impl TermKey {
         Self::Trial,
         Self::Grace,
         Self::Changes,
+        Self::WarnAt,
     ];
 
     /// The word in the file.
@@ -121,11 +124,12 @@ impl TermKey {
             Self::Trial => "trial",
             Self::Grace => "grace",
             Self::Changes => "changes",
+            Self::WarnAt => "warn_at",
         }
     }
 
     const fn is_inherited(self) -> bool {
-        matches!(self, Self::Price | Self::Trial | Self::Grace | Self::Changes)
+        matches!(self, Self::Price | Self::Trial | Self::Grace | Self::Changes | Self::WarnAt)
     }
 }
 

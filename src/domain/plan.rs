@@ -13,6 +13,7 @@ use super::{
     subscription::UsageRule,
     time::UnixMillis,
     units::{Allowance, Units},
+    warning::WarnAt,
 };
 
 /// A meter's place in its catalog.
@@ -69,6 +70,8 @@ pub struct Plan {
     pub changes: Changes,
     /// Days for which it still entitles after a payment failed; `None`: [`Plan::GRACE_DAYS`].
     pub grace_days: Option<u16>,
+    /// At how much of what it includes, and of what may be spent, somebody is told; `None`: as [`WarnAt::default`] says.
+    pub warn_at: Option<WarnAt>,
     /// Its name for people.
     pub title: Option<String>,
     /// The plan it extends.
@@ -99,6 +102,7 @@ impl Plan {
             introduced: None,
             changes: Changes::default(),
             grace_days: None,
+            warn_at: None,
             title: None,
             parent: None,
             price: None,

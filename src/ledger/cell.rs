@@ -64,7 +64,9 @@ impl Cell {
             Some(slot) if wish.is_met_by(slot) => Arc::clone(slot),
             _ => slots.open(shared, owner, wish)?,
         };
-        wish.confirm(&slot);
+        if wish.confirm(&slot, &owner.1.meter) && slot.concerns_database() {
+            shared.soil(&slot);
+        }
         Ok(slot)
     }
 }

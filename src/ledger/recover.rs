@@ -83,5 +83,6 @@ fn sealed(leftover: &Leftover, now: UnixMillis) -> SlotTotals {
         sealed: true,
         counted: booking.counted,
         counting: booking.counting,
+        marks: None,
     }
 }

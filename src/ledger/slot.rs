@@ -17,6 +17,7 @@ use crate::{
         period::{BillingCalendar, Period, Windows},
         time::{Monotonic, UnixMillis, Version},
         units::Units,
+        warning::Marks,
     },
     ports::{Incarnation, SlotKey, SlotTotals},
 };
@@ -55,6 +56,15 @@ pub(super) struct Slot {
     acked: Acked,
     seen_used: AtomicU64,
     seen_at: AtomicU64,
+    marked: Mutex<Marked>,
+}
+
+/// What is told of its bucket, by the rights with which it was last found.
+#[derive(Debug)]
+struct Marked {
+    marks: Option<Arc<Marks>>,
+    /// From then on they may be others, though the rights are of the same version.
+    until: UnixMillis,
 }
 
 /// No number of units.
@@ -110,6 +120,7 @@ impl Slot {
             acked: Acked::default(),
             seen_used: AtomicU64::new(0),
             seen_at: AtomicU64::new(terms.opened.0),
+            marked: Mutex::new(Marked { marks: None, until: UnixMillis(i64::MIN) }),
         })
     }
 
@@ -118,9 +129,30 @@ impl Slot {
         Version(self.policies.load(Ordering::Relaxed))
     }
 
-    /// The limit is the same by policies of this version.
-    pub fn confirmed_by(&self, policies: Version) {
-        self.policies.fetch_max(policies.0, Ordering::Relaxed);
+    /// The limit is the same by policies of this version. Whether those are newer than all that said so before.
+    pub fn confirmed_by(&self, policies: Version) -> bool {
+        self.policies.fetch_max(policies.0, Ordering::Relaxed) < policies.0
+    }
+
+    /// Learns what is told of its bucket, and until when that holds, where it may be something else by now: `anew`, or as
+    /// what it knew holds no longer. Whether it is something else.
+    pub fn mark(
+        &self,
+        anew: bool,
+        now: UnixMillis,
+        marks: impl FnOnce() -> (Option<Marks>, UnixMillis),
+    ) -> bool {
+        let mut marked = lock(&self.marked);
+        if !anew && now < marked.until {
+            return false;
+        }
+        let (marks, until) = marks();
+        marked.until = until;
+        if marked.marks.as_deref() == marks.as_ref() {
+            return false;
+        }
+        marked.marks = marks.map(Arc::new);
+        true
     }
 
     /// The hard limit; `None`: only counted.
@@ -213,6 +245,7 @@ impl Slot {
             // What is recorded after the period was still used in it.
             at: at.min(UnixMillis(self.period.end.0.saturating_sub(1))),
             sealed: totals.sealed,
+            marks: lock(&self.marked).marks.clone(),
         }
     }
 

@@ -8,6 +8,7 @@ use crate::{
         rights::{Entitlement, Rights, Source, SourceTerms},
         time::{Monotonic, UnixMillis, Version},
         units::Units,
+        warning::Marks,
     },
     ports::{BucketKey, Span},
 };
@@ -69,11 +70,28 @@ impl Wish<'_> {
         slot.limit() == self.limit && slot.ceiling() == self.ceiling && slot.counted == self.counted
     }
 
-    /// Lets the slot know by which policies its limit is what it is.
-    pub fn confirm(&self, slot: &Slot) {
-        if self.is_limited_as(slot) {
-            slot.confirmed_by(self.rights.catalog.deployed);
+    /// Lets the slot of a meter know by which policies its limit is what it is, and what is told of its bucket. Whether the
+    /// latter has changed.
+    pub fn confirm(&self, slot: &Slot, meter: &MeterId) -> bool {
+        if !self.is_limited_as(slot) {
+            return false;
         }
+        let newer = slot.confirmed_by(self.rights.catalog.deployed);
+        slot.mark(newer, self.now, || self.marks(meter))
+    }
+
+    /// What is told of its bucket, and until when that holds.
+    fn marks(&self, meter: &MeterId) -> (Option<Marks>, UnixMillis) {
+        let source = match self.place {
+            Place::Window(Window::Month) => Source::Plan,
+            Place::Overage => Source::Overage,
+            Place::Grant(number, _) => Source::Grant(number),
+            Place::Window(_) => return (None, UnixMillis::NEVER),
+        };
+        let meter = self.rights.catalog.meter_ix(meter.as_str());
+        let marks = meter.and_then(|meter| self.entitlement.marks(meter, source, self.now));
+        // A grant goes on where the month does not.
+        (marks, self.rights.until.min(self.entitlement.calendar.month(self.now).end))
     }
 
     /// Whether the slot's charges belong to the counting of these rights. (One version of a tenant may have two: one

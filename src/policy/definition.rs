@@ -13,6 +13,7 @@ use crate::domain::{
     settlement::CostHeader,
     subscription::UsageRule,
     units::{Allowance, Units},
+    warning::WarnAt,
 };
 
 /// A value and where it was written.
@@ -64,6 +65,7 @@ pub(super) struct PlanFile {
     pub(super) trial: Option<TrialTerms>,
     pub(super) grace_days: Option<u16>,
     pub(super) changes: Option<Changes>,
+    pub(super) warn_at: Option<WarnAt>,
     pub(super) features: Vec<Name>,
     pub(super) without: Vec<Name>,
     pub(super) limits: Vec<(Name, Allowance)>,

@@ -119,6 +119,7 @@ pub(super) fn plan(written: &PlanFile, parent: Option<&Plan>, declarations: &Dec
         trial: trial.or_else(|| parent.and_then(|plan| plan.trial.clone())),
         grace_days: written.grace_days.or_else(|| parent.and_then(|plan| plan.grace_days)),
         changes: changes.unwrap_or_default(),
+        warn_at: written.warn_at.clone().or_else(|| parent.and_then(|plan| plan.warn_at.clone())),
         features,
         limits,
         meters,

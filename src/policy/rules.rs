@@ -79,6 +79,7 @@ pub const RULES: &[Rule] = &[
     error("invalid-existing", "It is not said clearly when tenants on older versions come to the new one."),
     error("invalid-change", "It is not said clearly when a change of plans comes into force."),
     error("invalid-usage", "It is not said clearly what becomes of the units used in a trial."),
+    error("invalid-warning", "It is not said clearly at how much of something somebody is to be warned."),
     error("invalid-overage", "An overage contradicts its mode."),
     error("invalid-rollover", "Unused units cannot be carried over so."),
     error("addon-quota", "An add-on's quota has what only a plan's may have."),

@@ -13,6 +13,7 @@ use crate::domain::{
     route::Charge,
     time::{Monotonic, UnixMillis, Version},
     units::Units,
+    warning::Marks,
 };
 
 /// Spends units. A charge takes the rates first, then every window of every meter, all or nothing. The month's units come
@@ -173,6 +174,9 @@ pub struct SlotTotals {
     /// The counting to which its charges belong: the bucket's `epoch`, but of a grant, which goes on where counting begins
     /// anew. The store does not keep it.
     pub counting: Version,
+    /// What is told outside while the bucket is used up; `None`: its owner does not know. The bucket keeps what was reported
+    /// last, and which of it was told.
+    pub marks: Option<Arc<Marks>>,
 }
 
 /// Asks for more units.

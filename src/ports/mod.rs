@@ -7,6 +7,7 @@ mod hold;
 mod identity;
 mod ledger;
 mod lifecycle;
+mod meter_exports;
 mod nodes;
 mod outbox;
 mod outgoing;
@@ -17,6 +18,8 @@ mod span;
 mod stripe;
 mod survey;
 mod tenants;
+mod usage_events;
+mod webhooks;
 
 use std::{future::Future, pin::Pin};
 
@@ -27,6 +30,7 @@ pub use hold::*;
 pub use identity::*;
 pub use ledger::*;
 pub use lifecycle::*;
+pub use meter_exports::*;
 pub use nodes::*;
 pub use outbox::*;
 pub use outgoing::*;
@@ -37,6 +41,8 @@ pub use span::*;
 pub use stripe::*;
 pub use survey::*;
 pub use tenants::*;
+pub use usage_events::*;
+pub use webhooks::*;
 
 /// A future that may move between threads.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::session::signed;
+use super::{session::signed, warned::Warned};
 use crate::{
     domain::{
         id::{MeterId, TenantId},
@@ -11,7 +11,7 @@ use crate::{
         time::{UnixMillis, Version},
         units::Units,
     },
-    ports::{BucketKey, GrantOutcome, GrantRequest, SlotKey, SlotTotals, Span},
+    ports::{BucketKey, GrantOutcome, GrantRequest, NewEvent, SlotKey, SlotTotals, Span},
 };
 
 /// How long a refused grant asks the holders of a bucket to give units back.
@@ -39,11 +39,22 @@ pub(super) struct Bucket {
     pub(super) confirmed: Version,
     /// Somebody was refused, and would be glad of units until then.
     pub(super) wanted_until: Option<UnixMillis>,
+    /// What is told of it, and what of that was.
+    pub(super) warned: Warned,
 }
 
 impl Bucket {
     pub(super) const fn new(end: UnixMillis) -> Self {
-        Self { end, limit: None, allocated: 0, used: 0, seeded: 0, confirmed: Version(0), wanted_until: None }
+        Self {
+            end,
+            limit: None,
+            allocated: 0,
+            used: 0,
+            seeded: 0,
+            confirmed: Version(0),
+            wanted_until: None,
+            warned: Warned::NOTHING,
+        }
     }
 
     /// Units that no slot debits.
@@ -146,6 +157,8 @@ pub(super) struct Book {
     pub(super) usage: BTreeMap<UsageKey, HourUse>,
     /// A bucket that was wanted until then has got units back, or fewer of it are held.
     freed: Option<UnixMillis>,
+    /// What became true and is to be told outside.
+    facts: Vec<NewEvent>,
 }
 
 /// What a grant depends on besides the book.
@@ -184,6 +197,7 @@ impl Book {
         *slot = after;
         bucket.allocated = (bucket.allocated + after.debit()).saturating_sub(before.debit());
         bucket.used = (bucket.used + after.net()).saturating_sub(before.net());
+        bucket.warned.look(totals, sealed, bucket.used, &mut self.facts);
         if after.debit() < before.debit() || after.spare() < before.spare() {
             self.freed = self.freed.max(bucket.wanted_until);
         }
@@ -313,6 +327,18 @@ impl Book {
         }
     }
 
+    /// Notes that a request was refused, and that nobody holds units of its bucket who could give them back.
+    pub(super) fn refuse(&mut self, request: &GrantRequest) {
+        if let Some(bucket) = self.buckets.get_mut(&request.totals.slot.bucket) {
+            bucket.warned.refuse(request, bucket.used, &mut self.facts);
+        }
+    }
+
+    /// What became true since the last call and is to be told outside.
+    pub(super) fn take_facts(&mut self) -> Vec<NewEvent> {
+        std::mem::take(&mut self.facts)
+    }
+
     /// The latest instant until which a bucket is wanted of which something has come back since the last call.
     pub(super) const fn take_freed(&mut self) -> Option<UnixMillis> {
         self.freed.take()
@@ -327,6 +353,10 @@ impl Book {
         }
     }
 }
+
+mod draw;
+
+pub(super) use draw::{Drawn, events_slot};
 
 #[cfg(test)]
 mod tests;

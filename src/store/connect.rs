@@ -15,23 +15,27 @@ use super::{
     tidy::{Retention, Tidied},
 };
 use crate::ports::{
-    KeyStore, LedgerStore, LifecycleStore, NodeStore, PlanStore, RevisionStore, ShadowStore, StoreError,
-    StripeStore, SurveyStore, TenantStore,
+    EventStore, KeyStore, LedgerStore, LifecycleStore, MeterExportStore, NodeStore, PlanStore, RevisionStore,
+    ShadowStore, StoreError, StripeStore, SurveyStore, TenantStore, UsageEventStore, WebhookStore,
 };
 
 /// A whole store: coerces to an `Arc` of any of its ports.
 #[async_trait]
 pub trait Store:
     TenantStore
+    + EventStore
     + KeyStore
     + LedgerStore
     + NodeStore
     + LifecycleStore
+    + MeterExportStore
     + PlanStore
     + RevisionStore
     + ShadowStore
     + SurveyStore
     + StripeStore
+    + WebhookStore
+    + UsageEventStore
 {
     /// The database's own identity, made with it: a ledger file of another database must not be used with this one.
     fn installation(&self) -> Uuid;

@@ -1,10 +1,13 @@
 //! Connections: which pool a statement goes to.
 
+use std::sync::Arc;
+
 use sqlx::{PgPool, SqlitePool};
+use tokio::sync::Notify;
 
 use super::{
     classify::classify,
-    session::{Arg, Record, Session, Sql, postgres_arguments, sqlite_arguments},
+    session::{Arg, On, Record, Session, Sql, postgres_arguments, sqlite_arguments},
 };
 use crate::ports::StoreError;
 
@@ -25,6 +28,8 @@ pub(super) enum Engine {
         data: PgPool,
         /// For [`Lane::Steady`].
         steady: PgPool,
+        /// See [`Engine::bell`].
+        bell: Arc<Notify>,
     },
     /// SQLite: one connection writes, so that no writer waits in vain for another.
     Sqlite {
@@ -32,6 +37,8 @@ pub(super) enum Engine {
         writer: SqlitePool,
         /// Those that read.
         readers: SqlitePool,
+        /// See [`Engine::bell`].
+        bell: Arc<Notify>,
     },
 }
 
@@ -45,15 +52,22 @@ impl Engine {
 
     /// Begins a write transaction.
     pub(super) async fn begin(&self, lane: Lane) -> Result<Session, StoreError> {
-        match self {
+        let on = match self {
             // Named, as a database's own default may differ: locks are re-read after they are had.
-            Self::Postgres { data, steady } => Self::postgres(data, steady, lane)
+            Self::Postgres { data, steady, .. } => Self::postgres(data, steady, lane)
                 .begin_with("BEGIN ISOLATION LEVEL READ COMMITTED")
                 .await
-                .map(Session::Postgres),
-            Self::Sqlite { writer, .. } => writer.begin_with("BEGIN IMMEDIATE").await.map(Session::Sqlite),
+                .map(On::Postgres),
+            Self::Sqlite { writer, .. } => writer.begin_with("BEGIN IMMEDIATE").await.map(On::Sqlite),
+        };
+        Ok(Session::new(on.map_err(|error| classify(&error))?, self.bell()))
+    }
+
+    /// Rung when something was committed that is to be delivered.
+    pub(super) const fn bell(&self) -> &Arc<Notify> {
+        match self {
+            Self::Postgres { bell, .. } | Self::Sqlite { bell, .. } => bell,
         }
-        .map_err(|error| classify(&error))
     }
 
     /// One statement in a snapshot of its own that only reads.
@@ -81,7 +95,7 @@ impl Engine {
         args: &[Arg<'_>],
     ) -> Result<Vec<Record>, StoreError> {
         match self {
-            Self::Postgres { data, steady } => sqlx::query_with(sql.postgres, postgres_arguments(args)?)
+            Self::Postgres { data, steady, .. } => sqlx::query_with(sql.postgres, postgres_arguments(args)?)
                 .fetch_all(Self::postgres(data, steady, lane))
                 .await
                 .map(|rows| rows.into_iter().map(Record::Postgres).collect()),
@@ -101,11 +115,11 @@ impl Engine {
     /// Closes all connections.
     pub(super) async fn close(&self) {
         match self {
-            Self::Postgres { data, steady } => {
+            Self::Postgres { data, steady, .. } => {
                 data.close().await;
                 steady.close().await;
             }
-            Self::Sqlite { writer, readers } => {
+            Self::Sqlite { writer, readers, .. } => {
                 readers.close().await;
                 writer.close().await;
             }

@@ -14,7 +14,8 @@ use crate::{
 
 const UPDATE_TENANT: Sql = Sql::same(
     "UPDATE tenants SET name = $2, zone = $3, suspended = $4, overrides = $5, version = $6, addons = $7, \
-     tried = $8, due_ms = $9, attributes = $10 WHERE id = $1",
+     tried = $8, due_ms = $9, attributes = $10, \
+     notice_ms = CASE WHEN CAST($11 AS BIGINT) = 1 THEN CAST($12 AS BIGINT) ELSE notice_ms END WHERE id = $1",
 );
 const PUT_SUBSCRIPTION: Sql = Sql::same(
     "INSERT INTO subscriptions (tenant, plan, plan_version, state, anchor_day, epoch, since_ms, life, roll_ms) \
@@ -48,6 +49,8 @@ pub(super) async fn write(
     let addons = belongings::addons(&after.addons).to_string();
     let tried = belongings::tried(&after.tried).to_string();
     let attributes = after.attributes.as_deref().map_or_else(|| json!({}), attributes::encode).to_string();
+    // What was told of a trial is not told again with each change of something else.
+    let trial = after.trial_notice();
     let args = [
         Arg::Text(after.id.as_str()),
         Arg::MaybeText(after.name.as_deref()),
@@ -59,6 +62,8 @@ pub(super) async fn write(
         Arg::Text(&tried),
         Arg::MaybeInt(after.next_instant().map(|at| at.0)),
         Arg::Text(&attributes),
+        Arg::Int(i64::from(trial != before.trial_notice())),
+        Arg::MaybeInt(trial.map(|trial| trial.due.0)),
     ];
     session.run(UPDATE_TENANT, &args).await?;
     if let Some(subscription) =

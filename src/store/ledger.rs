@@ -12,7 +12,7 @@ use super::{
     epoch::{self, GRACE_MILLIS, NOTIFY},
     locked::{Locked, bucket_row, text},
     nodes::LIVE_MILLIS,
-    rows,
+    outbox, rows,
     session::{Arg, Session, Sql, bulk, timed, timed_bulk},
     sql::SqlStore,
 };
@@ -67,20 +67,19 @@ const OPEN_SLOTS: Sql = bulk!(
      JOIN buckets b ON b.id = s.bucket_id ORDER BY s.incarnation, s.bucket_id, s.seq"
 );
 
-/// The current versions of the requests' tenants, locked.
-async fn versions(
+/// The current versions of tenants, locked.
+pub(super) async fn versions(
     session: &mut Session,
-    requests: &[&GrantRequest],
+    tenants: impl Iterator<Item = &TenantId>,
 ) -> Result<HashMap<TenantId, Version>, StoreError> {
-    let tenants: BTreeSet<&str> =
-        requests.iter().map(|request| request.totals.slot.bucket.tenant.as_str()).collect();
+    let tenants: BTreeSet<&str> = tenants.map(TenantId::as_str).collect();
     let ask = text(tenants.into_iter().map(|tenant| json!([tenant])).collect());
     let rows = session.rows(VERSIONS, &[Arg::Text(&ask)]).await?;
     rows.iter().map(|row| Ok((rows::tenant_id(row, 0)?, rows::version(row, 1)?))).collect()
 }
 
 /// What all grants of a transaction depend on; `None`: the database is not the one that the epoch began with.
-async fn setting(session: &mut Session) -> Result<Option<Setting>, StoreError> {
+pub(super) async fn setting(session: &mut Session) -> Result<Option<Setting>, StoreError> {
     let row = session.first(epoch::SETTING, &[Arg::Int(LIVE_MILLIS)]).await?;
     let row = row.ok_or_else(|| unreadable("the setting of a grant", "no row"))?;
     if !row.flag(6)? {
@@ -115,7 +114,8 @@ impl SqlStore {
         let sorted: Vec<&GrantRequest> = order.iter().map(|place| &requests[*place]).collect();
 
         let mut session = self.engine.begin(Lane::Steady).await?;
-        let versions = versions(&mut session, &sorted).await?;
+        let tenants = sorted.iter().map(|request| &request.totals.slot.bucket.tenant);
+        let versions = versions(&mut session, tenants).await?;
         let totals: Vec<&SlotTotals> = sorted.iter().map(|request| &request.totals).collect();
         let mut locked = Locked::load(&mut session, &totals).await?;
         let Some(setting) = setting(&mut session).await? else { return Ok(None) };
@@ -129,6 +129,7 @@ impl SqlStore {
         locked.write_slots(&mut session).await?;
         let asked = ask_back(&mut session, &mut locked, requests, &mut outcomes, setting.now).await?;
         locked.write_buckets(&mut session).await?;
+        outbox::tell(&mut session, &locked.book.take_facts()).await?;
         let freed = locked.book.take_freed().is_some_and(|until| until > setting.now);
         self.finish(session, asked || freed).await?;
         Ok(Some(outcomes))
@@ -151,11 +152,12 @@ impl SqlStore {
         }
         locked.write_slots(&mut session).await?;
         locked.write_buckets(&mut session).await?;
+        outbox::tell(&mut session, &locked.book.take_facts()).await?;
         self.finish(session, freed).await
     }
 
     /// Commits, and wakes all nodes where there is something to hear.
-    async fn finish(&self, mut session: Session, wakes: bool) -> Result<(), StoreError> {
+    pub(super) async fn finish(&self, mut session: Session, wakes: bool) -> Result<(), StoreError> {
         if wakes && self.engine.notifies() {
             session.run(NOTIFY, &[Arg::Text("wanted")]).await?;
         }
@@ -175,21 +177,23 @@ async fn ask_back(
     outcomes: &mut [GrantOutcome],
     now: UnixMillis,
 ) -> Result<bool, StoreError> {
-    let mut refused: Vec<(&SlotKey, &mut u64)> = Vec::new();
+    let mut refused: Vec<(&GrantRequest, &mut u64)> = Vec::new();
     for (request, outcome) in requests.iter().zip(outcomes) {
         if let GrantOutcome::Exhausted { held, .. } = outcome {
-            refused.push((&request.totals.slot, held));
+            refused.push((request, held));
         }
     }
     if refused.is_empty() {
         return Ok(false);
     }
-    let slots: Vec<&SlotKey> = refused.iter().map(|(slot, _)| *slot).collect();
+    let slots: Vec<&SlotKey> = refused.iter().map(|(request, _)| &request.totals.slot).collect();
     let all = locked.held(session, &slots, LIVE_MILLIS).await?;
-    for ((slot, place), held) in refused.into_iter().zip(&all) {
+    for ((request, place), held) in refused.into_iter().zip(&all) {
         *place = *held;
         if *held > 0 {
-            locked.book.want(&slot.bucket, now);
+            locked.book.want(&request.totals.slot.bucket, now);
+        } else {
+            locked.book.refuse(request);
         }
     }
     Ok(all.iter().any(|held| *held > 0))

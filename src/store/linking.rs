@@ -127,8 +127,7 @@ async fn record(
     };
     audit::append(&mut session, &entry).await?;
     if let Some(idempotency) = &origin.idempotency {
-        let outcome =
-            [Arg::Text(&idempotency.key), Arg::Int(signed(version.0)), Arg::Text(kind)];
+        let outcome = [Arg::Text(&idempotency.key), Arg::Int(signed(version.0)), Arg::Text(kind)];
         session.run(KEEP_OUTCOME, &outcome).await?;
     }
     session.commit().await?;

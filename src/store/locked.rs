@@ -9,6 +9,7 @@ use super::{
     classify::unreadable,
     rows,
     session::{Arg, Session, Sql, bulk, signed, timed_bulk},
+    warned::Warned,
 };
 use crate::{
     domain::time::UnixMillis,
@@ -25,7 +26,7 @@ const MAKE_BUCKETS: Sql = bulk!(
 );
 const LOCK_BUCKETS: Sql = bulk!(
     "SELECT CAST(v->>5 AS BIGINT), b.id, b.end_ms, b.limit_units, b.allocated, b.used, b.wanted_until_ms, \
-     b.seeded, b.confirmed FROM",
+     b.seeded, b.confirmed, b.marks, b.told_marks FROM",
     "JOIN buckets b ON b.tenant = v->>0 AND b.meter = v->>1 AND b.span = v->>2 \
        AND b.start_ms = CAST(v->>3 AS BIGINT) AND b.epoch = CAST(v->>4 AS BIGINT) ORDER BY b.id",
     "FOR UPDATE OF b"
@@ -39,10 +40,12 @@ const WRITE_BUCKETS: Sql = Sql {
     postgres: "UPDATE buckets b SET end_ms = CAST(v->>1 AS BIGINT), limit_units = CAST(v->>2 AS BIGINT), \
                allocated = CAST(v->>3 AS BIGINT), used = CAST(v->>4 AS BIGINT), \
                wanted_until_ms = CAST(v->>5 AS BIGINT), seeded = CAST(v->>6 AS BIGINT), \
-               confirmed = CAST(v->>7 AS BIGINT) \
+               confirmed = CAST(v->>7 AS BIGINT), marks = coalesce(v->>8, b.marks), \
+               told_marks = CAST(v->>9 AS BIGINT) \
                FROM json_array_elements(CAST($1 AS json)) AS r(v) WHERE b.id = CAST(v->>0 AS BIGINT)",
     sqlite: "UPDATE buckets SET end_ms = v->>1, limit_units = v->>2, allocated = v->>3, used = v->>4, \
-             wanted_until_ms = v->>5, seeded = v->>6, confirmed = v->>7 \
+             wanted_until_ms = v->>5, seeded = v->>6, confirmed = v->>7, marks = coalesce(v->>8, marks), \
+             told_marks = v->>9 \
              FROM (SELECT value AS v FROM json_each($1)) AS r WHERE id = v->>0",
 };
 // Who declares a slot lost holds its bucket's lock, too; nobody else writes that column.
@@ -148,6 +151,7 @@ impl Locked {
                 wanted_until: row.maybe_int(6)?.map(UnixMillis),
                 seeded: row.count(7)?,
                 confirmed: rows::version(&row, 8)?,
+                warned: Warned { marks: row.maybe_text(9)?.map(Into::into), told: row.count(10)? },
             };
             book.buckets.insert(key.clone(), bucket);
         }
@@ -260,7 +264,12 @@ impl Locked {
     pub(super) async fn write_buckets(&self, session: &mut Session) -> Result<(), StoreError> {
         let mut buckets = Vec::new();
         for (key, bucket) in &self.book.buckets {
-            if self.buckets.get(key) != Some(bucket) {
+            let before = self.buckets.get(key);
+            if before != Some(bucket) {
+                // Hardly ever others than before.
+                let marks = &bucket.warned.marks;
+                let marks =
+                    marks.as_deref().filter(|_| before.map(|before| &before.warned.marks) != Some(marks));
                 buckets.push(json!([
                     self.id(key)?,
                     bucket.end.0,
@@ -270,6 +279,8 @@ impl Locked {
                     bucket.wanted_until.map(|at| at.0),
                     signed(bucket.seeded),
                     signed(bucket.confirmed.0),
+                    marks,
+                    signed(bucket.warned.told),
                 ]));
             }
         }

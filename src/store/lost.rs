@@ -36,7 +36,7 @@ const LOSE: Sql = Sql {
              RETURNING granted - used + refunded",
 };
 const REMOVE: Sql = Sql::same("DELETE FROM nodes WHERE name = $1");
-const VERSION: Sql = Sql::same("SELECT version FROM head");
+pub(super) const VERSION: Sql = Sql::same("SELECT version FROM head");
 
 const LEFT_BEHIND: Sql = timed!(
     "SELECT CAST(count(*) AS BIGINT), CAST(coalesce(sum(s.granted - s.used + s.refunded), 0) AS BIGINT) \

@@ -1,7 +1,9 @@
 //! A store in memory: for tests, benches and embedding, with the same rules as the others and nothing on disk.
 
+mod events;
 mod ledger;
 mod lifecycle;
+mod meter_exports;
 mod nodes;
 mod revisions;
 mod shadow;
@@ -9,6 +11,8 @@ mod state;
 mod stripe;
 mod survey;
 mod tidy;
+mod usage_events;
+mod webhooks;
 
 use std::{
     collections::BTreeMap,
@@ -65,8 +69,8 @@ impl Memory {
     /// [`StoreError::Unavailable`] where the system gives no random numbers.
     pub fn with_clock(clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
         Ok(Self {
+            state: Mutex::new(State::on(Arc::clone(&clock))),
             clock,
-            state: Mutex::default(),
             woken: Notify::new(),
             installation: uuid::Builder::from_random_bytes(super::sql::random()?).into_uuid(),
             key_secret: super::sql::random()?,

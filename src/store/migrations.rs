@@ -15,7 +15,11 @@ const POSTGRES: &[(i64, &str, &str)] = &[
     (5, "revisions", include_str!("migrations/postgres/0005_revisions.sql")),
     (6, "shadow", include_str!("migrations/postgres/0006_shadow.sql")),
     (7, "outbox", include_str!("migrations/postgres/0007_outbox.sql")),
+    (9, "warnings", include_str!("migrations/postgres/0009_warnings.sql")),
+    (10, "webhooks", include_str!("migrations/postgres/0010_webhooks.sql")),
     (12, "stripe", include_str!("migrations/postgres/0012_stripe.sql")),
+    (13, "usage_events", include_str!("migrations/postgres/0013_usage_events.sql")),
+    (15, "meter_exports", include_str!("migrations/postgres/0015_meter_exports.sql")),
 ];
 const SQLITE: &[(i64, &str, &str)] = &[
     (1, "initial", include_str!("migrations/sqlite/0001_initial.sql")),
@@ -25,7 +29,11 @@ const SQLITE: &[(i64, &str, &str)] = &[
     (5, "revisions", include_str!("migrations/sqlite/0005_revisions.sql")),
     (6, "shadow", include_str!("migrations/sqlite/0006_shadow.sql")),
     (7, "outbox", include_str!("migrations/sqlite/0007_outbox.sql")),
+    (9, "warnings", include_str!("migrations/sqlite/0009_warnings.sql")),
+    (10, "webhooks", include_str!("migrations/sqlite/0010_webhooks.sql")),
     (12, "stripe", include_str!("migrations/sqlite/0012_stripe.sql")),
+    (13, "usage_events", include_str!("migrations/sqlite/0013_usage_events.sql")),
+    (15, "meter_exports", include_str!("migrations/sqlite/0015_meter_exports.sql")),
 ];
 
 /// PostgreSQL's.

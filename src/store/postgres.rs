@@ -1,6 +1,6 @@
 //! Opening a PostgreSQL database.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use sqlx::{
     AssertSqlSafe, ConnectOptions, Connection, PgConnection, PgPool,
@@ -63,6 +63,7 @@ pub(super) async fn open(server: PgConnectOptions) -> Result<Opened, ConnectErro
         engine: Engine::Postgres {
             data: pool(&session, DATA_SESSIONS),
             steady: pool(&session, STEADY_SESSIONS),
+            bell: Arc::default(),
         },
         listener: Some(pool(&session, 1)),
     })

@@ -129,5 +129,6 @@ pub(super) fn slot(record: &Record) -> Result<SlotTotals, StoreError> {
         sealed: false,
         counted: windows(record, 12)?,
         counting: epoch,
+        marks: None,
     })
 }

@@ -1,6 +1,9 @@
 //! One way to run a statement on either database, so that what a transaction means is written down once.
 
+use std::sync::Arc;
+
 use sqlx::{Arguments, Postgres, Row, Sqlite, Transaction, postgres::PgRow, sqlite::SqliteRow};
+use tokio::sync::Notify;
 
 use super::classify::{classify, unreadable};
 use crate::ports::StoreError;
@@ -174,20 +177,40 @@ pub(super) fn signed(value: u64) -> i64 {
 }
 
 /// A write transaction. Dropped without [`Session::commit`], nothing of it happened.
-pub(super) enum Session {
+pub(super) struct Session {
+    on: On,
+    bell: Arc<Notify>,
+    rings: bool,
+}
+
+/// Where it is.
+pub(super) enum On {
     Postgres(Transaction<'static, Postgres>),
     Sqlite(Transaction<'static, Sqlite>),
 }
 
 impl Session {
+    pub(super) fn new(on: On, bell: &Arc<Notify>) -> Self {
+        Self { on, bell: Arc::clone(bell), rings: false }
+    }
+
+    /// Has the bell rung once this is committed: there is something to deliver.
+    pub(super) const fn ring(&mut self) {
+        self.rings = true;
+    }
+
+    pub(super) const fn is_sqlite(&self) -> bool {
+        matches!(self.on, On::Sqlite(_))
+    }
+
     /// Runs a statement; answers how many rows it touched.
     pub(super) async fn run(&mut self, sql: Sql, args: &[Arg<'_>]) -> Result<u64, StoreError> {
-        match self {
-            Self::Postgres(transaction) => sqlx::query_with(sql.postgres, postgres_arguments(args)?)
+        match &mut self.on {
+            On::Postgres(transaction) => sqlx::query_with(sql.postgres, postgres_arguments(args)?)
                 .execute(&mut **transaction)
                 .await
                 .map(|done| done.rows_affected()),
-            Self::Sqlite(transaction) => sqlx::query_with(sql.sqlite, sqlite_arguments(args)?)
+            On::Sqlite(transaction) => sqlx::query_with(sql.sqlite, sqlite_arguments(args)?)
                 .execute(&mut **transaction)
                 .await
                 .map(|done| done.rows_affected()),
@@ -197,12 +220,12 @@ impl Session {
 
     /// Runs a statement and reads its rows.
     pub(super) async fn rows(&mut self, sql: Sql, args: &[Arg<'_>]) -> Result<Vec<Record>, StoreError> {
-        match self {
-            Self::Postgres(transaction) => sqlx::query_with(sql.postgres, postgres_arguments(args)?)
+        match &mut self.on {
+            On::Postgres(transaction) => sqlx::query_with(sql.postgres, postgres_arguments(args)?)
                 .fetch_all(&mut **transaction)
                 .await
                 .map(|rows| rows.into_iter().map(Record::Postgres).collect()),
-            Self::Sqlite(transaction) => sqlx::query_with(sql.sqlite, sqlite_arguments(args)?)
+            On::Sqlite(transaction) => sqlx::query_with(sql.sqlite, sqlite_arguments(args)?)
                 .fetch_all(&mut **transaction)
                 .await
                 .map(|rows| rows.into_iter().map(Record::Sqlite).collect()),
@@ -217,10 +240,14 @@ impl Session {
 
     /// Makes it durable. After an error that is [`StoreError::Unavailable`] it may have happened nevertheless.
     pub(super) async fn commit(self) -> Result<(), StoreError> {
-        match self {
-            Self::Postgres(transaction) => transaction.commit().await,
-            Self::Sqlite(transaction) => transaction.commit().await,
+        let end = match self.on {
+            On::Postgres(transaction) => transaction.commit().await,
+            On::Sqlite(transaction) => transaction.commit().await,
+        };
+        // Also where the end is not known: to look in vain costs little.
+        if self.rings {
+            self.bell.notify_one();
         }
-        .map_err(|error| classify(&error))
+        end.map_err(|error| classify(&error))
     }
 }

@@ -1,6 +1,6 @@
 //! Opening an SQLite database.
 
-use std::{path::Path, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use sqlx::{
     ConnectOptions, Connection, SqlitePool,
@@ -52,6 +52,7 @@ pub(super) async fn open(path: &str) -> Result<Opened, ConnectError> {
         engine: Engine::Sqlite {
             writer: pool(1, file.clone()),
             readers: pool(READERS, file.pragma("query_only", "ON")),
+            bell: Arc::default(),
         },
         listener: None,
     })

@@ -185,7 +185,9 @@ async fn whose(
         Owner::Named(named, linked) => (named, linked),
     };
     let found = match session.first(CANDIDATE, &[Arg::Text(named.as_str())]).await? {
-        Some(row) => Candidate { exists: true, customer: row.maybe_text(1)?.filter(|other| other != customer) },
+        Some(row) => {
+            Candidate { exists: true, customer: row.maybe_text(1)?.filter(|other| other != customer) }
+        }
         None => Candidate { exists: false, customer: None },
     };
     match (settled::unfit(&named, &found), linked) {
@@ -195,9 +197,7 @@ async fn whose(
             Ok(Ok(named))
         }
         (Some(_), Some(linked)) => Ok(Ok(linked)),
-        (Some((why, until_made)), None) => {
-            Ok(Err(settled::wait(kept, &why, until_made.then_some(&named))))
-        }
+        (Some((why, until_made)), None) => Ok(Err(settled::wait(kept, &why, until_made.then_some(&named)))),
     }
 }
 

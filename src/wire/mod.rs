@@ -8,6 +8,8 @@ mod fields;
 pub mod overrides;
 pub mod plan;
 pub mod rollout;
+pub mod sample_event;
+pub mod signed_message;
 pub mod stripe;
 pub mod subscription;
 pub mod terms;

@@ -18,6 +18,7 @@ use crate::domain::{
     money::{Currency, Price},
     plan::{ChangeAt, Changes, MeterTerms, Plan, PlanRef, Trial},
     subscription::UsageRule,
+    warning::WarnAt,
 };
 
 /// What was kept of a plan is not what [`encode`] writes.
@@ -56,6 +57,7 @@ pub fn encode(plan: &Plan, catalog: &Catalog) -> Value {
     put("grace", plan.grace_days.map(|days| json!({ "days": days })));
     let Changes { upgrade, downgrade } = plan.changes;
     put("changes", Some(json!({ "upgrade": upgrade.as_str(), "downgrade": downgrade.as_str() })));
+    put("warn_at", plan.warn_at.as_ref().map(|warn_at| json!(warn_at.percentages())));
     let features = plan.features.iter().filter_map(|ix| catalog.feature(ix));
     put("features", Some(features.map(|feature| json!(feature.id.as_str())).collect()));
     let limits = plan.limits.iter().map(|(id, limit)| (id.to_string(), terms::allowance(*limit)));
@@ -101,6 +103,7 @@ impl Reader {
             "trial" => plan.trial = self.trial(at, value),
             "grace" => plan.grace_days = self.days_of(at, value, (0, 365)),
             "changes" => plan.changes = self.changes(at, value),
+            "warn_at" => plan.warn_at = self.warn_at(at, value),
             "features" => self.features(at, value, &mut plan.features, catalog),
             "limits" => {
                 plan.limits = self.named(at, value, LimitId::parse, Self::allowance);
@@ -220,6 +223,15 @@ impl Reader {
             }
         }
         changes
+    }
+
+    fn warn_at(&mut self, at: &str, value: &Value) -> Option<WarnAt> {
+        let numbers =
+            value.as_array().and_then(|all| all.iter().map(Value::as_u64).collect::<Option<Vec<_>>>());
+        let Some(numbers) = numbers else {
+            return self.fail(at, format!("expected a list of percentages, got {}", kind(value)));
+        };
+        WarnAt::new(&numbers).map_err(|error| self.fail::<()>(at, error.to_string())).ok()
     }
 
     fn features(&mut self, at: &str, value: &Value, set: &mut FeatureSet, catalog: &Catalog) {

@@ -52,7 +52,8 @@ pub enum Meaning {
 /// # Errors
 /// Why it is none at all.
 pub fn read(body: &[u8]) -> Result<Told, String> {
-    let value: Value = serde_json::from_slice(body).map_err(|error| format!("the body is not JSON: {error}"))?;
+    let value: Value =
+        serde_json::from_slice(body).map_err(|error| format!("the body is not JSON: {error}"))?;
     if !value.is_object() {
         return Err("the body is not an event: expected an object".to_owned());
     }
@@ -102,9 +103,7 @@ fn meaning(told: &Told, kind: StripeKind, object: &Value) -> Meaning {
     let fact = match kind {
         StripeKind::CheckedOut => Ok(StripeFact::Checkout),
         StripeKind::Paid | StripeKind::PaymentFailed => match told.subscription.clone() {
-            Some(subscription) => {
-                Ok(StripeFact::Payment { subscription, paid: kind == StripeKind::Paid })
-            }
+            Some(subscription) => Ok(StripeFact::Payment { subscription, paid: kind == StripeKind::Paid }),
             None => return Meaning::Other("the invoice is of no subscription".to_owned()),
         },
         StripeKind::Entitled => entitlements(object).map(StripeFact::Entitlements),
@@ -124,7 +123,10 @@ fn meaning(told: &Told, kind: StripeKind, object: &Value) -> Meaning {
 /// believed: she could name another's tenant.
 fn names(kind: StripeKind, object: &Value) -> Option<String> {
     let text = |value: Option<&Value>| {
-        value.and_then(Value::as_str).filter(|text| !text.is_empty()).map(|text| text.chars().take(200).collect())
+        value
+            .and_then(Value::as_str)
+            .filter(|text| !text.is_empty())
+            .map(|text| text.chars().take(200).collect())
     };
     let in_metadata = || text(object.get("metadata").and_then(|metadata| metadata.get(TENANT_KEY)));
     match kind {
@@ -166,7 +168,11 @@ fn snapshot(kind: StripeKind, object: &Value) -> Result<Snapshot, String> {
     Ok(Snapshot {
         subscription,
         // Whatever it says besides: it is over.
-        status: if kind == StripeKind::Deleted && !status.is_over() { StripeStatus::Canceled } else { status },
+        status: if kind == StripeKind::Deleted && !status.is_over() {
+            StripeStatus::Canceled
+        } else {
+            status
+        },
         created,
         begun: maybe("start_date")?.unwrap_or(created),
         anchor: maybe("billing_cycle_anchor")?.unwrap_or(created),

@@ -46,3 +46,5 @@ mod standby;
 mod streams_again;
 mod token_keys;
 mod tokens;
+mod usage_events;
+mod warnings;

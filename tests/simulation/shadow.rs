@@ -105,6 +105,7 @@ impl Shadow {
             sealed: true,
             counted: Windows::default(),
             counting: bucket.epoch,
+            marks: None,
         })
         .collect()
     }

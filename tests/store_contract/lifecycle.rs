@@ -189,6 +189,19 @@ async fn plans_are_kept_with_their_first_day(on: &Fixture) {
 /// Takes the newest part of the schema away, as if it had never been there.
 async fn set_back(on: &Fixture) {
     for statement in [
+        "DROP TABLE webhooks",
+        "DROP TABLE webhook_deliveries",
+        "DROP TABLE webhook_attempts",
+        "DROP INDEX tenants_by_notice",
+        "ALTER TABLE tenants DROP COLUMN notice_ms",
+        "ALTER TABLE buckets DROP COLUMN marks",
+        "ALTER TABLE buckets DROP COLUMN told_marks",
+        "DROP TABLE stripe_events",
+        "DROP TABLE meter_exports",
+        "DROP TABLE bucket_exports",
+        "DROP TABLE usage_events",
+        "DROP TABLE billing_customers",
+        "DROP TABLE outbox",
         "DROP TABLE policy_shadow",
         "DROP TABLE policy_shadow_totals",
         "DROP TABLE policy_revisions",

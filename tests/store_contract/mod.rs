@@ -1,5 +1,6 @@
 //! The contract, by port.
 
+mod exports;
 mod failover;
 mod ledger;
 mod life;
@@ -15,6 +16,9 @@ mod stripe;
 mod survey;
 mod tenants;
 mod tidy;
+mod usage_events;
+mod warnings;
+mod webhooks;
 mod windows;
 
 use plangate::{
@@ -118,6 +122,7 @@ pub fn totals(bucket: &BucketKey, of: u128, used: u64, refunded: u64) -> SlotTot
         sealed: false,
         counted: Windows::default(),
         counting: bucket.epoch,
+        marks: None,
     }
 }
 

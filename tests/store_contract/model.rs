@@ -181,6 +181,7 @@ impl Case<'_> {
             sealed: row.sealed,
             counted: Windows::of(|window| row.counted && window == Window::Day),
             counting: self.slot(row.slot).bucket.epoch,
+            marks: None,
         }
     }
 

@@ -92,6 +92,7 @@ impl Scene<'_> {
             sealed,
             counted: Windows::of(|one| node.limited && one == Window::Day),
             counting: bucket.epoch,
+            marks: None,
         }
     }
 

@@ -19,6 +19,11 @@ impl Dice {
         Self(seed)
     }
 
+    /// By another's number.
+    pub const fn of(seed: u64) -> Self {
+        Self(seed)
+    }
+
     pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
@@ -30,5 +35,12 @@ impl Dice {
     /// A number below `end`.
     pub fn below(&mut self, end: usize) -> usize {
         usize::try_from(self.number() % end as u64).unwrap()
+    }
+
+    /// Another order.
+    pub fn shuffle<T>(&mut self, all: &mut [T]) {
+        for place in (1..all.len()).rev() {
+            all.swap(place, self.below(place + 1));
+        }
     }
 }

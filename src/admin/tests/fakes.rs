@@ -75,6 +75,7 @@ pub struct World {
     pub spent: Mutex<HashMap<TenantId, Vec<Spent>>>,
     /// Holds a survey up until something is sent.
     pub held: Mutex<Option<tokio::sync::oneshot::Receiver<()>>>,
+    pub events: Arc<super::usage_events::Events>,
 }
 
 impl World {
@@ -102,6 +103,7 @@ impl World {
             days: Mutex::default(),
             spent: Mutex::default(),
             held: Mutex::default(),
+            events: Arc::default(),
         })
     }
 
@@ -111,6 +113,8 @@ impl World {
         AdminState {
             tenants: world.clone(),
             lifecycle: world.clone(),
+            events: Arc::new(crate::admin::tests::event_log::Told),
+            exports: Arc::new(crate::store::memory::Memory::new().unwrap()),
             nodes: world.clone(),
             policies: world.clone(),
             compiler: world.clone(),
@@ -119,6 +123,7 @@ impl World {
             folder: Arc::new(|| None),
             stripe: Arc::new(crate::admin::tests::no_stripe::NoStripe),
             survey: world.clone(),
+            usage_events: self.events.clone(),
             previews: world.clone(),
             ledger: world.clone(),
             keys: world.clone(),

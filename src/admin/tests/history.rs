@@ -68,6 +68,7 @@ impl History {
             sealed: false,
             counted: Windows::default(),
             counting: Version(1),
+            marks: None,
         });
         totals.used += charged;
         totals.refunded = (totals.refunded + back).min(totals.used);

@@ -1,6 +1,7 @@
 //! Tests of the admin API over ports in memory.
 
 mod errors;
+mod event_log;
 mod fakes;
 mod history;
 mod life;
@@ -11,6 +12,7 @@ mod policy_diff;
 mod reads;
 mod sale;
 mod socket;
+mod usage_events;
 mod writes;
 
 use std::sync::Arc;

@@ -352,6 +352,7 @@ const CALLS: &[(&str, &str)] = &[
     ("get", "/v1/nodes"),
     ("post", "/v1/nodes/{name}/lost"),
     ("get", "/v1/changes"),
+    ("get", "/v1/events"),
     ("get", "/v1/audit"),
     ("get", "/healthz"),
     ("get", "/readyz"),

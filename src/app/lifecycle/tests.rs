@@ -15,16 +15,18 @@ use crate::{
     clock::ManualClock,
     domain::{
         catalog::{Catalog, Digest, Meter},
-        command::{NewGrant, Subscribe, When},
+        command::{NewGrant, Subscribe, TrialOffer, When},
+        event::EventKind,
         identity::ApiKey,
         period::{Period, Zone},
         plan::{Existing, MeterTerms, Plan, PlanRef, PlanVersion, Quota, Rollover},
+        subscription::UsageRule,
         tenant::Tenant,
         time::Version,
         transitions::State,
         units::{Allowance, Units},
     },
-    ports::{AuditRow, ChangeRow, Committed, GrantRow, Snapshot, UsageRow},
+    ports::{AuditRow, ChangeRow, Committed, EventRow, GrantRow, Snapshot, UsageRow, WhichEvents},
     store::memory::Memory,
 };
 
@@ -130,6 +132,17 @@ impl LifecycleStore for Watched {
     }
 }
 
+#[async_trait]
+impl EventStore for Watched {
+    async fn events(&self, after: u64, limit: u32, which: &WhichEvents) -> Result<Vec<EventRow>, StoreError> {
+        self.memory.events(after, limit, which).await
+    }
+    async fn tell_trial_ends(&self, now: UnixMillis, limit: u32) -> Result<bool, StoreError> {
+        self.asked("tell_trial_ends")?;
+        self.memory.tell_trial_ends(now, limit).await
+    }
+}
+
 struct Catalogs(Mutex<Arc<Catalog>>);
 
 impl Policies for Catalogs {
@@ -186,6 +199,7 @@ impl World {
         Lifecycle::new(LifecycleParts {
             tenants: Arc::clone(&self.store) as _,
             lives: Arc::clone(&self.store) as _,
+            events: Arc::clone(&self.store) as _,
             policies: Arc::clone(&self.policies) as _,
             freshness: Arc::clone(&self.freshness),
             clock: Arc::clone(&self.clock) as _,
@@ -341,10 +355,10 @@ async fn an_idle_node_asks_once_a_turn() {
     let moving = ["a@2", "b@2", "c@2"]
         .map(|name| Plan { existing: Existing::On("2030-01-01".parse().unwrap()), ..plan(name) });
     for (plans, asked) in [
-        (vec![plan("pro"), plan("basic@7")], vec![("due", 30)]),
+        (vec![plan("pro"), plan("basic@7")], vec![("due", 30), ("tell_trial_ends", 10)]),
         (
             [vec![rolling], moving.into()].concat(),
-            vec![("due", 30), ("on_older_version", 12), ("to_roll_over", 10)],
+            vec![("due", 30), ("on_older_version", 12), ("tell_trial_ends", 10), ("to_roll_over", 10)],
         ),
     ] {
         let world = World::new(plans);
@@ -485,4 +499,41 @@ async fn it_takes_turns_until_the_end() {
     // Its share of the first pause is a half.
     tokio::join!(world.node(500).run(end.clone()), ends);
     assert_eq!(world.store.take()["due"], 5);
+}
+
+#[tokio::test]
+async fn the_end_of_a_trial_is_told_in_time_by_any_number_of_nodes() {
+    let world = World::new([plan("pro")]);
+    let trial = |days| {
+        let usage = UsageRule::Keep;
+        let trial = TrialOffer { days, then: None, usage, asked: true, again: true };
+        Change::Subscribe(Subscribe { trial: Some(trial), ..Subscribe::to("pro".parse().unwrap()) })
+    };
+    for (id, days) in [("long", 14), ("short", 1), ("bought", 14), ("extended", 14)] {
+        world.change(id, Change::PutTenant { name: None, zone: None, attributes: None }).await;
+        world.change(id, trial(days)).await;
+    }
+    let mut nodes = [1, 2, 3].map(|number| world.node(number));
+    let mut told = async |wait: Duration| {
+        world.later(wait);
+        for node in &mut nodes {
+            all(node).await;
+        }
+        let which = WhichEvents { kind: Some(EventKind::TrialWillEnd), tenant: None };
+        let all = world.store.memory.events(0, 100, &which).await.unwrap();
+        all.into_iter().map(|row| (row.tenant.to_string(), row.at)).collect::<Vec<_>>()
+    };
+    let second = Duration::from_secs(1);
+    let at = |wait: Duration| START + wait - Duration::from_millis(SETTLED_MILLIS.unsigned_abs());
+    let short = ("short".to_owned(), at(second));
+    assert_eq!(told(second).await, [short.clone()], "it is shorter than the notice");
+    assert_eq!(told(DAY * 9).await, [short.clone()]);
+    world.change("bought", Change::Subscribe(Subscribe::to("pro".parse().unwrap()))).await;
+    world.change("extended", trial(14)).await;
+    assert_eq!(told(DAY * 2 - second * 2).await, [short.clone()]);
+    let long = ("long".to_owned(), at(DAY * 11 + TRIALS_EACH));
+    assert_eq!(told(second + TRIALS_EACH).await, [short.clone(), long.clone()]);
+    assert_eq!(told(DAY * 5).await, [short.clone(), long.clone()]);
+    let told = told(DAY * 5).await;
+    assert_eq!((told.len(), told[2].0.as_str()), (3, "extended"));
 }

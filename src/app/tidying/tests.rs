@@ -50,6 +50,7 @@ async fn use_hours(store: &Memory, age: i64, count: u64) {
         sealed: false,
         counted: Windows::default(),
         counting: bucket.epoch,
+        marks: None,
     });
     store.flush(&totals.collect::<Vec<_>>()).await.unwrap();
 }

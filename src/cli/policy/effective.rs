@@ -108,6 +108,9 @@ fn terms_of(plan: &Plan, out: &mut Collected<'_>) {
     let (up, down) = (plan.changes.upgrade.as_str(), plan.changes.downgrade.as_str());
     let value = json!({ "upgrade": up, "downgrade": down });
     out.add_key(TermKey::Changes, format!("upgrade {up}, downgrade {down}"), value);
+    let warn_at = plan.warn_at.clone().unwrap_or_default();
+    let percent = if warn_at.percentages().is_empty() { "" } else { " percent" };
+    out.add_key(TermKey::WarnAt, format!("{warn_at}{percent}"), json!(warn_at.percentages()));
 }
 
 fn features(catalog: &Catalog, plan: &Plan, out: &mut Collected<'_>) {

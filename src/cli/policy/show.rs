@@ -205,6 +205,7 @@ mod tests {
         has("price 99.00 USD a month plans/pro-health.yaml:", "");
         has("trial 14 days, then free plans/basic.yaml:", "from basic");
         has("changes upgrade now, downgrade now", "default");
+        has("warn_at 50, 80, 100 percent", "default");
         has("chat Messaging plans/free.yaml:", "from free");
         has("export taken away plans/pro-health.yaml:", "");
         has("seats 25 plans/pro.yaml:", "from pro");

@@ -53,6 +53,8 @@ fn plan(found: &mut Found<'_>, before: (&Catalog, &Plan), after: (&Catalog, &Pla
     let when = |at: crate::domain::plan::ChangeAt| Some(at.as_str().to_owned());
     found.plain("changes.upgrade", when(was.changes.upgrade), when(is.changes.upgrade));
     found.plain("changes.downgrade", when(was.changes.downgrade), when(is.changes.downgrade));
+    let warn_at = |plan: &Plan| plan.warn_at.as_ref().map(ToString::to_string);
+    found.plain("warn_at", warn_at(was), warn_at(is));
     found.features((before.0, &was.features), (after.0, &is.features), Bearing::Gain);
     found.limits(&was.limits, &is.limits);
     found.quotas(&quotas(before), &quotas(after));

@@ -18,6 +18,7 @@ use crate::domain::{
     subscription::UsageRule,
     time::{UnixMillis, Version},
     units::{Allowance, Units},
+    warning::WarnAt,
 };
 
 /// Numbers as if by chance, the same for the same seed.
@@ -115,6 +116,7 @@ pub(in crate::domain) fn plan(id: &str, version: u32, dice: &mut Dice) -> Plan {
         existing: dice.of(&[Existing::Stay, Existing::NextPeriod]),
         changes: Changes { upgrade: when(dice), downgrade: when(dice) },
         grace_days: dice.maybe(|dice| dice.of(&[0, 7, 14])),
+        warn_at: dice.maybe(|dice| dice.of(&[WarnAt::default(), WarnAt::new(&[90]).unwrap()])),
         title: dice.maybe(|dice| dice.of(&["One", "Two"]).to_owned()),
         parent: dice.maybe(|_| PlanId::parse("free").unwrap()),
         price: dice.often().then(|| price(dice)),
@@ -333,7 +335,7 @@ fn each_change_says_whom_it_favours() {
     let quota = |edit: fn(&mut Quota)| move |plan: &mut Plan| edit(plan.meters[0].quota.as_mut().unwrap());
     let overage =
         |overage: Overage| move |plan: &mut Plan| plan.meters[0].quota.as_mut().unwrap().overage = overage;
-    let cases: [(Plan, Plan, &str); 12] = [
+    let cases: [(Plan, Plan, &str); 13] = [
         (pro(|_| {}), pro(|p| p.features.insert(FeatureIx(2))), "features.export: - -> export (gain)"),
         (
             pro(|_| {}),
@@ -382,6 +384,11 @@ fn each_change_says_whom_it_favours() {
             "rates.requests: - -> 5 per 1s, burst 9 (loss)",
         ),
         (pro(|_| {}), pro(|p| p.grace_days = Some(3)), "grace: - -> 3 days (loss)"),
+        (
+            pro(|p| p.warn_at = Some(WarnAt::new(&[]).unwrap())),
+            pro(|p| p.warn_at = Some(WarnAt::new(&[90, 70]).unwrap())),
+            "warn_at: none -> 70, 90 (neither)",
+        ),
         (
             pro(|p| p.limits = [(LimitId::parse("seats").unwrap(), Allowance::Limited(units(5)))].into()),
             pro(|p| p.limits = [(LimitId::parse("seats").unwrap(), Allowance::Limited(units(3)))].into()),

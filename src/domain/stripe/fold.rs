@@ -2,10 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{
-    StripeEvent, StripeFact,
-    life::Life,
-};
+use super::{StripeEvent, StripeFact, life::Life};
 use crate::domain::{
     billing::Sold,
     catalog::Catalog,

@@ -128,6 +128,7 @@ async fn a_file_behind_the_database_returns_nothing() {
         sealed: false,
         counted: ahead.booking.counted,
         counting: ahead.booking.counting,
+        marks: None,
     };
     world.store.flush(&[totals]).await.unwrap();
     let debited = world.store.allocated(&key);

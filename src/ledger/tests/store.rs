@@ -252,6 +252,7 @@ impl LedgerStore for MemoryStore {
             sealed: false,
             counted: Windows::default(),
             counting: bucket.epoch,
+            marks: None,
         };
         Ok(open.map(totals).collect())
     }

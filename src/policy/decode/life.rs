@@ -2,10 +2,11 @@
 
 use jiff::civil::Date;
 
-use super::{Fields, scalar};
+use super::{Fields, list, scalar};
 use crate::domain::{
     plan::{ChangeAt, Changes, Existing, PlanVersion},
     subscription::UsageRule,
+    warning::{InvalidWarnAt, WarnAt},
 };
 use crate::policy::{
     definition::{At, TrialTerms},
@@ -97,6 +98,28 @@ pub(super) fn grace(node: &Node, findings: &mut Findings<'_>) -> Option<u16> {
     let fields = Fields::read(node, "`grace`", schema::Grace::KEYS, findings)?;
     let days = fields.need("days", "a number of days", findings)?;
     u16::try_from(scalar::whole(days, "`days`", (0, MOST_GRACE), findings)?).ok()
+}
+
+/// At how many percent somebody is told.
+pub(super) fn warn_at(node: &Node, findings: &mut Findings<'_>) -> Option<WarnAt> {
+    let items = list(node, "`warn_at`", findings);
+    let read = items.iter().map(|item| scalar::whole(item, "a percentage in `warn_at`", (1, 100), findings));
+    let percentages: Vec<Option<u64>> = read.collect();
+    let percentages = percentages.into_iter().collect::<Option<Vec<u64>>>()?;
+    match WarnAt::new(&percentages) {
+        Ok(warn_at) => Some(warn_at),
+        Err(why) => {
+            let place = match why {
+                InvalidWarnAt::Twice(twice) => {
+                    let last = percentages.iter().rposition(|percent| *percent == u64::from(twice));
+                    last.and_then(|last| items.get(last)).map_or(node.place, |item| item.place)
+                }
+                InvalidWarnAt::TooMany(_) | InvalidWarnAt::OutOfRange(_) => node.place,
+            };
+            findings.error("invalid-warning", place, format!("the percentages in `warn_at`: {why}"));
+            None
+        }
+    }
 }
 
 /// A trial.

@@ -36,6 +36,7 @@ pub(in crate::policy) fn decode(
     let trial = fields.get("trial").and_then(|node| life::trial(node, findings));
     let grace_days = fields.get("grace").and_then(|node| life::grace(node, findings));
     let changes = fields.get("changes").and_then(|node| life::changes(node, findings));
+    let warn_at = fields.get("warn_at").and_then(|node| life::warn_at(node, findings));
     let mut list = |key: &'static str| match fields.get(key) {
         Some(node) => names(node, &format!("`{key}`"), findings),
         None => Vec::new(),
@@ -59,6 +60,7 @@ pub(in crate::policy) fn decode(
         trial,
         grace_days,
         changes,
+        warn_at,
         features,
         without,
         limits,

@@ -30,6 +30,9 @@ shape! {
         grace: Grace,
         /// When changes to other plans come into force, where the call does not say.
         changes: Changes,
+        /// At how many percent of what it includes of a meter in a month somebody is told: webhooks, once each a month. `[]`: at none.
+        #[schemars(extend("default" = [50, 80, 100]))]
+        warn_at: WarnAt,
         /// Features that it gives, beside those of its parent.
         features: Distinct<Name>,
         /// Features of the parent that are taken away.
@@ -101,6 +104,18 @@ shape! {
 value! {
     /// The days of grace.
     GraceDays = { "type": "integer", "minimum": 0, "maximum": 365 }
+}
+
+value! {
+    /// Percentages of what is included, at most 10.
+    WarnAt = {
+        "title": "percentages",
+        "type": "array",
+        "maxItems": 10,
+        "uniqueItems": true,
+        "items": { "title": "percentage", "type": "integer", "minimum": 1, "maximum": 100 },
+        "examples": [[50, 80, 100]],
+    }
 }
 
 shape! {

@@ -76,6 +76,29 @@ fn versions_and_those_who_are_on_older_ones_are_not_inherited() {
 }
 
 #[test]
+fn what_is_warned_of_is_inherited_and_replaced() {
+    let percent = |plan: &str, files: &[(String, String)]| {
+        let catalog = in_memory(files).catalog.unwrap();
+        catalog.plan(plan).unwrap().warn_at.as_ref().map(|at| at.percentages().to_vec())
+    };
+    for (free, pro, expected) in [
+        ("", "", [None, None]),
+        ("warn_at: [100, 75]\n", "", [Some(vec![75, 100]), Some(vec![75, 100])]),
+        ("warn_at: [100]\n", "warn_at: [1]\n", [Some(vec![100]), Some(vec![1])]),
+        ("", "warn_at: []\n", [None, Some(vec![])]),
+    ] {
+        let files = [
+            ("features.yaml", FEATURES.to_owned()),
+            ("routes.yaml", ROUTES.to_owned()),
+            ("plans/free.yaml", format!("{FREE}{free}")),
+            ("plans/pro.yaml", format!("plan: pro\nextends: free\n{pro}")),
+        ];
+        let files = files.map(|(name, text)| (name.to_owned(), text));
+        assert_eq!(["free", "pro"].map(|plan| percent(plan, &files)), expected);
+    }
+}
+
+#[test]
 fn add_ons_are_read_with_all_they_say() {
     let catalog = compiled("plan: pro\nextends: free\n");
     let names: Vec<&str> = catalog.addons.keys().map(|id| id.as_str()).collect();

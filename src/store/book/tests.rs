@@ -25,6 +25,7 @@ fn totals(node: u128, used: u64, refunded: u64, sealed: bool) -> SlotTotals {
         sealed,
         counted: Windows::default(),
         counting: Version(1),
+        marks: None,
     }
 }
 

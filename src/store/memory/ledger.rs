@@ -13,7 +13,7 @@ use crate::{
 };
 
 impl State {
-    fn setting(&self, now: UnixMillis) -> Setting {
+    pub(super) fn setting(&self, now: UnixMillis) -> Setting {
         let young = now.0.saturating_sub(self.epoch_since.0) < GRACE_MILLIS;
         let alive = self.nodes.values().filter(|node| node.alive(now));
         Setting {
@@ -48,9 +48,13 @@ impl State {
                 if *held > 0 {
                     self.book.want(&slot.bucket, now);
                     wakes = true;
+                } else {
+                    self.book.refuse(request);
                 }
             }
         }
+        let facts = self.book.take_facts();
+        self.tell(facts);
         (outcomes, wakes)
     }
 
@@ -95,6 +99,8 @@ impl LedgerStore for Memory {
         let now = self.clock.now();
         let mut state = self.state()?;
         totals.iter().for_each(|one| state.book.record(one));
+        let facts = state.book.take_facts();
+        state.tell(facts);
         if state.book.take_freed().is_some_and(|until| until > now) {
             self.woken.notify_one();
         }
@@ -132,6 +138,7 @@ impl LedgerStore for Memory {
                     sealed: false,
                     counted: slot.counted,
                     counting: key.bucket.epoch,
+                    marks: None,
                 });
             }
         }

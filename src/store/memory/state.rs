@@ -6,6 +6,7 @@ use std::{
 };
 
 use crate::{
+    clock::Clock,
     domain::{
         catalog::Digest,
         command::{Change, Command},
@@ -17,8 +18,8 @@ use crate::{
         time::{Epoch, UnixMillis, Version},
     },
     ports::{
-        AuditRow, ChangeRow, Committed, Deployed, ExecuteError, GrantRow, Incarnation, KeptPlan, Linked, Lost,
-        NewEvent, Origin,
+        AuditRow, ChangeRow, Committed, Deployed, EventDigest, EventKey, ExecuteError, GrantRow, Incarnation,
+        KeptPlan, Linked, Lost, NewEvent, Origin, WebhookDone,
     },
     store::{
         book::Book,
@@ -29,7 +30,7 @@ use crate::{
     },
 };
 
-use super::{shadow::Counted, stripe::Told};
+use super::{meter_exports::Pieces, shadow::Counted, stripe::Told, webhooks::Webhooks};
 
 #[derive(Default)]
 pub(super) struct State {
@@ -61,8 +62,20 @@ pub(super) struct State {
     pub(super) days: BTreeMap<(TenantId, MeterId, UnixMillis), i64>,
     /// Facts that are told outside, the oldest first, with their ids.
     pub(super) outbox: Vec<(String, NewEvent)>,
+    /// How many of them were forgotten.
+    pub(super) outbox_gone: u64,
+    /// When somebody is to be told that a tenant's trial ends.
+    pub(super) notices: BTreeMap<TenantId, UnixMillis>,
+    /// Usage that is told to a billing system.
+    pub(super) pieces: Pieces,
     /// What Stripe told, and which of its customers are which tenants.
     pub(super) told: Told,
+    /// Whom they are told to.
+    pub(super) webhooks: Webhooks,
+    /// The time by which they are.
+    pub(super) clock: Option<Arc<dyn Clock>>,
+    /// Usage events that were charged: what they say, and when they came.
+    pub(super) events: HashMap<EventKey, (EventDigest, UnixMillis)>,
     pub(super) epoch: Epoch,
     pub(super) epoch_since: UnixMillis,
     pub(super) book: Book,
@@ -74,7 +87,12 @@ pub(super) enum Outcome {
     Change(Committed),
     Lost(Lost),
     Deploy(Deployed),
+    /// A piece of usage is told again.
+    Retried,
     Linked(Linked),
+    Webhook(WebhookDone),
+    /// A call whose parts are known by themselves.
+    Call,
 }
 
 /// A ledger file.
@@ -97,6 +115,11 @@ pub(super) struct Node {
 }
 
 impl State {
+    /// Nothing yet, by this clock.
+    pub(super) fn on(clock: Arc<dyn Clock>) -> Self {
+        Self { clock: Some(clock), ..Self::default() }
+    }
+
     pub(super) fn carry_out(
         &mut self,
         command: &Command,
@@ -131,6 +154,7 @@ impl State {
         if let Some((after, happened)) = &made {
             self.tell(told::of_change(&before, after, happened, origin.at, version));
             self.keep_grants(&before, after, origin.at);
+            self.keep_notice(&before, after);
             self.tenants.insert(command.tenant.clone(), after.clone());
         }
         let done = Committed { version, effect, replayed: false };
@@ -166,6 +190,7 @@ impl State {
             Change::DeleteTenant => {
                 self.tenants.remove(&command.tenant);
                 self.grants.remove(&command.tenant);
+                self.notices.remove(&command.tenant);
                 self.told.links.retain(|_, (owner, ..)| *owner != command.tenant);
                 self.keys.retain(|_, (_, key)| key.tenant != command.tenant);
                 let keys = &self.keys;
@@ -205,11 +230,12 @@ impl State {
         }
     }
 
-    /// Writes facts that are to be told. Those that were told before are left out.
+    /// Writes facts that are to be told, and to whom. Those that were told before are left out.
     pub(super) fn tell(&mut self, events: Vec<NewEvent>) {
         for event in events {
             let id = outbox::id(&event);
             if self.outbox.iter().all(|(told, _)| *told != id) {
+                self.webhooks.fan_out(&event, self.clock.as_ref().map_or(event.at, |clock| clock.now()));
                 self.outbox.push((id, event));
             }
         }

@@ -121,9 +121,7 @@ impl State {
                 Ok(named)
             }
             (Some(_), Some(linked)) => Ok(linked),
-            (Some((why, until_made)), None) => {
-                Err(settled::wait(kept, &why, until_made.then_some(&named)))
-            }
+            (Some((why, until_made)), None) => Err(settled::wait(kept, &why, until_made.then_some(&named))),
         }
     }
 

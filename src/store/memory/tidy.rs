@@ -22,6 +22,7 @@ impl State {
             self.files.entry(node.file).and_modify(|file| file.used = now);
         }
         self.files.retain(|_, file| file.used >= old.buckets);
+        let events = self.forget_events(old.events, AT_ONCE);
         let running = self.revisions.last().map_or(Version(0), |last| last.version);
         Tidied {
             hours,
@@ -31,7 +32,10 @@ impl State {
             files: (files - self.files.len()) as u64,
             stripe: self.told.forget(old.stripe),
             shadow: self.shadow.forget(|trial| trial != running),
-            more: hours == AT_ONCE,
+            messages: self.forget_messages(now),
+            events,
+            more: hours == AT_ONCE || events == AT_ONCE,
+            usage_events: self.forget_usage_events(old.usage_events),
         }
     }
 

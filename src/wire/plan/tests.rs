@@ -93,16 +93,20 @@ fn life() -> impl Strategy<Value = Plan> {
         .prop_map(|n| Price { amount: format!("{n}.90").parse().unwrap(), currency: "EUR".parse().unwrap() });
     (
         (change(), change()),
-        proptest::option::of(0..=365u16),
+        (
+            proptest::option::of(0..=365u16),
+            proptest::option::of(proptest::collection::btree_set(1..=100u64, 0..=10)),
+        ),
         proptest::option::of("[ -~é]{1,40}"),
         proptest::option::of(plan_id()),
         proptest::option::of(price),
         proptest::option::of(trial),
     )
-        .prop_map(|((upgrade, downgrade), grace_days, title, parent, price, trial)| Plan {
+        .prop_map(|((upgrade, downgrade), (grace_days, warn_at), title, parent, price, trial)| Plan {
             version: reference().version,
             changes: Changes { upgrade, downgrade },
             grace_days,
+            warn_at: warn_at.map(|all| WarnAt::new(&all.into_iter().collect::<Vec<_>>()).unwrap()),
             title,
             parent,
             price,

@@ -1,0 +1,74 @@
+//! Usage events in: CloudEvents, one or many in a call, each charged once however often it is sent.
+
+mod charges;
+mod envelope;
+mod event;
+mod refusal;
+mod rounds;
+mod view;
+
+use axum::{
+    Json,
+    extract::{FromRequest, Request, State},
+};
+use serde_json::Value;
+
+use self::view::{CloudEvent, EventsView};
+use super::{
+    Shared, body,
+    openapi::ReadErrors,
+    params::Params,
+    problem::{Code, OTHER_REQUEST, Problem},
+    write,
+};
+use crate::ports::Idempotency;
+
+/// Events as they were sent.
+pub(super) struct Sent {
+    events: Vec<Value>,
+    call: Option<Idempotency>,
+}
+
+impl FromRequest<Shared> for Sent {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, shared: &Shared) -> Result<Self, Problem> {
+        let (parts, stream) = request.into_parts();
+        Params::of(&parts.uri)?.finish()?;
+        let key = write::idempotency_key(&parts.headers)?;
+        let bytes = body::read(&parts.headers, stream, shared.0.body_time).await?;
+        let events = envelope::open(&parts.headers, &bytes)?;
+        let call = key.map(|key| Idempotency { key, fingerprint: write::fingerprint(&parts, &bytes) });
+        Ok(Self { events, call })
+    }
+}
+
+/// Charge usage that did not come through the gateway. An event is known by its `source` and `id` for 32 days: sent again
+/// it is answered `duplicate`. The answer says of each event, in order, what became of it, also where it was refused. After
+/// an error nothing is known to be lost: send the same again.
+#[utoipa::path(post, path = "/v1/usage/events", tag = "usage",
+    params(("Idempotency-Key" = Option<String>, Header,
+        description = "Not needed, as events are known by themselves. The same key with other events is refused with 409")),
+    request_body(content(
+        (CloudEvent = "application/cloudevents+json"),
+        (Vec<CloudEvent> = "application/cloudevents-batch+json"),
+        (CloudEvent = "application/json"))),
+    responses((status = 200, description = "What became of each event", body = EventsView),
+              (status = 408, description = "The body did not arrive in time", body = super::problem::ProblemView),
+              (status = 413, description = "The body is over 256 KiB", body = super::problem::ProblemView),
+              (status = 415, description = "The body is not JSON by its own account", body = super::problem::ProblemView),
+              (status = 422, description = "More than 1,000 events", body = super::problem::ProblemView), ReadErrors))]
+pub(super) async fn send_usage_events(
+    State(shared): State<Shared>,
+    sent: Sent,
+) -> Result<Json<EventsView>, Problem> {
+    let Sent { events, call } = sent;
+    if let Some(call) = call
+        && !shared.usage_events.claim_call(&call, shared.clock.now()).await?
+    {
+        return Err(Problem::new(Code::IdempotencyConflict, OTHER_REQUEST));
+    }
+    let told: Vec<event::Read> = events.iter().map(event::read).collect();
+    let outcomes = rounds::decide(&shared, &told).await?;
+    Ok(Json(EventsView::of(told, outcomes)))
+}

@@ -1,0 +1,97 @@
+//! Usage events over a book that is all in memory.
+
+use std::collections::hash_map::Entry;
+
+use async_trait::async_trait;
+
+use super::{
+    Memory,
+    state::{Outcome, State},
+};
+use crate::{
+    domain::time::UnixMillis,
+    ports::{
+        EVENTS, EventDigest, EventKey, EventOutcome, Idempotency, StoreError, UsageEvent, UsageEventStore,
+    },
+    store::book::{Drawn, Setting},
+};
+
+impl State {
+    /// One event, and whether somebody was asked to give back what it needs.
+    fn charge_event(&mut self, event: &UsageEvent, now: UnixMillis) -> (EventOutcome, bool) {
+        if let Some((digest, _)) = self.events.get(&event.key) {
+            let same = *digest == event.digest;
+            return (if same { EventOutcome::Duplicate } else { EventOutcome::Conflict }, false);
+        }
+        let tenant = self.tenants.get(&event.tenant).map(|tenant| tenant.version);
+        if tenant != Some(event.version) {
+            return (EventOutcome::Stale, false);
+        }
+        for bucket in event.buckets() {
+            let uncounted = self.book.uncounted(&bucket.key, bucket.end);
+            self.book.seed(&bucket.key, bucket.end, uncounted);
+        }
+        let setting = self.setting(now);
+        let outcome = match self.book.draw(event, Setting { tenant, ..setting }) {
+            Drawn::Charged => {
+                self.events.insert(event.key.clone(), (event.digest, now));
+                EventOutcome::Charged
+            }
+            Drawn::Stale => EventOutcome::Stale,
+            Drawn::Withheld => EventOutcome::Withheld,
+            Drawn::Short(why) => {
+                let mut all = 0;
+                for key in &why.buckets {
+                    let held = self.held(key, now, |owner| owner != EVENTS);
+                    if held > 0 {
+                        self.book.want(key, now);
+                    }
+                    all += held;
+                }
+                return (EventOutcome::Exhausted(why.told(all)), all > 0);
+            }
+        };
+        (outcome, false)
+    }
+
+    /// Forgets events that came before an instant.
+    pub(super) fn forget_usage_events(&mut self, before: UnixMillis) -> u64 {
+        let known = self.events.len();
+        self.events.retain(|_, (_, at)| *at >= before);
+        (known - self.events.len()) as u64
+    }
+}
+
+#[async_trait]
+impl UsageEventStore for Memory {
+    async fn known_events(&self, keys: &[EventKey]) -> Result<Vec<Option<EventDigest>>, StoreError> {
+        let state = self.state()?;
+        Ok(keys.iter().map(|key| state.events.get(key).map(|(digest, _)| *digest)).collect())
+    }
+
+    async fn charge_events(&self, events: &[UsageEvent]) -> Result<Vec<EventOutcome>, StoreError> {
+        let now = self.clock.now();
+        let mut state = self.state()?;
+        let (mut outcomes, mut wakes) = (Vec::with_capacity(events.len()), false);
+        for event in events {
+            let (outcome, asked) = state.charge_event(event, now);
+            wakes |= asked;
+            outcomes.push(outcome);
+        }
+        if wakes {
+            self.woken.notify_one();
+        }
+        Ok(outcomes)
+    }
+
+    async fn claim_call(&self, idempotency: &Idempotency, _: UnixMillis) -> Result<bool, StoreError> {
+        let Idempotency { key, fingerprint } = idempotency;
+        match self.state()?.idempotency.entry(key.clone()) {
+            Entry::Occupied(known) => Ok(known.get().0 == *fingerprint),
+            Entry::Vacant(free) => {
+                free.insert((fingerprint.clone(), Outcome::Call));
+                Ok(true)
+            }
+        }
+    }
+}
