@@ -98,7 +98,8 @@ pub(super) async fn put_billing(
 ) -> Result<Response, Problem> {
     let customer = asked.stripe_customer;
     if !is_id(&customer) {
-        let detail = "expected a customer's id of 1 to 255 letters, digits and `_`, such as `cus_NffrFeUfNV2Hib`";
+        let detail =
+            "expected a customer's id of 1 to 255 letters, digits and `_`, such as `cus_NffrFeUfNV2Hib`";
         return Err(Problem::field(Code::ValueImpossible, "/stripe_customer", detail));
     }
     let linked = shared.stripe.link_customer(&id, &customer, &ticket.origin).await?;
@@ -106,7 +107,8 @@ pub(super) async fn put_billing(
     let folded = shared.stripe.fold_customer(&customer, &catalog, &ticket.origin.plain()).await;
     let done = folded.map_err(|error| Problem::from(error).after_commit(linked.version))?;
     let version = done.version.map_or(linked.version, |version| version.max(linked.version));
-    let link = shared.stripe.customer_of(&id).await.map_err(|error| Problem::from(error).after_commit(version))?;
+    let link =
+        shared.stripe.customer_of(&id).await.map_err(|error| Problem::from(error).after_commit(version))?;
     let written = Written::after(&shared, ticket.wait, version, BillingView::of(&id, link)).await;
     Ok(answered(written, linked.replayed))
 }
@@ -121,8 +123,7 @@ pub(super) async fn delete_billing(
     write: Write<Nothing>,
 ) -> Result<Response, Problem> {
     let done = shared.stripe.unlink_customer(&id, &write.ticket.origin).await?;
-    let written =
-        Written::after(&shared, write.ticket.wait, done.version, BillingView::of(&id, None)).await;
+    let written = Written::after(&shared, write.ticket.wait, done.version, BillingView::of(&id, None)).await;
     Ok(answered(written, done.replayed))
 }
 

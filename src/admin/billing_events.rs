@@ -91,9 +91,8 @@ impl From<StripeEventRow> for EventView {
 
 /// A state of a parameter.
 fn state(text: &str) -> Result<StripeEventState, Problem> {
-    StripeEventState::parse(text).ok_or_else(|| {
-        Problem::parameter("state", "expected applied, waiting, unmapped, ignored or failed")
-    })
+    StripeEventState::parse(text)
+        .ok_or_else(|| Problem::parameter("state", "expected applied, waiting, unmapped, ignored or failed"))
 }
 
 async fn find(shared: &Shared, id: &str) -> Result<StripeEventRow, Problem> {
@@ -170,7 +169,10 @@ pub(super) async fn replay_events(
 ) -> Result<Response, Problem> {
     let state = asked.as_deref().map(state).transpose()?.unwrap_or(StripeEventState::Unmapped);
     if !matches!(state, StripeEventState::Unmapped | StripeEventState::Waiting) {
-        return Err(Problem::parameter("state", "only `unmapped` and `waiting` events can be looked at again"));
+        return Err(Problem::parameter(
+            "state",
+            "only `unmapped` and `waiting` events can be looked at again",
+        ));
     }
     let noted = shared.stripe.note_replay(state.as_str(), &ticket.origin).await?;
     let catalog = shared.policies.catalog();

@@ -105,12 +105,8 @@ impl StripeJob {
         self.secrets.read_again().await;
         let now = self.clock.now();
         let before = UnixMillis(now.0.saturating_sub(SETTLED_MILLIS));
-        let origin = Origin {
-            at: now,
-            actor: "stripe".to_owned(),
-            source: "schedule".to_owned(),
-            idempotency: None,
-        };
+        let origin =
+            Origin { at: now, actor: "stripe".to_owned(), source: "schedule".to_owned(), idempotency: None };
         let mut failed = None;
         for customer in self.store.customers_to_fold(before, AT_ONCE).await? {
             let catalog = self.policies.catalog();

@@ -118,7 +118,8 @@ impl Billing {
             }
             Action::Link { tenant, customer, write, connection } => {
                 let path = ["v1", "tenants", &tenant, "billing"];
-                let call = Call::new(Method::PUT, &path).write(&write, json!({ "stripe_customer": customer }));
+                let call =
+                    Call::new(Method::PUT, &path).write(&write, json!({ "stripe_customer": customer }));
                 let answer = connection.call(call).await?;
                 show(connection.output, &answer, &linked(&answer))
             }

@@ -79,7 +79,8 @@ pub(super) fn check(read: &Read, findings: &mut Findings<'_>) {
     }
     if let Some(file) = &read.stripe {
         let sales = || file.prices.iter().chain(&file.lookup_keys).map(|(_, sale)| sale);
-        let sold_plans = sales().filter_map(|sale| if let Sale::Plan(name) = sale { Some(name) } else { None });
+        let sold_plans =
+            sales().filter_map(|sale| if let Sale::Plan(name) = sale { Some(name) } else { None });
         plans.check(sold_plans, findings);
         let sold = sales().filter_map(|sale| if let Sale::Addon(name) = sale { Some(name) } else { None });
         addons(read).check(sold, findings);

@@ -21,8 +21,8 @@ const UPDATED: &str = "customer.subscription.updated";
 const STRIPE: &str = "prices:\n  price_small: { plan: small }\nlookup_keys:\n  big_monthly: { plan: big }\n";
 
 fn with_stripe(setup: Setup) -> Setup {
-    let setup = setup
-        .with("/stripe", json!({ "listen": "127.0.0.1:0", "webhook_secrets": [SECRET, OLD_SECRET] }));
+    let setup =
+        setup.with("/stripe", json!({ "listen": "127.0.0.1:0", "webhook_secrets": [SECRET, OLD_SECRET] }));
     setup.policy("stripe.yaml", STRIPE);
     setup
 }
@@ -64,7 +64,12 @@ async fn a_customer_of_stripe_becomes_a_tenant_with_its_plan() {
     let asks = async || get("/v1/export").key(&key).send(gateway.data).await.status;
     assert_eq!(asks().await, 402, "there is no subscription yet");
 
-    let made = event("evt_1", "customer.subscription.created", START, subscription("cus_1", "sub_1", "active", &[("big_monthly", 1)]));
+    let made = event(
+        "evt_1",
+        "customer.subscription.created",
+        START,
+        subscription("cus_1", "sub_1", "active", &[("big_monthly", 1)]),
+    );
     told(inbox, &made).await;
     told(inbox, &made).await;
     let waiting = admin.get("/v1/billing/events?state=waiting").await;
@@ -144,7 +149,9 @@ async fn what_is_not_stripes_is_refused_and_what_is_odd_is_kept() {
     let rotated = post(inbox, &body, &signature(now(), &body, OLD_SECRET)).await;
     assert_eq!(rotated.status, 200, "while secrets rotate, each is believed");
     // Nothing else is here, and this is nowhere else.
-    for (method, path) in [("GET", "/v1/webhooks/stripe"), ("GET", "/v1/tenants"), ("GET", "/healthz"), ("POST", "/")] {
+    for (method, path) in
+        [("GET", "/v1/webhooks/stripe"), ("GET", "/v1/tenants"), ("GET", "/healthz"), ("POST", "/")]
+    {
         assert_eq!(ask(method, path).send(inbox).await.status, 404, "{method} {path}");
     }
     let header = signature(now(), &body, SECRET);
@@ -154,11 +161,21 @@ async fn what_is_not_stripes_is_refused_and_what_is_odd_is_kept() {
     let huge = format!("{{\"id\":\"evt_2\",\"x\":\"{}\"}}", "x".repeat(256 * 1024));
     assert_eq!(send(inbox, &huge).await.status, 413);
     let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
-    for text in ["", "{}", "[]", "nonsense", r#"{"id":"evt_2"}"#, r#"{"id":7,"type":"x","created":1}"#, r#"{"id":"evt_2","type":"x","created":1e400}"#, &deep] {
+    for text in [
+        "",
+        "{}",
+        "[]",
+        "nonsense",
+        r#"{"id":"evt_2"}"#,
+        r#"{"id":7,"type":"x","created":1}"#,
+        r#"{"id":"evt_2","type":"x","created":1e400}"#,
+        &deep,
+    ] {
         assert_eq!(send(inbox, text).await.code(), "body-malformed", "{}", &text[..text.len().min(40)]);
     }
     // Genuine, and odd.
-    let object = |fields: Value| with(subscription("cus_1", "sub_1", "active", &[("big_monthly", 1)]), fields);
+    let object =
+        |fields: Value| with(subscription("cus_1", "sub_1", "active", &[("big_monthly", 1)]), fields);
     for (id, kind, created, object, state) in [
         ("evt_3", "customer.created", START, json!({ "id": "cus_1" }), "ignored"),
         ("evt_4", "invoice.paid", START, json!({ "customer": "cus_1" }), "ignored"),
@@ -168,7 +185,13 @@ async fn what_is_not_stripes_is_refused_and_what_is_odd_is_kept() {
         ("evt_8", UPDATED, START, object(json!({ "cancel_at": 1e300 })), "failed"),
         ("evt_9", UPDATED, START, object(json!({ "customer": 7 })), "failed"),
         ("evt_10", UPDATED, now() + 100_000, object(json!({})), "failed"),
-        ("evt_11", UPDATED, START, object(json!({ "customer": { "id": "cus_1", "object": "customer" } })), "waiting"),
+        (
+            "evt_11",
+            UPDATED,
+            START,
+            object(json!({ "customer": { "id": "cus_1", "object": "customer" } })),
+            "waiting",
+        ),
         ("evt_12", UPDATED, START, object(json!({ "metadata": { "plangate_tenant": "\u{0}" } })), "waiting"),
     ] {
         told(inbox, &event(id, kind, created, object)).await;

@@ -88,7 +88,12 @@ async fn an_event_is_kept_once_and_folded(on: &Fixture) {
     let (store, catalog) = (&*on.store, catalog());
     done(store, &put("acme")).await;
     store.link_customer(&tenant("acme"), "cus_1", &origin()).await.unwrap();
-    let body = event("evt_1", CREATED, T, subscription("cus_1", "sub_1", "active", &[("pro_monthly", 1), ("extra_seats_monthly", 3)]));
+    let body = event(
+        "evt_1",
+        CREATED,
+        T,
+        subscription("cus_1", "sub_1", "active", &[("pro_monthly", 1), ("extra_seats_monthly", 3)]),
+    );
     assert!(store.keep_stripe_event(&new(&body)).await.unwrap());
     assert!(!store.keep_stripe_event(&new(&body)).await.unwrap(), "it is kept already");
     assert_eq!(store.customers_to_fold(UnixMillis(START.0 + 1), 9).await.unwrap(), ["cus_1"]);
@@ -107,14 +112,20 @@ async fn an_event_is_kept_once_and_folded(on: &Fixture) {
     assert_eq!(kinds, ["tenant.put", "billing.linked", "subscription.mirrored"]);
     assert_eq!(audit[2].detail["addons"]["extra-seats"], 3);
     assert!(store.customers_to_fold(UnixMillis(i64::MAX), 9).await.unwrap().is_empty());
+    // What means nothing stays so, whatever comes after it.
+    let charge = event("evt_0", "charge.succeeded", T, json!({ "id": "ch_1", "customer": "cus_1" }));
+    let nothing = NewStripeEvent { settled: Some((S::Ignored, "nothing".to_owned())), ..new(&charge) };
+    store.keep_stripe_event(&nothing).await.unwrap();
     // What an admin changes holds until the next event.
     done(store, &change("acme", Change::Cancel(plangate::domain::command::When::Now))).await;
     tell(store, &catalog, &body).await;
-    let later = event("evt_2", UPDATED, T + 9, subscription("cus_1", "sub_1", "active", &[("pro_monthly", 1)]));
+    let later =
+        event("evt_2", UPDATED, T + 9, subscription("cus_1", "sub_1", "active", &[("pro_monthly", 1)]));
     tell(store, &catalog, &later).await;
     let acme = of(store, "acme").await;
     assert_eq!((acme.state(), acme.addons.len()), (State::Active, 0));
     assert_eq!(acme.subscription.unwrap().epoch, first.version.unwrap(), "its counting goes on");
+    assert_eq!(state_of(store, "evt_0").await, (S::Ignored, Some("nothing".to_owned())));
 }
 
 async fn what_waits_is_folded_once_it_is_linked(on: &Fixture) {
@@ -130,7 +141,11 @@ async fn what_waits_is_folded_once_it_is_linked(on: &Fixture) {
     assert_eq!((state, why.as_deref()), (S::Waiting, Some("there is no tenant `acme`")));
     assert!(store.customers_to_fold(UnixMillis(i64::MAX), 9).await.unwrap().is_empty());
     done(store, &put("acme")).await;
-    assert_eq!(store.customers_to_fold(UnixMillis(0), 9).await.unwrap(), ["cus_1"], "its tenant is there now");
+    assert_eq!(
+        store.customers_to_fold(UnixMillis(0), 9).await.unwrap(),
+        ["cus_1"],
+        "its tenant is there now"
+    );
     let done = store.fold_customer("cus_1", &catalog, &origin()).await.unwrap();
     assert!(done.changed);
     assert_eq!(of(store, "acme").await.subscription.unwrap().plan.id.as_str(), "basic");
@@ -145,7 +160,8 @@ async fn what_is_not_mapped_is_kept_and_can_be_replayed(on: &Fixture) {
     store.link_customer(&tenant("acme"), "cus_1", &origin()).await.unwrap();
     let basic = event("evt_1", CREATED, T, subscription("cus_1", "sub_1", "active", &[("basic_monthly", 1)]));
     tell(store, &catalog, &basic).await;
-    let odd = event("evt_2", UPDATED, T + 5, subscription("cus_1", "sub_1", "active", &[("gold_monthly", 1)]));
+    let odd =
+        event("evt_2", UPDATED, T + 5, subscription("cus_1", "sub_1", "active", &[("gold_monthly", 1)]));
     assert!(!tell(store, &catalog, &odd).await.changed);
     let (state, why) = state_of(store, "evt_2").await;
     assert!(state == S::Unmapped && why.unwrap().contains("`gold_monthly`"));
@@ -184,7 +200,10 @@ async fn one_customer_is_one_tenant(on: &Fixture) {
     let taken = LinkError::Taken { customer: "cus_1".to_owned(), tenant: a.clone() };
     assert_eq!(store.link_customer(&b, "cus_1", &origin()).await, Err(taken));
     let nobody = tenant("nobody");
-    assert_eq!(store.link_customer(&nobody, "cus_9", &origin()).await, Err(LinkError::NoTenant(nobody.clone())));
+    assert_eq!(
+        store.link_customer(&nobody, "cus_9", &origin()).await,
+        Err(LinkError::NoTenant(nobody.clone()))
+    );
     // Another customer takes the first one's place.
     store.link_customer(&a, "cus_2", &origin()).await.unwrap();
     assert_eq!(store.customer_of(&a).await.unwrap(), link("cus_2"));
@@ -226,7 +245,8 @@ async fn old_events_go_and_those_that_matter_stay(on: &Fixture) {
     done(store, &put("acme")).await;
     store.link_customer(&tenant("acme"), "cus_1", &origin()).await.unwrap();
     // They came long ago by any store's clock.
-    for (number, key) in [(1, "basic_monthly"), (2, "basic_monthly"), (3, "pro_monthly"), (4, "gold_monthly")] {
+    for (number, key) in [(1, "basic_monthly"), (2, "basic_monthly"), (3, "pro_monthly"), (4, "gold_monthly")]
+    {
         let object = subscription("cus_1", "sub_1", "active", &[(key, 1)]);
         let mut old = new(&event(&format!("evt_{number}"), UPDATED, T + number, object));
         old.received = UnixMillis(START.0 - 91 * 86_400_000);
@@ -259,8 +279,18 @@ fn lives() -> Vec<(&'static str, [String; 6])> {
                 event("evt_a", CREATED, T, sub("incomplete", &one("basic_monthly"), json!({}))),
                 event("evt_b", "invoice.paid", T, invoice("cus_1", "sub_1")),
                 event("evt_c", "checkout.session.completed", T, checkout("cus_1", "acme")),
-                event("evt_d", "entitlements.active_entitlement_summary.updated", T + 1, entitlements("cus_1", &["history"])),
-                event("evt_e", UPDATED, T + 2, sub("active", &[("pro_monthly", 1), ("extra_seats_monthly", 2)], json!({}))),
+                event(
+                    "evt_d",
+                    "entitlements.active_entitlement_summary.updated",
+                    T + 1,
+                    entitlements("cus_1", &["history"]),
+                ),
+                event(
+                    "evt_e",
+                    UPDATED,
+                    T + 2,
+                    sub("active", &[("pro_monthly", 1), ("extra_seats_monthly", 2)], json!({})),
+                ),
                 event("evt_f", "invoice.payment_failed", T + 3, invoice("cus_1", "sub_1")),
             ],
         ),
@@ -268,19 +298,58 @@ fn lives() -> Vec<(&'static str, [String; 6])> {
             "tried, bought and deleted",
             [
                 event("evt_a", CREATED, T, sub("trialing", &one("pro_monthly"), trial.clone())),
-                event("evt_b", "customer.subscription.trial_will_end", T + 4, sub("trialing", &one("pro_monthly"), trial)),
-                event("evt_c", "entitlements.active_entitlement_summary.updated", T + 1, entitlements("cus_1", &["data-export"])),
-                event("evt_d", "entitlements.active_entitlement_summary.updated", T + 6, entitlements("cus_1", &[])),
+                event(
+                    "evt_b",
+                    "customer.subscription.trial_will_end",
+                    T + 4,
+                    sub("trialing", &one("pro_monthly"), trial),
+                ),
+                event(
+                    "evt_c",
+                    "entitlements.active_entitlement_summary.updated",
+                    T + 1,
+                    entitlements("cus_1", &["data-export"]),
+                ),
+                event(
+                    "evt_d",
+                    "entitlements.active_entitlement_summary.updated",
+                    T + 6,
+                    entitlements("cus_1", &[]),
+                ),
                 event("evt_e", UPDATED, T + 6, sub("active", &one("pro_monthly"), json!({}))),
-                event("evt_f", DELETED, T + 6, sub("canceled", &one("pro_monthly"), json!({ "ended_at": T + 6 }))),
+                event(
+                    "evt_f",
+                    DELETED,
+                    T + 6,
+                    sub("canceled", &one("pro_monthly"), json!({ "ended_at": T + 6 })),
+                ),
             ],
         ),
         (
             "paused, behind, and paid again; one price is not mapped",
             [
-                event("evt_a", CREATED, T, sub("active", &one("basic_monthly"), json!({ "metadata": { "plangate_tenant": "acme" } }))),
-                event("evt_b", "customer.subscription.paused", T + 1, sub("paused", &one("basic_monthly"), json!({}))),
-                event("evt_c", "customer.subscription.resumed", T + 2, sub("active", &one("basic_monthly"), json!({}))),
+                event(
+                    "evt_a",
+                    CREATED,
+                    T,
+                    sub(
+                        "active",
+                        &one("basic_monthly"),
+                        json!({ "metadata": { "plangate_tenant": "acme" } }),
+                    ),
+                ),
+                event(
+                    "evt_b",
+                    "customer.subscription.paused",
+                    T + 1,
+                    sub("paused", &one("basic_monthly"), json!({})),
+                ),
+                event(
+                    "evt_c",
+                    "customer.subscription.resumed",
+                    T + 2,
+                    sub("active", &one("basic_monthly"), json!({})),
+                ),
                 event("evt_d", UPDATED, T + 3, sub("past_due", &one("basic_monthly"), json!({}))),
                 event("evt_e", UPDATED, T + 5, sub("active", &one("gold_monthly"), json!({}))),
                 event("evt_f", "invoice.paid", T + 4, invoice("cus_1", "sub_1")),
@@ -289,11 +358,49 @@ fn lives() -> Vec<(&'static str, [String; 6])> {
         (
             "two subscriptions, one of which is to end",
             [
-                event("evt_a", CREATED, T, sub("active", &one("basic_monthly"), json!({ "metadata": { "plangate_tenant": "acme" } }))),
-                event("evt_b", CREATED, T + 1, with(subscription("cus_1", "sub_2", "active", &[("pro_monthly", 1)]), json!({ "created": T + 1 }))),
-                event("evt_c", CREATED, T + 2, with(subscription("cus_1", "sub_3", "active", &[("ai_tokens_monthly", 4)]), json!({ "created": T + 2 }))),
-                event("evt_d", DELETED, T + 3, sub("canceled", &one("basic_monthly"), json!({ "ended_at": T + 3 }))),
-                event("evt_e", UPDATED, T + 4, with(subscription("cus_1", "sub_2", "active", &[("pro_monthly", 1)]), json!({ "created": T + 1, "cancel_at_period_end": true }))),
+                event(
+                    "evt_a",
+                    CREATED,
+                    T,
+                    sub(
+                        "active",
+                        &one("basic_monthly"),
+                        json!({ "metadata": { "plangate_tenant": "acme" } }),
+                    ),
+                ),
+                event(
+                    "evt_b",
+                    CREATED,
+                    T + 1,
+                    with(
+                        subscription("cus_1", "sub_2", "active", &[("pro_monthly", 1)]),
+                        json!({ "created": T + 1 }),
+                    ),
+                ),
+                event(
+                    "evt_c",
+                    CREATED,
+                    T + 2,
+                    with(
+                        subscription("cus_1", "sub_3", "active", &[("ai_tokens_monthly", 4)]),
+                        json!({ "created": T + 2 }),
+                    ),
+                ),
+                event(
+                    "evt_d",
+                    DELETED,
+                    T + 3,
+                    sub("canceled", &one("basic_monthly"), json!({ "ended_at": T + 3 })),
+                ),
+                event(
+                    "evt_e",
+                    UPDATED,
+                    T + 4,
+                    with(
+                        subscription("cus_1", "sub_2", "active", &[("pro_monthly", 1)]),
+                        json!({ "created": T + 1, "cancel_at_period_end": true }),
+                    ),
+                ),
                 event("evt_f", "invoice.paid", T + 4, invoice("cus_1", "sub_2")),
             ],
         ),
@@ -340,7 +447,8 @@ async fn all_720_orders_of_six_events_end_alike_with_duplicates_too() {
         for (number, order) in orders().into_iter().enumerate() {
             let store = Memory::with_clock(plangate::clock::ManualClock::at(START)).unwrap();
             done(&store, &put("acme")).await;
-            let zone = Change::PutTenant { name: None, zone: Zone::named("Europe/Berlin").ok(), attributes: None };
+            let zone =
+                Change::PutTenant { name: None, zone: Zone::named("Europe/Berlin").ok(), attributes: None };
             done(&store, &change("acme", zone)).await;
             for (place, event) in order.into_iter().enumerate() {
                 tell(&store, &catalog, &events[event]).await;

@@ -26,9 +26,7 @@ use super::{
 use crate::{
     clock::Clock,
     domain::time::UnixMillis,
-    ports::{
-        Barrier, NewStripeEvent, Origin, Policies, StoreError, StripeEventState, StripeStore,
-    },
+    ports::{Barrier, NewStripeEvent, Origin, Policies, StoreError, StripeEventState, StripeStore},
     wire::stripe::{Meaning, Told, read},
 };
 
@@ -127,8 +125,7 @@ fn event(told: Told, bytes: &[u8], now: UnixMillis) -> Result<NewStripeEvent, Pr
 /// Makes of all that is known of the customer what its tenant is, and waits until that is in force. Where it fails, the job
 /// does it later: the event is kept.
 async fn apply(inbox: &StripeInbox, event: &NewStripeEvent, now: UnixMillis) {
-    let origin =
-        Origin { at: now, actor: ACTOR.to_owned(), source: event.id.clone(), idempotency: None };
+    let origin = Origin { at: now, actor: ACTOR.to_owned(), source: event.id.clone(), idempotency: None };
     let catalog = inbox.policies.catalog();
     let work = async {
         let done = inbox.store.fold_customer(&event.customer, &catalog, &origin).await?;
@@ -139,7 +136,9 @@ async fn apply(inbox: &StripeInbox, event: &NewStripeEvent, now: UnixMillis) {
     };
     match tokio::time::timeout(IN_FORCE_WITHIN, work).await {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::warn!(id = event.id, "an event of Stripe is kept and not applied yet: {error}"),
+        Ok(Err(error)) => {
+            tracing::warn!(id = event.id, "an event of Stripe is kept and not applied yet: {error}")
+        }
         Err(_) => tracing::warn!(id = event.id, "an event of Stripe is kept and may not be in force yet"),
     }
 }

@@ -17,13 +17,21 @@ const TOLERANCE_SECONDS: i64 = 300;
 pub(super) enum Unsigned {
     #[error("there is no `Stripe-Signature` header")]
     Missing,
-    #[error("`Stripe-Signature`: expected one header with `t=` and a time, and `v1=` and 64 hexadecimal digits")]
+    #[error(
+        "`Stripe-Signature`: expected one header with `t=` and a time, and `v1=` and 64 hexadecimal digits"
+    )]
     Malformed,
-    #[error("no signature is of a secret of this endpoint and of this very body: are `stripe.webhook_secrets` those of the endpoint in Stripe, and does nothing on the way rewrite bodies?")]
+    #[error(
+        "no signature is of a secret of this endpoint and of this very body: are `stripe.webhook_secrets` those of the endpoint in Stripe, and does nothing on the way rewrite bodies?"
+    )]
     Wrong,
-    #[error("the signature was made {0} s ago: expected at most {TOLERANCE_SECONDS} s; is this machine's clock right?")]
+    #[error(
+        "the signature was made {0} s ago: expected at most {TOLERANCE_SECONDS} s; is this machine's clock right?"
+    )]
     Late(i64),
-    #[error("the signature's time is {0} s ahead: expected at most {TOLERANCE_SECONDS} s; is this machine's clock right?")]
+    #[error(
+        "the signature's time is {0} s ahead: expected at most {TOLERANCE_SECONDS} s; is this machine's clock right?"
+    )]
     Ahead(i64),
 }
 
@@ -69,7 +77,7 @@ fn digest(text: &str) -> Option<[u8; 32]> {
     let mut bytes = [0; 32];
     for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
         let nibble = |digit: u8| char::from(digit).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-        *byte = nibble(pair[0])? << 4 | nibble(pair[1])?;
+        *byte = (nibble(pair[0])? << 4) | nibble(pair[1])?;
     }
     Some(bytes)
 }
@@ -99,11 +107,10 @@ pub(super) fn verify(
         return Err(Unsigned::Wrong);
     }
     let age = now.0.div_euclid(1000).saturating_sub(seconds);
-    match age {
-        TOLERANCE_SECONDS.. if age > TOLERANCE_SECONDS => Err(Unsigned::Late(age)),
-        _ if age < -TOLERANCE_SECONDS => Err(Unsigned::Ahead(-age)),
-        _ => Ok(()),
+    if age > TOLERANCE_SECONDS {
+        return Err(Unsigned::Late(age));
     }
+    if age < -TOLERANCE_SECONDS { Err(Unsigned::Ahead(-age)) } else { Ok(()) }
 }
 
 /// The header's value for a body, as Stripe makes it.

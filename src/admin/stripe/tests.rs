@@ -47,7 +47,11 @@ fn it_holds_for_the_secret_the_body_and_300_seconds() {
     let moved = genuine(NOW - 1000).replace(&(NOW - 1000).to_string(), &NOW.to_string());
     assert_eq!(check(&moved, BODY, &[SECRET]), Err(Unsigned::Wrong));
     let again = serde_json::from_slice::<serde_json::Value>(BODY).unwrap().to_string();
-    assert_eq!(check(&genuine(NOW), again.as_bytes(), &[SECRET]), Err(Unsigned::Wrong), "the same, written anew");
+    assert_eq!(
+        check(&genuine(NOW), again.as_bytes(), &[SECRET]),
+        Err(Unsigned::Wrong),
+        "the same, written anew"
+    );
     assert_eq!(check(&genuine(NOW), &[BODY, b"\n"].concat(), &[SECRET]), Err(Unsigned::Wrong));
 }
 

@@ -61,11 +61,21 @@ fn standing(events: &[StripeEvent]) -> Option<MirroredStanding> {
 #[test]
 fn the_grace_runs_from_the_first_failure() {
     let behind = |number, at| updated(number, at, snapshot("s", StripeStatus::PastDue, "p_pro"));
-    let failed = event(3, StripeKind::PaymentFailed, 40, StripeFact::Payment { subscription: "s".to_owned(), paid: false });
-    let all = [behind(1, 50), behind(2, 60), failed, updated(4, 10, snapshot("s", StripeStatus::Active, "p_pro"))];
+    let failed = event(
+        3,
+        StripeKind::PaymentFailed,
+        40,
+        StripeFact::Payment { subscription: "s".to_owned(), paid: false },
+    );
+    let all =
+        [behind(1, 50), behind(2, 60), failed, updated(4, 10, snapshot("s", StripeStatus::Active, "p_pro"))];
     let since = UnixMillis(40);
     assert_eq!(standing(&all), Some(MirroredStanding::PastDue { since, grace_days: Plan::GRACE_DAYS }));
-    assert_eq!(fold(&all, &catalog()).verdicts["evt_3"], Verdict::Applied, "it is kept, as the grace depends on it");
+    assert_eq!(
+        fold(&all, &catalog()).verdicts["evt_3"],
+        Verdict::Applied,
+        "it is kept, as the grace depends on it"
+    );
     let by = "evt_2".to_owned();
     assert_eq!(fold(&all, &catalog()).verdicts["evt_1"], Verdict::Superseded { by });
 }
@@ -92,7 +102,12 @@ fn one_that_lets_in_counts_before_a_newer_one_that_does_not() {
 fn an_end_is_understood_whatever_it_sold() {
     let all = [
         updated(1, 10, snapshot("s", StripeStatus::Active, "p_pro")),
-        event(2, StripeKind::Deleted, 20, StripeFact::Subscription(snapshot("s", StripeStatus::Canceled, "gold"))),
+        event(
+            2,
+            StripeKind::Deleted,
+            20,
+            StripeFact::Subscription(snapshot("s", StripeStatus::Canceled, "gold")),
+        ),
     ];
     assert_eq!(standing(&all), Some(MirroredStanding::Canceled { at: UnixMillis(20) }));
     assert_eq!(standing(&all[1..]), None, "of nothing but an unknown price nothing follows");

@@ -89,7 +89,12 @@ fn sale(node: &Node, findings: &mut Findings<'_>) -> Option<Sale> {
         (None, None) => {
             // What was misspelt is told already.
             if fields.unknown == 0 {
-                findings.error_help("invalid-sale", node.place, "it is not said what the price sells", help());
+                findings.error_help(
+                    "invalid-sale",
+                    node.place,
+                    "it is not said what the price sells",
+                    help(),
+                );
             }
             None
         }

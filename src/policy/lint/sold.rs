@@ -17,8 +17,10 @@ pub(super) fn check(catalog: &Catalog, read: &Read, findings: &mut Findings<'_>)
             .is_some_and(|price| Total::of(price.amount, 1) > Total::default());
         if priced && !map.prices.values().chain(map.lookup_keys.values()).any(|one| *one == sold) {
             let message = format!("the plan `{}` has a price, and no price of stripe.yaml sells it", file.id);
-            let help =
-                format!("add a price to stripe.yaml: `price_...: {{ plan: {} }}`, or remove the plan's", file.id);
+            let help = format!(
+                "add a price to stripe.yaml: `price_...: {{ plan: {} }}`, or remove the plan's",
+                file.id
+            );
             findings.warn("plan-not-sold", file.place, message, help);
         }
     }

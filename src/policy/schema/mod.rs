@@ -35,8 +35,8 @@ pub(super) use case::{Case, Cases, Expectation, Overrides, Request, Tenant, Used
 pub(super) use features::{Attribute, Declaration, Features, Meter};
 pub(super) use plan::{Changes, Grace, Overage, Plan, Price, Quota, Rate, Rollover, Trial};
 pub(super) use routes::{ComputedCharge, Defaults, FixedCharge, Header, Reserve, Route, Routes};
-pub(super) use stripe::{Sale, Stripe, ToldMeter};
 pub(super) use step::{After, Grant, PastDue, Step};
+pub(super) use stripe::{Sale, Stripe, ToldMeter};
 
 /// A kind of policy files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -17,7 +17,8 @@ fn fact(told: &Told) -> &StripeEvent {
 
 #[test]
 fn earlier_versions_have_their_fields_elsewhere() {
-    let today = json!({ "customer": "cus_1", "parent": { "subscription_details": { "subscription": "sub_1" } } });
+    let today =
+        json!({ "customer": "cus_1", "parent": { "subscription_details": { "subscription": "sub_1" } } });
     let once = json!({ "customer": { "id": "cus_1" }, "subscription": "sub_1" });
     for invoice in [&today, &once] {
         let told = event("invoice.paid", invoice);
@@ -43,7 +44,8 @@ fn earlier_versions_have_their_fields_elsewhere() {
 fn who_may_name_a_tenant() {
     let named = |kind: &str, object: Value| fact(&event(kind, &object)).names.clone();
     let checkout = "checkout.session.completed";
-    let bought = |link: Value| json!({ "customer": "cus_1", "client_reference_id": "acme", "payment_link": link });
+    let bought =
+        |link: Value| json!({ "customer": "cus_1", "client_reference_id": "acme", "payment_link": link });
     assert_eq!(named(checkout, bought(Value::Null)).as_deref(), Some("acme"));
     assert_eq!(named(checkout, bought(json!("plink_1"))), None, "the buyer can write it into the link");
     let both = json!({ "customer": "c", "client_reference_id": "a", "metadata": { "plangate_tenant": "b" } });
@@ -78,8 +80,24 @@ fn json_value() -> impl Strategy<Value = Value> {
         prop::sample::select(vec!["active", "canceled", "cus_1", "invoice.paid"]).prop_map(Value::from),
     ];
     let keys = vec![
-        "id", "type", "created", "data", "object", "customer", "subscription", "items", "price", "status", "parent",
-        "subscription_details", "metadata", "plangate_tenant", "entitlements", "lookup_key", "quantity", "cancel_at",
+        "id",
+        "type",
+        "created",
+        "data",
+        "object",
+        "customer",
+        "subscription",
+        "items",
+        "price",
+        "status",
+        "parent",
+        "subscription_details",
+        "metadata",
+        "plangate_tenant",
+        "entitlements",
+        "lookup_key",
+        "quantity",
+        "cancel_at",
     ];
     leaf.prop_recursive(5, 60, 6, move |inner| {
         prop_oneof![
