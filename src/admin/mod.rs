@@ -6,6 +6,8 @@
 mod access;
 mod addons;
 mod answer;
+mod billing;
+mod billing_events;
 mod body;
 mod check;
 mod cost;
@@ -45,6 +47,7 @@ mod statement_views;
 mod statements;
 mod steps;
 mod strict;
+mod stripe;
 mod subscription;
 mod subscription_view;
 mod tenants;
@@ -64,6 +67,7 @@ use axum::{Router, middleware};
 pub use self::{
     openapi::document,
     serve::{ServeError, serve},
+    stripe::{StripeInbox, stripe_router},
 };
 use crate::{
     clock::Clock,
@@ -72,7 +76,7 @@ use crate::{
     ports::{
         Barrier, Bills, EventStore, KeyIssuer, Ledger, LifecycleStore, MeterExportStore, NodeStore, Outgoing,
         Policies, PolicyCompiler, Previews, Readiness, RevisionStore, ShadowStore, StatementStore,
-        SurveyStore, TenantStore, UsageEventStore, WebhookStore,
+        StripeStore, SurveyStore, TenantStore, UsageEventStore, WebhookStore,
     },
 };
 use present::Present;
@@ -104,6 +108,8 @@ pub struct AdminState {
     pub outgoing: Arc<dyn Outgoing>,
     /// The files of this node's policy folder that were last good; `None`: it has no folder.
     pub folder: Arc<dyn Fn() -> Option<(Digest, PolicyFiles)> + Send + Sync>,
+    /// What Stripe told.
+    pub stripe: Arc<dyn StripeStore>,
     /// What many tenants used.
     pub survey: Arc<dyn SurveyStore>,
     /// Usage that others tell of.

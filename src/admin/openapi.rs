@@ -14,9 +14,10 @@ use utoipa::{
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    Shared, addons, check, deploy, event_log, events_in, exports, feeds, grants, keys, nodes, offers,
-    operations, overrides, policy, policy_diff, problem::ProblemView, refusals, rights, shadow, standing,
-    statements, subscription, subscription_view, tenants, upcoming, usage, webhook_calls, webhook_messages,
+    Shared, addons, billing, billing_events, check, deploy, event_log, events_in, exports, feeds, grants,
+    keys, nodes, offers, operations, overrides, policy, policy_diff, problem::ProblemView, refusals, rights,
+    shadow, standing, statements, subscription, subscription_view, tenants, upcoming, usage, webhook_calls,
+    webhook_messages,
 };
 
 #[derive(OpenApi)]
@@ -53,6 +54,11 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(grants::void_grant))
         .routes(routes!(addons::list_addons))
         .routes(routes!(addons::put_addon, addons::delete_addon))
+        .routes(routes!(billing::get_billing, billing::put_billing, billing::delete_billing))
+        .routes(routes!(billing_events::list_events))
+        .routes(routes!(billing_events::get_event))
+        .routes(routes!(billing_events::replay_event))
+        .routes(routes!(billing_events::replay_events))
         .routes(routes!(offers::list_plans))
         .routes(routes!(offers::list_offered_addons))
         .routes(routes!(overrides::put_overrides))

@@ -45,6 +45,23 @@ pub(super) struct DeliveryPath(pub(super) WebhookId, pub(super) String);
 /// A node's name from the path.
 pub(super) struct NodePath(pub(super) String);
 
+/// The id of an event of Stripe from the path.
+pub(super) struct EventPath(pub(super) String);
+
+impl FromRequestParts<Shared> for EventPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Result<Self, Problem> {
+        let params = segments(parts, shared).await?;
+        let id = params.iter().next().map_or("", |(_, id)| id);
+        if !crate::wire::stripe::is_id(id) {
+            let expected = "expected an event's id of 1 to 255 letters, digits and `_`";
+            return Err(Problem::new(Code::PathInvalid, expected));
+        }
+        Ok(Self(id.to_owned()))
+    }
+}
+
 impl FromRequestParts<Shared> for NodePath {
     type Rejection = Problem;
 

@@ -31,6 +31,10 @@ pub(super) enum Code {
     SubscriptionNotFound,
     GrantNotFound,
     AddonNotFound,
+    BillingNotFound,
+    EventNotFound,
+    SignatureInvalid,
+    CustomerTaken,
     KeyNotFound,
     NodeNotFound,
     ExportNotFound,
@@ -87,6 +91,12 @@ impl Code {
             }
             Self::GrantNotFound => (S::NOT_FOUND, "grant-not-found", "There is no such grant"),
             Self::AddonNotFound => (S::NOT_FOUND, "addon-not-found", "The tenant has no such add-on"),
+            Self::BillingNotFound => {
+                (S::NOT_FOUND, "billing-not-found", "The tenant has no customer in the billing system")
+            }
+            Self::EventNotFound => (S::NOT_FOUND, "event-not-found", "There is no such event"),
+            Self::SignatureInvalid => (S::BAD_REQUEST, "signature-invalid", "The signature is not valid"),
+            Self::CustomerTaken => (S::CONFLICT, "customer-taken", "The customer is another tenant's"),
             Self::KeyNotFound => (S::NOT_FOUND, "key-not-found", "There is no such key"),
             Self::NodeNotFound => (S::NOT_FOUND, "node-not-found", "There is no such node"),
             Self::ExportNotFound => (S::NOT_FOUND, "export-not-found", "There is no such export"),

@@ -7,7 +7,9 @@ use serde::Deserialize;
 
 use super::{
     places::Places,
-    values::{AlgorithmName, ByteSize, Cidr, HeaderText, Kept, Origin, Probe, Span, UpstreamUri},
+    values::{
+        AlgorithmName, ByteSize, Cidr, HeaderText, Kept, Origin, Probe, Span, UpstreamUri, WebhookSecret,
+    },
 };
 
 /// Everything that can be configured.
@@ -70,6 +72,8 @@ pub struct Config {
     /// What may be told to whom.
     #[serde(default)]
     pub webhooks: WebhooksConfig,
+    /// Stripe.
+    pub stripe: StripeConfig,
     /// Where it was read.
     #[serde(skip)]
     pub places: Places,
@@ -247,6 +251,20 @@ impl Default for Caps {
     fn default() -> Self {
         Self { connections: 10_000, request_head: ByteSize(64 * 1024), tenants_cached: 1_000_000 }
     }
+}
+
+/// `stripe`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default, expecting = "a map of keys")]
+pub struct StripeConfig {
+    /// Where Stripe's webhooks arrive; without it nowhere.
+    #[serde(deserialize_with = "super::values::optional_address")]
+    pub listen: Option<SocketAddr>,
+    /// The secrets of the endpoint in Stripe: one, or several while they are rotated.
+    pub webhook_secrets: Vec<WebhookSecret>,
+    /// A file with more of them, one a line.
+    #[serde(deserialize_with = "super::values::optional")]
+    pub webhook_secrets_file: Option<PathBuf>,
 }
 
 /// `retention`.

@@ -16,11 +16,12 @@ use super::{
     plan_versions::PlanVersions,
     readiness::ReadinessBoard,
     settings,
+    stripe::{Secrets, StripeJob},
     switch::Switch,
     workers::Workers,
 };
 use crate::{
-    admin::{self, AdminState},
+    admin::{self, AdminState, StripeInbox},
     clock::{Clock, SystemClock},
     credentials::{self, Prepared},
     directory::{self, TenantDirectory},
@@ -46,6 +47,8 @@ pub struct Node {
     pub data_address: SocketAddr,
     /// Where administrators connect.
     pub admin_address: SocketAddr,
+    /// Where Stripe's webhooks arrive, if anywhere.
+    pub stripe_address: Option<SocketAddr>,
     /// Its ledger.
     pub ledger: EscrowLedger,
     /// Its tenants.
@@ -81,6 +84,8 @@ struct Checked {
     lock: LockedFile,
     prepared: Prepared,
     directory: directory::Settings,
+    /// Of the listener for Stripe's webhooks, where there is to be one.
+    secrets: Option<Arc<Secrets>>,
 }
 
 /// Starts a node on the runtime that this is called on, which must outlive it. Returns when it serves.
@@ -102,12 +107,17 @@ pub async fn start(config: Config, stop: CancellationToken) -> Result<Node, Star
     let directory = settings::directory(&config, &watched)?;
     let lock = LedgerFile::lock(&config.data_dir)?;
     settings::check_free("listen", config.listen)?;
+    let secrets = config.stripe.listen.map(|_| Secrets::open(&config.stripe)).transpose()?;
+    if let Some(address) = config.stripe.listen {
+        settings::check_free("stripe.listen", address)?;
+    }
     let outgoing = settings::outgoing(&config.webhooks)?;
     let ground = Ground::new(config, background.clone(), watched, outgoing);
     let switch = Switch::starting(Arc::clone(&ground.board));
     let (admin_address, admin_stop) = ground.serve_admin(&switch).await?;
-    let started =
-        ground.start(Checked { lock, prepared, directory }, &switch, admin_address, admin_stop.clone()).await;
+    let started = ground
+        .start(Checked { lock, prepared, directory, secrets }, &switch, admin_address, admin_stop.clone())
+        .await;
     if started.is_err() {
         // What ends now ends in time.
         background.end.cancel();
@@ -164,7 +174,7 @@ impl Ground {
         admin_address: SocketAddr,
         admin_stop: CancellationToken,
     ) -> Result<Node, StartError> {
-        let Checked { lock, prepared, directory } = checked;
+        let Checked { lock, prepared, directory, secrets } = checked;
         let store = self.open_store().await?;
         let incarnation = Incarnation(uuid::Uuid::now_v7());
         let registration = Registration {
@@ -187,12 +197,14 @@ impl Ground {
         let gateways = engine.gateways(cors, mode);
         let plane = settings::data_plane(&self.config, Arc::clone(&self.board), &self.metrics);
         let workers = Workers::start(&self.config, plane, &gateways, &self.background)?;
+        let stripe_address = self.serve_stripe(secrets, &store, &engine, admin_stop.clone()).await?;
         switch.ready(self.admin(&store, &engine));
         let Engine { policies, directory, ledger, feed, .. } = engine;
         self.board.serving(feed, Arc::clone(&policies));
         Ok(Node {
             data_address: workers.address,
             admin_address,
+            stripe_address,
             ledger,
             directory,
             policies,
@@ -240,13 +252,53 @@ impl Ground {
         }))
     }
 
-    fn admin(&self, store: &Arc<dyn Store>, engine: &Engine) -> Router {
-        let barrier = WaitForNodes {
+    fn barrier(&self, engine: &Engine) -> WaitForNodes {
+        WaitForNodes {
             feed: Arc::clone(&engine.feed),
             freshness: Arc::clone(&self.freshness),
             clock: Arc::clone(&self.clock) as _,
             serve_stale: self.config.serve_stale.0,
+        }
+    }
+
+    /// Opens the listener for Stripe's webhooks, where there is to be one.
+    async fn serve_stripe(
+        &self,
+        secrets: Option<Arc<Secrets>>,
+        store: &Arc<dyn Store>,
+        engine: &Engine,
+        stop: CancellationToken,
+    ) -> Result<Option<SocketAddr>, StartError> {
+        let (Some(address), Some(secrets)) = (self.config.stripe.listen, secrets) else { return Ok(None) };
+        let listen = |source| StartError::Listen { key: "stripe.listen", address, source };
+        let listener = tokio::net::TcpListener::bind(address).await.map_err(listen)?;
+        let bound = listener.local_addr().map_err(listen)?;
+        let (asked, policies) = (Arc::clone(&secrets), Arc::clone(&engine.policies));
+        let router = admin::stripe_router(StripeInbox {
+            store: Arc::clone(store) as _,
+            policies: Arc::clone(&policies) as _,
+            barrier: Arc::new(self.barrier(engine)),
+            clock: Arc::clone(&self.clock) as _,
+            secrets: Arc::new(move || asked.current()),
+        });
+        self.background.spawn("stripe listener", async move {
+            if let Err(error) = admin::serve(listener, router, stop).await {
+                tracing::error!("stripe: {error}: {:?}", std::error::Error::source(&error));
+            }
+        });
+        let job = StripeJob {
+            store: Arc::clone(store) as _,
+            policies: policies as _,
+            clock: Arc::clone(&self.clock) as _,
+            secrets,
         };
+        self.background.spawn("stripe events", job.run(self.background.end.clone()));
+        tracing::info!(stripe = %bound, "taking Stripe's webhooks");
+        Ok(Some(bound))
+    }
+
+    fn admin(&self, store: &Arc<dyn Store>, engine: &Engine) -> Router {
+        let barrier = self.barrier(engine);
         let hasher = engine.credentials.hasher().clone();
         let (figures, board) = (self.figures.clone(), Arc::clone(&self.board));
         let watched = Arc::clone(&self.watched);
@@ -264,6 +316,7 @@ impl Ground {
             webhooks: Arc::clone(store) as _,
             outgoing: Arc::clone(&self.outgoing),
             folder: Arc::new(move || watched.is_a_folder().then(|| watched.files())),
+            stripe: Arc::clone(store) as _,
             survey: Arc::clone(store) as _,
             usage_events: Arc::clone(store) as _,
             statements: Arc::clone(store) as _,

@@ -252,6 +252,8 @@ fn explain(status: StatusCode, problem: &Value) -> String {
         "webhook-not-found" => "`plangate webhooks list` shows the webhooks",
         "delivery-not-found" => "`plangate webhooks deliveries ID` shows what it was told",
         "webhook-disabled" => "`plangate webhooks update ID --enable` has it told again",
+        "billing-not-found" => "`plangate billing link TENANT CUSTOMER` links it with one",
+        "event-not-found" => "`plangate billing events` lists them",
         "key-not-found" => "`plangate key list` shows a tenant's keys",
         "revision-stale" => "`plangate policy diff` shows what would change now",
         "trial-running" => "`plangate policy apply --promote` or `--discard` ends it",

@@ -4,6 +4,7 @@
 //! `policy diff`: something differs.
 
 mod addon;
+mod billing;
 mod client;
 mod demo;
 mod event;
@@ -64,6 +65,8 @@ pub enum Command {
     Grant(grant::Grant),
     /// Attach and detach what is sold beside plans
     Addon(addon::Addon),
+    /// Link tenants with customers of Stripe, and see what became of Stripe's events
+    Billing(billing::Billing),
     /// List the plans, their versions and how many tenants are on each
     Plan(plan::Plan),
     /// Make, list and revoke API keys
@@ -150,6 +153,7 @@ pub fn execute(command: Command) -> Result<(), Failure> {
         Command::Subscription(command) => calling(command.run()),
         Command::Grant(command) => calling(command.run()),
         Command::Addon(command) => calling(command.run()),
+        Command::Billing(command) => calling(command.run()),
         Command::Plan(command) => calling(command.run()),
         Command::Key(command) => calling(command.run()),
         Command::Usage(command) => calling(command.run()),

@@ -10,6 +10,7 @@ mod support;
 mod administration;
 mod adoption;
 mod between;
+mod billing;
 mod codes;
 mod conditions;
 mod configuration;

@@ -123,6 +123,7 @@ impl World {
             webhooks: Arc::new(crate::store::memory::Memory::with_clock(self.clock.clone()).unwrap()),
             outgoing: Arc::new(crate::admin::tests::webhooks::Endpoints::default()),
             folder: Arc::new(|| None),
+            stripe: Arc::new(crate::admin::tests::no_stripe::NoStripe),
             survey: world.clone(),
             usage_events: self.events.clone(),
             statements: Arc::new(crate::admin::tests::no_revisions::NoRevisions),

@@ -6,6 +6,7 @@ mod fakes;
 mod history;
 mod life;
 mod no_revisions;
+mod no_stripe;
 mod policies;
 mod policy_diff;
 mod reads;

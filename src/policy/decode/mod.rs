@@ -20,6 +20,7 @@ mod route_text;
 pub(super) mod routes;
 mod scalar;
 mod spend;
+pub(super) mod stripe;
 
 use std::rc::Rc;
 
