@@ -15,8 +15,8 @@ use super::{
     tidy::{Retention, Tidied},
 };
 use crate::ports::{
-    KeyStore, LedgerStore, LifecycleStore, NodeStore, PlanStore, RevisionStore, ShadowStore, StoreError,
-    SurveyStore, TenantStore,
+    AuditStore, KeyStore, LedgerStore, LifecycleStore, NodeStore, PlanStore, RevisionStore, ShadowStore,
+    StoreError, SurveyStore, TenantStore, TokenStore,
 };
 
 /// A whole store: coerces to an `Arc` of any of its ports.
@@ -31,6 +31,8 @@ pub trait Store:
     + RevisionStore
     + ShadowStore
     + SurveyStore
+    + AuditStore
+    + TokenStore
 {
     /// The database's own identity, made with it: a ledger file of another database must not be used with this one.
     fn installation(&self) -> Uuid;

@@ -8,6 +8,8 @@ mod shadow;
 mod state;
 mod survey;
 mod tidy;
+mod tokens;
+mod trail;
 
 use std::{
     collections::BTreeMap,
@@ -135,7 +137,7 @@ impl TenantStore for Memory {
 
     async fn audit(&self, after: u64, limit: u32) -> Result<Vec<AuditRow>, StoreError> {
         let state = self.state()?;
-        Ok(take(limit, state.audit.iter().filter(|row| row.cursor > after).cloned()))
+        Ok(take(limit, state.audit.rows().filter(|row| row.cursor > after).cloned()))
     }
 
     async fn usage(&self, tenant: &TenantId, span: Period) -> Result<Vec<UsageRow>, StoreError> {

@@ -15,6 +15,7 @@ const POSTGRES: &[(i64, &str, &str)] = &[
     (5, "revisions", include_str!("migrations/postgres/0005_revisions.sql")),
     (6, "shadow", include_str!("migrations/postgres/0006_shadow.sql")),
     (7, "outbox", include_str!("migrations/postgres/0007_outbox.sql")),
+    (14, "audit", include_str!("migrations/postgres/0014_audit.sql")),
 ];
 const SQLITE: &[(i64, &str, &str)] = &[
     (1, "initial", include_str!("migrations/sqlite/0001_initial.sql")),
@@ -24,6 +25,7 @@ const SQLITE: &[(i64, &str, &str)] = &[
     (5, "revisions", include_str!("migrations/sqlite/0005_revisions.sql")),
     (6, "shadow", include_str!("migrations/sqlite/0006_shadow.sql")),
     (7, "outbox", include_str!("migrations/sqlite/0007_outbox.sql")),
+    (14, "audit", include_str!("migrations/sqlite/0014_audit.sql")),
 ];
 
 /// PostgreSQL's.

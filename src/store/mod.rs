@@ -5,6 +5,7 @@
 //! ledger speak to a small session that spells a statement for either database; the rules of buckets and of changes know
 //! no database at all, and the memory store is little more than those rules.
 
+mod altered;
 mod audit;
 mod book;
 mod change;
@@ -39,6 +40,7 @@ mod survey;
 mod tenant_row;
 mod tenants;
 mod tidy;
+mod tokens;
 mod told;
 
 pub use connect::{ConnectError, Options, Store, connect};

@@ -111,9 +111,6 @@ const DELETE_DAYS: Sql = Sql::same(
     "DELETE FROM usage_days WHERE (tenant, meter, day_ms) IN (\
      SELECT tenant, meter, day_ms FROM usage_days WHERE day_ms < $1 ORDER BY day_ms LIMIT $2)",
 );
-const DELETE_AUDIT: Sql = Sql::same(
-    "DELETE FROM audit WHERE place IN (SELECT place FROM audit WHERE at_ms < $1 ORDER BY at_ms LIMIT $2)",
-);
 // What an open slot was granted may still be used, or have been: its bucket stays until it is returned or declared lost.
 const OLD_BUCKETS: Sql = Sql {
     postgres: "SELECT b.id FROM buckets b WHERE b.end_ms < $1 AND NOT EXISTS (SELECT 1 FROM slots s \
@@ -149,8 +146,8 @@ impl SqlStore {
         let buckets = self.delete_buckets(old.buckets, most).await?;
         let mut session = self.engine.begin(Lane::Data).await?;
         let days = session.run(DELETE_DAYS, &[Arg::Int(old.days.0), Arg::Int(most)]).await?;
-        let audit = session.run(DELETE_AUDIT, &[Arg::Int(old.audit.0), Arg::Int(most)]).await?;
         session.commit().await?;
+        let audit = self.tidy_audit(old.audit, most).await?;
         let files = self.forget_files(now, old.buckets, most).await?;
         let shadow = self.forget_trials().await?;
         let more = [hours, buckets, days, audit, files].contains(&AT_ONCE);
