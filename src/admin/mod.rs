@@ -1,7 +1,7 @@
 //! The admin API: what an operator, a billing system or the `plangate` command changes and asks.
 //!
 //! [`router`] builds it over the ports alone, [`serve`] runs it on a listener of its own. Every answer but the probes
-//! needs the token; every error is a problem document; every write is one [`crate::domain::command::Command`].
+//! needs a token whose role allows it; every error is a problem document; every write is one [`crate::domain::command::Command`].
 
 mod access;
 mod addons;
@@ -31,6 +31,7 @@ mod quota_check;
 mod refusals;
 mod refused;
 mod rights;
+mod roles;
 mod rules;
 mod serve;
 mod shadow;
@@ -43,6 +44,7 @@ mod subscription_view;
 mod tenants;
 #[cfg(test)]
 mod tests;
+mod tokens;
 mod upcoming;
 mod usage;
 mod views;
@@ -61,8 +63,8 @@ use crate::{
     domain::{catalog::Digest, id::TenantId, revision::PolicyFiles},
     pipeline::refusals::Refusals,
     ports::{
-        Barrier, KeyIssuer, Ledger, LifecycleStore, NodeStore, Policies, PolicyCompiler, Previews, Readiness,
-        RevisionStore, ShadowStore, SurveyStore, TenantStore,
+        AuditStore, Barrier, KeyIssuer, Ledger, LifecycleStore, NodeStore, Policies, PolicyCompiler,
+        Previews, Readiness, RevisionStore, ShadowStore, SurveyStore, TenantStore, TokenIssuer, TokenStore,
     },
 };
 use present::Present;
@@ -108,7 +110,13 @@ pub struct AdminState {
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
     /// Whether this node can take requests.
     pub readiness: Arc<dyn Fn() -> Readiness + Send + Sync>,
-    /// The bearer token; without one everything but the probes is refused.
+    /// The audit log, line by line.
+    pub audit: Arc<dyn AuditStore>,
+    /// Tokens of this API that were made by command.
+    pub tokens: Arc<dyn TokenStore>,
+    /// Makes them.
+    pub token_issuer: Arc<dyn TokenIssuer>,
+    /// The configured bearer token; without one, and without one made by command, everything but the probes is refused.
     pub token: Option<String>,
 }
 
@@ -153,9 +161,9 @@ pub fn router(state: AdminState) -> Router {
 }
 
 fn build(ports: AdminState, body_time: Duration) -> Router {
-    let access = access::Access::new(ports.token.as_deref());
     let (reckoning, texts) = (tokio::sync::Semaphore::new(1), rules::Texts::default());
     let shared = Shared(Arc::new(Inner { ports, body_time, reckoning, texts }));
+    let access = access::Access::new(shared.clone());
     let (routes, _) = openapi::routes().split_for_parts();
     routes
         .fallback(operations::no_such_path)

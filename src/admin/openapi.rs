@@ -16,7 +16,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{
     Shared, addons, check, deploy, feeds, grants, keys, nodes, offers, operations, overrides, policy,
     policy_diff, problem::ProblemView, refusals, rights, shadow, standing, subscription, subscription_view,
-    tenants, upcoming, usage,
+    tenants, tokens, upcoming, usage,
 };
 
 #[derive(OpenApi)]
@@ -76,6 +76,9 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(nodes::declare_lost))
         .routes(routes!(feeds::list_changes))
         .routes(routes!(feeds::list_audit))
+        .routes(routes!(feeds::get_audit_head))
+        .routes(routes!(tokens::create_token, tokens::list_tokens))
+        .routes(routes!(tokens::revoke_token))
         .routes(routes!(operations::healthz))
         .routes(routes!(operations::readyz))
         .routes(routes!(operations::metrics))
@@ -88,7 +91,7 @@ pub fn document() -> Document {
     let scheme = SecurityScheme::Http(
         HttpBuilder::new()
             .scheme(HttpAuthScheme::Bearer)
-            .description(Some("The token that PLANGATE_ADMIN_TOKEN sets"))
+            .description(Some("The token that PLANGATE_ADMIN_TOKEN sets, or one that `POST /v1/tokens` made"))
             .build(),
     );
     document.components.get_or_insert_default().security_schemes.insert(TOKEN.to_owned(), RefOr::T(scheme));
@@ -150,6 +153,7 @@ fn common() -> BTreeMap<String, RefOr<Response>> {
     [
         ("400", problem("A field, parameter or header is not valid; `pointer` names the field")),
         ("401", unauthorized),
+        ("403", problem("The token's role does not allow it; `detail` says which role does")),
         ("500", problem("A defect")),
         ("503", away),
     ]

@@ -24,6 +24,23 @@ pub(super) struct GrantPath(pub(super) TenantId, pub(super) GrantId);
 /// The tenant and the add-on that the path names.
 pub(super) struct AddonPath(pub(super) TenantId, pub(super) AddonId);
 
+/// The id of an admin token from the path.
+pub(super) struct TokenPath(pub(super) String);
+
+impl FromRequestParts<Shared> for TokenPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Result<Self, Problem> {
+        let params = segments(parts, shared).await?;
+        let id = params.iter().next().map_or("", |(_, id)| id);
+        let fits = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
+        if id.is_empty() || id.len() > 63 || !id.as_bytes().iter().all(fits) {
+            return Err(Problem::new(Code::PathInvalid, "expected the id of a token, such as `tok_...`"));
+        }
+        Ok(Self(id.to_owned()))
+    }
+}
+
 /// A node's name from the path.
 pub(super) struct NodePath(pub(super) String);
 

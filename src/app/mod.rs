@@ -13,6 +13,7 @@ mod issuer;
 mod lifecycle;
 mod mistake;
 mod obedience;
+pub mod offline_token;
 mod patience;
 pub mod places;
 mod plan_versions;

@@ -4,6 +4,7 @@
 //! `policy diff`: something differs.
 
 mod addon;
+mod audit;
 mod client;
 mod demo;
 mod explain;
@@ -19,6 +20,7 @@ mod subscription;
 mod tenant;
 #[cfg(test)]
 mod tests;
+mod token;
 mod upcoming;
 mod usage;
 
@@ -66,6 +68,10 @@ pub enum Command {
     Key(key::Key),
     /// Show what a tenant has used
     Usage(usage::Usage),
+    /// Read the audit log, export it, and verify that nobody changed it
+    Audit(audit::Audit),
+    /// Make, list and revoke tokens of the admin API
+    Token(token::Token),
     /// List the nodes, and write off one that does not come back
     Node(node::Node),
     /// Print a shell's completion script
@@ -142,6 +148,8 @@ pub fn execute(command: Command) -> Result<(), Failure> {
         Command::Plan(command) => calling(command.run()),
         Command::Key(command) => calling(command.run()),
         Command::Usage(command) => calling(command.run()),
+        Command::Audit(command) => calling(command.run()),
+        Command::Token(command) => calling(command.run()),
         Command::Node(command) => calling(command.run()),
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -5,11 +5,7 @@ use serde_json::{Map, Value, json};
 use super::journal::Line;
 use crate::{
     domain::{
-        command::Change,
-        identity::ApiKey,
-        lifecycle::Happened,
-        subscription::Subscription,
-        tenant::Tenant,
+        command::Change, identity::ApiKey, lifecycle::Happened, subscription::Subscription, tenant::Tenant,
         time::UnixMillis,
     },
     wire::{attributes, audit::sha256, overrides, subscription},
@@ -68,9 +64,7 @@ pub(super) fn tell(lines: &mut [Line], change: &Change, sides: &Sides<'_>) {
 
 /// What a change that is not of the tenant's facts alters.
 fn beside(change: &Change, sides: &Sides<'_>) -> Altered {
-    let key = |id: &str, name: Option<&str>, expires_at: Option<UnixMillis>, imported: bool| {
-        json!({ "keys": { id: { "name": name, "expires_at": instant(expires_at), "imported": imported } } })
-    };
+    let key = |id: &str, name: Option<&str>, expires_at: Option<UnixMillis>, imported: bool| json!({ "keys": { id: { "name": name, "expires_at": instant(expires_at), "imported": imported } } });
     match change {
         Change::DeleteTenant => between(&facts(sides.before), &Value::Null),
         Change::CreateKey { id, name, expires_at, imported, .. } => {
@@ -226,7 +220,10 @@ mod tests {
         let (lines, acme) = told(&acme, &Change::Suspend, 5, false);
         assert_eq!(lines[0].altered, Altered::default(), "nothing was altered");
         let (lines, _) = told(&acme, &Change::DeleteTenant, 6, false);
-        assert_eq!((&lines[0].altered.before["name"], &lines[0].altered.after), (&json!("Acme"), &Value::Null));
+        assert_eq!(
+            (&lines[0].altered.before["name"], &lines[0].altered.after),
+            (&json!("Acme"), &Value::Null)
+        );
     }
 
     #[test]
@@ -235,7 +232,10 @@ mod tests {
         let acme = Tenant::new(TenantId::parse("acme").unwrap(), UnixMillis(0));
         let (_, acme) = told(&acme, &subscribe("pro", Some(1)), 0, true);
         let (lines, _) = told(&acme, &Change::Suspend, 2 * DAY, false);
-        assert_eq!(lines.iter().map(|line| line.kind).collect::<Vec<_>>(), ["trial.ended", "tenant.suspended"]);
+        assert_eq!(
+            lines.iter().map(|line| line.kind).collect::<Vec<_>>(),
+            ["trial.ended", "tenant.suspended"]
+        );
         assert_eq!(lines[0].altered.before["subscription"]["plan"], "pro");
         assert_eq!(lines[0].altered.after["subscription"]["plan"], "free");
         assert_eq!(lines[1].altered.after, json!({ "suspended": true }));

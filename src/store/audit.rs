@@ -33,8 +33,7 @@ const INSERT: Sql = Sql {
              previous, hash) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
 };
 const MOVE_HEAD: Sql = Sql::same("UPDATE audit_chain SET place = $1, at_ms = $2, hash = $3");
-const HEAD: Sql =
-    Sql::same("SELECT place, hash, at_ms, start, anchor_place, anchor_hash FROM audit_chain");
+const HEAD: Sql = Sql::same("SELECT place, hash, at_ms, start, anchor_place, anchor_hash FROM audit_chain");
 // Cast, as a file holds whatever was written into it: what is no number any more is read all the same, and found.
 const LINES: Sql = Sql::same(
     "SELECT CAST(place AS BIGINT), CAST(version AS BIGINT), CAST(at_ms AS BIGINT), CAST(actor AS TEXT), \

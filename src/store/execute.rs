@@ -145,7 +145,11 @@ impl SqlStore {
         }
         let mut lines = journal::lines(&command.change, origin, made.as_ref());
         let (made, revoked) = (made.as_ref(), revoked.as_ref());
-        altered::tell(&mut lines, &command.change, &Sides { before: &before, created, made, revoked, at: origin.at });
+        altered::tell(
+            &mut lines,
+            &command.change,
+            &Sides { before: &before, created, made, revoked, at: origin.at },
+        );
         record(&mut session, command, origin, version, &lines, &effect).await?;
         if self.engine.notifies() {
             session.run(NOTIFY, &[Arg::Text(&version.to_string())]).await?;

@@ -28,9 +28,8 @@ pub(super) const REVOKED: &str = "token.revoked";
 /// A use is noted when the last one that was is so long ago.
 pub(super) const USE_NOTED_EVERY: i64 = 60_000;
 
-const BY_HASH: Sql = Sql::same(
-    "SELECT id, name, role, created_ms, expires_ms, used_ms FROM admin_tokens WHERE hash = $1",
-);
+const BY_HASH: Sql =
+    Sql::same("SELECT id, name, role, created_ms, expires_ms, used_ms FROM admin_tokens WHERE hash = $1");
 const ALL: Sql = Sql::same(
     "SELECT id, name, role, created_ms, expires_ms, used_ms FROM admin_tokens ORDER BY name LIMIT $1",
 );

@@ -9,9 +9,8 @@ use crate::domain::time::UnixMillis;
 pub const GENESIS: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
 /// What is hashed of a line, in this order.
-pub const HASHED: [&str; 11] = [
-    "cursor", "version", "at", "actor", "source", "tenant", "kind", "detail", "before", "after", "previous",
-];
+pub const HASHED: [&str; 11] =
+    ["cursor", "version", "at", "actor", "source", "tenant", "kind", "detail", "before", "after", "previous"];
 
 /// What is hashed of a line.
 #[derive(Debug, Clone, Copy)]
@@ -47,8 +46,7 @@ impl Hashed<'_> {
     pub fn hash(&self) -> String {
         let Self { cursor, version, at, actor, source, tenant, kind, detail, before, after, previous } = self;
         let at = at.to_string();
-        let fields =
-            (cursor, version, at, actor, source, tenant, kind, detail, before, after, previous);
+        let fields = (cursor, version, at, actor, source, tenant, kind, detail, before, after, previous);
         sha256(serde_json::to_string(&fields).unwrap_or_default().as_bytes())
     }
 }
@@ -76,7 +74,8 @@ mod tests {
 
     #[test]
     fn the_form_is_the_documented_one() {
-        let (detail, after) = (json!({ "b": "\u{7f}\u{1}ü\"\\\n", "a": [1, null, true] }), json!({ "x": {} }));
+        let (detail, after) =
+            (json!({ "b": "\u{7f}\u{1}ü\"\\\n", "a": [1, null, true] }), json!({ "x": {} }));
         let line = Hashed {
             cursor: 7,
             version: 42,

@@ -138,13 +138,7 @@ impl Chain {
         Ok(())
     }
 
-    fn read_chained(
-        &mut self,
-        cursor: u64,
-        previous: &str,
-        hash: &str,
-        line: &Value,
-    ) -> Result<(), Broken> {
+    fn read_chained(&mut self, cursor: u64, previous: &str, hash: &str, line: &Value) -> Result<(), Broken> {
         let last = match &self.last {
             Some(last) => last.clone(),
             None if self.unchained > 0 && previous != GENESIS => {

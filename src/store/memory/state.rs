@@ -136,7 +136,11 @@ impl State {
         let done = Committed { version, effect, replayed: false };
         let mut lines = journal::lines(&command.change, origin, made.as_ref());
         let (made, revoked) = (made.as_ref(), revoked.as_ref());
-        altered::tell(&mut lines, &command.change, &Sides { before: &before, created, made, revoked, at: origin.at });
+        altered::tell(
+            &mut lines,
+            &command.change,
+            &Sides { before: &before, created, made, revoked, at: origin.at },
+        );
         self.record(command, origin, lines, &done);
         Ok(done)
     }

@@ -74,14 +74,14 @@ fn each_kind_of_damage_has_its_words() {
         less
     };
     let broken = found(&without(2));
-    assert_eq!((broken.cursor, broken.to_string()), (Some(3), "line 3: it is missing: it was deleted".into()));
+    assert_eq!(
+        (broken.cursor, broken.to_string()),
+        (Some(3), "line 3: it is missing: it was deleted".into())
+    );
     assert_eq!(found(&without(5)).cursor, Some(6), "also the last one");
     let mut edited = lines.clone();
     edited[3]["actor"] = json!("somebody");
-    assert_eq!(
-        found(&edited).to_string(),
-        "line 4: its hash is not that of what it says: it was edited"
-    );
+    assert_eq!(found(&edited).to_string(), "line 4: its hash is not that of what it says: it was edited");
     edited[3]["hash"] = json!(hash_of(&edited[3]));
     assert_eq!(found(&edited).cursor, Some(5), "a hash of its own does not help");
     let mut rewritten = lines.clone();
