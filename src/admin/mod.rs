@@ -9,6 +9,7 @@ mod answer;
 mod body;
 mod check;
 mod deploy;
+mod exports;
 mod feeds;
 mod findings;
 mod grants;
@@ -63,8 +64,9 @@ use crate::{
     domain::{catalog::Digest, id::TenantId, revision::PolicyFiles},
     pipeline::refusals::Refusals,
     ports::{
-        AuditStore, Barrier, KeyIssuer, Ledger, LifecycleStore, NodeStore, Policies, PolicyCompiler,
-        Previews, Readiness, RevisionStore, ShadowStore, SurveyStore, TenantStore, TokenIssuer, TokenStore,
+        AuditStore, Barrier, KeyIssuer, Ledger, LifecycleStore, MeterExportStore, NodeStore, Policies,
+        PolicyCompiler, Previews, Readiness, RevisionStore, ShadowStore, SurveyStore, TenantStore,
+        TokenIssuer, TokenStore,
     },
 };
 use present::Present;
@@ -76,6 +78,8 @@ pub struct AdminState {
     pub tenants: Arc<dyn TenantStore>,
     /// What tenants had, and what is to become of them.
     pub lifecycle: Arc<dyn LifecycleStore>,
+    /// Usage that is told to a billing system.
+    pub exports: Arc<dyn MeterExportStore>,
     /// The registry of nodes.
     pub nodes: Arc<dyn NodeStore>,
     /// The catalog in force.

@@ -14,9 +14,9 @@ use utoipa::{
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    Shared, addons, check, deploy, feeds, grants, keys, nodes, offers, operations, overrides, policy,
-    policy_diff, problem::ProblemView, refusals, rights, shadow, standing, subscription, subscription_view,
-    tenants, tokens, upcoming, usage,
+    Shared, addons, check, deploy, exports, feeds, grants, keys, nodes, offers, operations, overrides,
+    policy, policy_diff, problem::ProblemView, refusals, rights, shadow, standing, subscription,
+    subscription_view, tenants, tokens, upcoming, usage,
 };
 
 #[derive(OpenApi)]
@@ -72,6 +72,8 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(deploy::discard))
         .routes(routes!(deploy::roll_back))
         .routes(routes!(policy_diff::diff_policies))
+        .routes(routes!(exports::list_exports))
+        .routes(routes!(exports::retry_export))
         .routes(routes!(nodes::list_nodes))
         .routes(routes!(nodes::declare_lost))
         .routes(routes!(feeds::list_changes))

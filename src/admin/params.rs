@@ -48,14 +48,30 @@ impl FromRequestParts<Shared> for NodePath {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Result<Self, Problem> {
-        let params = segments(parts, shared).await?;
-        let name = params.iter().next().map_or("", |(_, name)| name);
-        if name.is_empty() || name.len() > 255 || name.chars().any(char::is_control) {
-            let expected = "expected a node's name of 1 to 255 bytes without control characters";
-            return Err(Problem::new(Code::PathInvalid, expected));
-        }
-        Ok(Self(name.to_owned()))
+        plain(parts, shared, "a node's name").await.map(Self)
     }
+}
+
+/// The name of an export from the path.
+pub(super) struct ExportPath(pub(super) String);
+
+impl FromRequestParts<Shared> for ExportPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Result<Self, Problem> {
+        plain(parts, shared, "an export's name").await.map(Self)
+    }
+}
+
+/// The one segment that the path leaves open, for names without a form of their own.
+async fn plain(parts: &mut Parts, shared: &Shared, what: &str) -> Result<String, Problem> {
+    let params = segments(parts, shared).await?;
+    let name = params.iter().next().map_or("", |(_, name)| name);
+    if name.is_empty() || name.len() > 255 || name.chars().any(char::is_control) {
+        let expected = format!("expected {what} of 1 to 255 bytes without control characters");
+        return Err(Problem::new(Code::PathInvalid, expected));
+    }
+    Ok(name.to_owned())
 }
 
 async fn segments(parts: &mut Parts, shared: &Shared) -> Result<RawPathParams, Problem> {

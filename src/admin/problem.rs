@@ -38,6 +38,7 @@ pub(super) enum Code {
     AddonNotFound,
     KeyNotFound,
     NodeNotFound,
+    ExportNotFound,
     MethodNotAllowed,
     BodyTimeout,
     IdempotencyConflict,
@@ -93,6 +94,7 @@ impl Code {
             Self::AddonNotFound => (S::NOT_FOUND, "addon-not-found", "The tenant has no such add-on"),
             Self::KeyNotFound => (S::NOT_FOUND, "key-not-found", "There is no such key"),
             Self::NodeNotFound => (S::NOT_FOUND, "node-not-found", "There is no such node"),
+            Self::ExportNotFound => (S::NOT_FOUND, "export-not-found", "There is no such export"),
             Self::MethodNotAllowed => {
                 (S::METHOD_NOT_ALLOWED, "method-not-allowed", "This path has no such method")
             }

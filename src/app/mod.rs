@@ -11,6 +11,7 @@ mod figures;
 pub mod in_force;
 mod issuer;
 mod lifecycle;
+mod meter_events;
 mod mistake;
 mod obedience;
 pub mod offline_token;

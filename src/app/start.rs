@@ -247,6 +247,7 @@ impl Ground {
         admin::router(AdminState {
             tenants: Arc::clone(store) as _,
             lifecycle: Arc::clone(store) as _,
+            exports: Arc::clone(store) as _,
             nodes: Arc::clone(store) as _,
             policies: Arc::clone(&engine.policies) as _,
             compiler: Arc::new(Compiler),

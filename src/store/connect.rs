@@ -15,8 +15,8 @@ use super::{
     tidy::{Retention, Tidied},
 };
 use crate::ports::{
-    AuditStore, KeyStore, LedgerStore, LifecycleStore, NodeStore, PlanStore, RevisionStore, ShadowStore,
-    StoreError, SurveyStore, TenantStore, TokenStore,
+    AuditStore, KeyStore, LedgerStore, LifecycleStore, MeterExportStore, NodeStore, PlanStore, RevisionStore,
+    ShadowStore, StoreError, SurveyStore, TenantStore, TokenStore,
 };
 
 /// A whole store: coerces to an `Arc` of any of its ports.
@@ -27,6 +27,7 @@ pub trait Store:
     + LedgerStore
     + NodeStore
     + LifecycleStore
+    + MeterExportStore
     + PlanStore
     + RevisionStore
     + ShadowStore

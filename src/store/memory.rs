@@ -2,6 +2,7 @@
 
 mod ledger;
 mod lifecycle;
+mod meter_exports;
 mod nodes;
 mod revisions;
 mod shadow;

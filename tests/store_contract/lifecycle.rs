@@ -196,6 +196,8 @@ async fn set_back(on: &Fixture) {
         "ALTER TABLE audit DROP COLUMN later",
         "ALTER TABLE audit DROP COLUMN previous",
         "ALTER TABLE audit DROP COLUMN hash",
+        "DROP TABLE meter_exports",
+        "DROP TABLE bucket_exports",
         "DROP TABLE billing_customers",
         "DROP TABLE outbox",
         "DROP TABLE policy_shadow",

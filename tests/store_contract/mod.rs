@@ -1,5 +1,6 @@
 //! The contract, by port.
 
+mod exports;
 mod failover;
 mod ledger;
 mod life;

@@ -31,7 +31,7 @@ use crate::{
     },
 };
 
-use super::{shadow::Counted, trail::Trail};
+use super::{meter_exports::Pieces, shadow::Counted, trail::Trail};
 
 #[derive(Default)]
 pub(super) struct State {
@@ -63,6 +63,10 @@ pub(super) struct State {
     pub(super) days: BTreeMap<(TenantId, MeterId, UnixMillis), i64>,
     /// Facts that are told outside, the oldest first, with their ids.
     pub(super) outbox: Vec<(String, NewEvent)>,
+    /// Whose customers a billing system's are, and since when.
+    pub(super) customers: BTreeMap<String, (TenantId, UnixMillis)>,
+    /// Usage that is told to a billing system.
+    pub(super) pieces: Pieces,
     pub(super) epoch: Epoch,
     pub(super) epoch_since: UnixMillis,
     pub(super) book: Book,
@@ -75,6 +79,8 @@ pub(super) enum Outcome {
     Lost(Lost),
     Deploy(Deployed),
     Token(String),
+    /// A piece of usage is told again.
+    Retried,
 }
 
 /// A ledger file.
