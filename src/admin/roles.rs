@@ -15,6 +15,7 @@ const RULES: &[(&str, &str, Role)] = &[
     ("POST", "/v1/policy/diff", Role::Viewer),
     // What concerns the whole installation.
     ("*", "/v1/billing/**/replay", Role::Admin),
+    ("*", "/v1/billing/**/retry", Role::Admin),
     ("*", "/v1/nodes/**", Role::Admin),
     ("*", "/v1/policy/**", Role::Admin),
     ("*", "/v1/tokens/**", Role::Admin),

@@ -58,9 +58,9 @@ where
 
 /// One line, if there is anything to say.
 fn tell(done: Tidied) {
-    let Tidied { hours, days, buckets, audit, files, shadow, more } = done;
-    if [hours, days, buckets, audit, files, shadow].iter().any(|rows| *rows > 0) {
-        tracing::info!(hours, days, buckets, audit, files, shadow, more, "old rows are tidied up");
+    let Tidied { hours, days, buckets, audit, files, shadow, stripe, more } = done;
+    if [hours, days, buckets, audit, files, shadow, stripe].iter().any(|rows| *rows > 0) {
+        tracing::info!(hours, days, buckets, audit, files, shadow, stripe, more, "old rows are tidied up");
     }
 }
 

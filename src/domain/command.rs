@@ -4,6 +4,7 @@ use super::{
     attributes::Attributes,
     id::{AddonId, GrantId, KeyId, MeterId, TenantId},
     identity::KeyHash,
+    mirror::Mirror,
     period::{AnchorDay, Zone},
     plan::{PlanRef, Rollover},
     subscription::UsageRule,
@@ -89,6 +90,8 @@ pub enum Change {
         /// The version. Without effect for a tenant on another plan.
         to: PlanRef,
     },
+    /// Take what a billing system says of the tenant, from whatever state it is in.
+    Mirror(Box<Mirror>),
     /// Roll over what is left of the month that has ended.
     RollOver {
         /// What is rolled over.
@@ -214,6 +217,7 @@ impl Change {
             Self::Detach { .. } => "addon.detached",
             Self::Advance => "subscription.advanced",
             Self::MoveVersion { .. } => "plan.moved",
+            Self::Mirror(_) => "subscription.mirrored",
             Self::RollOver { .. } => "quota.rolled_over",
             Self::CreateKey { .. } => "key.created",
             Self::RevokeKey(_) => "key.revoked",

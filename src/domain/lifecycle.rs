@@ -3,6 +3,7 @@
 //! Both are pure. Every node knows the instants, so that they are in force on each of them without any message; that
 //! somebody later writes down what has happened ([`Tenant::advance`] in a transaction) changes nothing but the record.
 
+mod mirror;
 mod subscription;
 #[cfg(test)]
 mod tests;
@@ -238,6 +239,7 @@ impl Tenant {
                     subscription.plan.version = to.version;
                 }
             }
+            Change::Mirror(mirror) => self.reflect(mirror, at, version),
             Change::Advance
             | Change::RollOver { .. }
             | Change::DeleteTenant

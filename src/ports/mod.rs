@@ -17,6 +17,7 @@ mod policies;
 mod revisions;
 mod shadow;
 mod span;
+mod stripe;
 mod survey;
 mod tenants;
 
@@ -39,6 +40,7 @@ pub use policies::*;
 pub use revisions::*;
 pub use shadow::*;
 pub use span::*;
+pub use stripe::*;
 pub use survey::*;
 pub use tenants::*;
 

@@ -31,6 +31,7 @@ pub(super) fn already(
             // Another node may know of a still newer one.
             now.is_none_or(|now| now.plan.id != to.id || now.plan.version >= to.version)
         }
+        Change::Mirror(mirror) => tenant.mirrors(mirror, at),
         Change::RollOver { .. } => tenant.at(at).rollover_due(at).is_none(),
         _ => false,
     };

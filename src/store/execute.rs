@@ -93,10 +93,7 @@ impl SqlStore {
             Err(error) => return Err(error.into()),
         }
         if !done.replayed {
-            self.wake();
-            if done.version.0.is_multiple_of(PRUNE_EVERY) {
-                self.prune(done.version, origin.at).await;
-            }
+            self.after(done.version, origin.at).await;
         }
         Ok(done)
     }
@@ -113,35 +110,45 @@ impl SqlStore {
         {
             return Ok((earlier, Ok(())));
         }
-        let created = lock_tenant(&mut session, command, origin.at).await?;
-        let before = read_tenant(&mut session, &command.tenant).await?;
+        match self.change(&mut session, command, origin).await? {
+            Step::Made(done) => Ok((done, session.commit().await)),
+            Step::There(there, false) => Ok((there, Ok(()))),
+            Step::There(there, true) => Ok((there, session.commit().await)),
+            // Nothing of it happened: facts that were read before a failover are read again.
+            Step::FailedOver => {
+                drop(session);
+                Err(self.failed_over().await?.into())
+            }
+        }
+    }
+
+    /// Makes a change in a transaction, which is then to be committed.
+    pub(super) async fn change(
+        &self,
+        session: &mut Session,
+        command: &Command,
+        origin: &Origin,
+    ) -> Result<Step, ExecuteError> {
+        let created = lock_tenant(session, command, origin.at).await?;
+        let before = read_tenant(session, &command.tenant).await?;
         if let Some(there) = change::already(&before, created, &command.change, origin.at)? {
             let rolls = matches!(command.change, Change::RollOver { .. });
-            let end = if rolls && keep::correct_roll(&mut session, &before).await? {
-                session.commit().await
-            } else {
-                Ok(())
-            };
-            return Ok((there, end));
+            let corrected = rolls && keep::correct_roll(session, &before).await?;
+            return Ok(Step::There(there, corrected));
         }
         let revoked = change_keys(&mut session, command, origin.at).await?;
         let unused = rollover::read(&mut session, command, &before, origin.at).await?;
+        change_keys(session, command, origin.at).await?;
+        let unused = rollover::read(session, command, &before, origin.at).await?;
 
-        let version = match session.first(BUMP, &[]).await? {
-            Some(row) => rows::version(&row, 0)?,
-            // Nothing of it happened: facts that were read before a failover are read again.
-            None => {
-                drop(session);
-                self.advance_epoch().await?;
-                return Err(StoreError::Unavailable("the database has just failed over".into()).into());
-            }
-        };
+        let Some(row) = session.first(BUMP, &[]).await? else { return Ok(Step::FailedOver) };
+        let version = rows::version(&row, 0)?;
         let effect = change::effect(&before.at(origin.at), created, &command.change, version);
         let made = change::make(&before, &command.change, &unused, origin.at, version)?;
         if let Some((after, happened)) = &made {
-            keep::write(&mut session, &before, after, origin.at).await?;
+            keep::write(session, &before, after, origin.at).await?;
             let told = told::of_change(&before, after, happened, origin.at, version);
-            outbox::tell(&mut session, &told).await?;
+            outbox::tell(session, &told).await?;
         }
         let mut lines = journal::lines(&command.change, origin, made.as_ref());
         let (made, revoked) = (made.as_ref(), revoked.as_ref());
@@ -151,11 +158,26 @@ impl SqlStore {
             &Sides { before: &before, created, made, revoked, at: origin.at },
         );
         record(&mut session, command, origin, version, &lines, &effect).await?;
+        let lines = journal::lines(&command.change, origin, made.as_ref());
+        record(session, command, origin, version, &lines, &effect).await?;
         if self.engine.notifies() {
             session.run(NOTIFY, &[Arg::Text(&version.to_string())]).await?;
         }
-        let end = session.commit().await;
-        Ok((Committed { version, effect, replayed: false }, end))
+        Ok(Step::Made(Committed { version, effect, replayed: false }))
+    }
+
+    /// Takes a failover in, after a transaction that met it was given up; what to say to its caller.
+    pub(super) async fn failed_over(&self) -> Result<StoreError, StoreError> {
+        self.advance_epoch().await?;
+        Ok(StoreError::Unavailable("the database has just failed over".into()))
+    }
+
+    /// What is to be done after a change is durable.
+    pub(super) async fn after(&self, version: Version, at: UnixMillis) {
+        self.wake();
+        if version.0.is_multiple_of(PRUNE_EVERY) {
+            self.prune(version, at).await;
+        }
     }
 
     /// Forgets what is too old. A failure costs nothing but space, until the next time.
@@ -168,6 +190,16 @@ impl SqlStore {
             }
         }
     }
+}
+
+/// How far a change has come in its transaction.
+pub(super) enum Step {
+    /// It is made.
+    Made(Committed),
+    /// There is nothing to do; whether something was written down all the same.
+    There(Committed, bool),
+    /// The database has failed over meanwhile, and nothing is to be committed.
+    FailedOver,
 }
 
 /// What an idempotency key was used for.

@@ -10,6 +10,7 @@ use crate::{
         command::{Change, Subscribe, TrialOffer, When},
         grant::GrantSource,
         lifecycle::{Event, Happened},
+        mirror::{Mirror, MirroredStanding},
         period::{AnchorDay, Zone},
         plan::PlanRef,
         subscription::UsageRule,
@@ -129,6 +130,34 @@ fn subscribe(asked: &Subscribe) -> Value {
     detail
 }
 
+/// What a billing system said.
+fn mirrored(mirror: &Mirror) -> Value {
+    let mut detail = json!({});
+    if let Some(asked) = &mirror.subscription {
+        use MirroredStanding as S;
+        let (state, at) = match asked.standing {
+            S::Trialing { ends_at } => ("trialing", Some(ends_at)),
+            S::Active => ("active", None),
+            S::PastDue { since, .. } => ("past_due", Some(since)),
+            S::Unpaid => ("unpaid", None),
+            S::Paused => ("paused", None),
+            S::Expired => ("expired", None),
+            S::Canceled { at } => ("canceled", Some(at)),
+        };
+        detail = plan(&asked.plan);
+        detail["state"] = json!(state);
+        detail["at"] = instant(at);
+        detail["cancel_at"] = instant(asked.cancel_at);
+    }
+    let addons: Map<String, Value> =
+        mirror.addons.iter().map(|(addon, quantity)| (addon.to_string(), json!(quantity))).collect();
+    let features: Map<String, Value> =
+        mirror.features.iter().map(|(feature, on)| (feature.to_string(), json!(on))).collect();
+    detail["addons"] = Value::Object(addons);
+    detail["features"] = Value::Object(features);
+    detail
+}
+
 /// What was asked, without the hash of a key.
 fn detail(change: &Change) -> Value {
     match change {
@@ -143,6 +172,7 @@ fn detail(change: &Change) -> Value {
         Change::Subscribe(asked) => subscribe(asked),
         Change::Cancel(at) => json!({ "at": when(*at) }),
         Change::PastDue { grace_days } => json!({ "grace_days": grace_days }),
+        Change::Mirror(mirror) => mirrored(mirror),
         Change::SetOverrides(all) => overrides::encode(all),
         Change::Grant(new) => json!({
             "meter": new.meter.as_str(),

@@ -7,6 +7,7 @@ mod nodes;
 mod revisions;
 mod shadow;
 mod state;
+mod stripe;
 mod survey;
 mod tidy;
 mod tokens;

@@ -48,6 +48,8 @@ pub struct Tidied {
     pub files: u64,
     /// Rows of trials in the shadow that are over.
     pub shadow: u64,
+    /// Events of Stripe that were deleted.
+    pub stripe: u64,
     /// There is more to do at once.
     pub more: bool,
 }
@@ -57,6 +59,8 @@ pub(super) const AT_ONCE: u64 = 5_000;
 /// How long a bucket is kept after its end, for a late report, and a ledger file after its last use: by then the months
 /// of whatever it held are over.
 const BUCKETS_KEPT: i64 = 62 * DAY;
+/// How long an event of Stripe is kept that decides nothing and waits for nothing.
+const STRIPE_KEPT: i64 = 90 * DAY;
 const LEAST_HOURS: i64 = 10 * DAY;
 const DAY: i64 = 86_400_000;
 
@@ -67,6 +71,7 @@ pub(super) struct Cutoffs {
     pub(super) days: UnixMillis,
     pub(super) buckets: UnixMillis,
     pub(super) audit: UnixMillis,
+    pub(super) stripe: UnixMillis,
 }
 
 impl Cutoffs {
@@ -78,6 +83,7 @@ impl Cutoffs {
             days: before(millis(keep.usage_days)),
             buckets: before(BUCKETS_KEPT),
             audit: before(millis(keep.audit)),
+            stripe: before(STRIPE_KEPT),
         }
     }
 }
@@ -150,8 +156,9 @@ impl SqlStore {
         let audit = self.tidy_audit(old.audit, most).await?;
         let files = self.forget_files(now, old.buckets, most).await?;
         let shadow = self.forget_trials().await?;
-        let more = [hours, buckets, days, audit, files].contains(&AT_ONCE);
-        Ok(Tidied { hours, days, buckets, audit, files, shadow, more })
+        let stripe = self.forget_stripe_events(old.stripe, most).await?;
+        let more = [hours, buckets, days, audit, files, stripe].contains(&AT_ONCE);
+        Ok(Tidied { hours, days, buckets, audit, files, shadow, stripe, more })
     }
 
     async fn roll_up(&self, before: UnixMillis, most: i64) -> Result<u64, StoreError> {

@@ -11,6 +11,7 @@ mod fields;
 pub mod overrides;
 pub mod plan;
 pub mod rollout;
+pub mod stripe;
 pub mod subscription;
 pub mod terms;
 

@@ -196,6 +196,7 @@ async fn set_back(on: &Fixture) {
         "ALTER TABLE audit DROP COLUMN later",
         "ALTER TABLE audit DROP COLUMN previous",
         "ALTER TABLE audit DROP COLUMN hash",
+        "DROP TABLE stripe_events",
         "DROP TABLE meter_exports",
         "DROP TABLE bucket_exports",
         "DROP TABLE billing_customers",

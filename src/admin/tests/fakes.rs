@@ -111,6 +111,7 @@ impl World {
         AdminState {
             tenants: world.clone(),
             lifecycle: world.clone(),
+            exports: Arc::new(crate::store::memory::Memory::new().unwrap()),
             nodes: world.clone(),
             policies: world.clone(),
             compiler: world.clone(),

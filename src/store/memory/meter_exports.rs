@@ -97,8 +97,8 @@ impl State {
 
     /// The newest customer that a tenant is at the billing system.
     fn customer_of(&self, tenant: &TenantId) -> Option<&str> {
-        let own = self.customers.iter().filter(|(_, (of, _))| of == tenant);
-        own.max_by(|(a, (_, since)), (b, (_, until))| since.cmp(until).then_with(|| b.cmp(a)))
+        let own = self.told.links.iter().filter(|(_, (of, ..))| of == tenant);
+        own.max_by(|(a, (_, since, _)), (b, (_, until, _))| since.cmp(until).then_with(|| b.cmp(a)))
             .map(|(customer, _)| customer.as_str())
     }
 }

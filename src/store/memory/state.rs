@@ -18,8 +18,8 @@ use crate::{
         time::{Epoch, UnixMillis, Version},
     },
     ports::{
-        AuditRow, ChangeRow, Committed, Deployed, ExecuteError, GrantRow, Incarnation, KeptPlan, Lost,
-        NewEvent, Origin,
+        AuditRow, ChangeRow, Committed, Deployed, ExecuteError, GrantRow, Incarnation, KeptPlan, Linked,
+        Lost, NewEvent, Origin,
     },
     store::{
         altered::{self, Sides},
@@ -31,7 +31,7 @@ use crate::{
     },
 };
 
-use super::{meter_exports::Pieces, shadow::Counted, trail::Trail};
+use super::{meter_exports::Pieces, shadow::Counted, stripe::Told, trail::Trail};
 
 #[derive(Default)]
 pub(super) struct State {
@@ -63,10 +63,10 @@ pub(super) struct State {
     pub(super) days: BTreeMap<(TenantId, MeterId, UnixMillis), i64>,
     /// Facts that are told outside, the oldest first, with their ids.
     pub(super) outbox: Vec<(String, NewEvent)>,
-    /// Whose customers a billing system's are, and since when.
-    pub(super) customers: BTreeMap<String, (TenantId, UnixMillis)>,
     /// Usage that is told to a billing system.
     pub(super) pieces: Pieces,
+    /// What Stripe told, and which of its customers are which tenants.
+    pub(super) told: Told,
     pub(super) epoch: Epoch,
     pub(super) epoch_since: UnixMillis,
     pub(super) book: Book,
@@ -81,6 +81,7 @@ pub(super) enum Outcome {
     Token(String),
     /// A piece of usage is told again.
     Retried,
+    Linked(Linked),
 }
 
 /// A ledger file.
@@ -179,6 +180,7 @@ impl State {
             Change::DeleteTenant => {
                 self.tenants.remove(&command.tenant);
                 self.grants.remove(&command.tenant);
+                self.told.links.retain(|_, (owner, ..)| *owner != command.tenant);
                 self.keys.retain(|_, (_, key)| key.tenant != command.tenant);
                 let keys = &self.keys;
                 self.by_hash.retain(|_, id| keys.contains_key(id));

@@ -28,6 +28,7 @@ impl State {
             buckets,
             audit,
             files: (files - self.files.len()) as u64,
+            stripe: self.told.forget(old.stripe),
             shadow: self.shadow.forget(|trial| trial != running),
             more: hours == AT_ONCE,
         }

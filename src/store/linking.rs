@@ -1,0 +1,123 @@
+//! Which customer of the billing system a tenant is: said by calls, each one transaction with its line in the audit log.
+
+use serde_json::{Value, json};
+
+use super::{
+    audit::{self, Entry},
+    classify::unreadable,
+    engine::Lane,
+    execute::{Claimed, KEEP_OUTCOME, claim_key},
+    rows,
+    session::{Arg, Session, Sql, signed},
+    sql::SqlStore,
+    stripe::{LINK_OF, LOCK_CUSTOMER},
+};
+use crate::{
+    domain::id::TenantId,
+    ports::{LinkError, Linked, Origin, StoreError},
+};
+
+/// The audit log's words.
+pub(super) const LINKED: &str = "billing.linked";
+pub(super) const UNLINKED: &str = "billing.unlinked";
+
+const VERSION: Sql = Sql::same("SELECT version FROM head");
+const LOCK_TENANT: Sql = Sql {
+    postgres: "SELECT id FROM tenants WHERE id = $1 FOR UPDATE",
+    sqlite: "SELECT id FROM tenants WHERE id = $1",
+};
+const REMOVE: Sql = Sql::same("DELETE FROM billing_customers WHERE tenant = $1 AND customer <> $2");
+const REMOVE_ANY: Sql = Sql::same("DELETE FROM billing_customers WHERE tenant = $1 RETURNING customer");
+const PUT: Sql = Sql::same(
+    "INSERT INTO billing_customers (customer, tenant, since_ms, by_call) VALUES ($1, $2, $3, 1) \
+     ON CONFLICT (customer) DO UPDATE SET by_call = 1",
+);
+
+impl SqlStore {
+    /// See [`crate::ports::StripeStore::link_customer`].
+    pub(super) async fn link(
+        &self,
+        tenant: &TenantId,
+        customer: &str,
+        origin: &Origin,
+    ) -> Result<Linked, LinkError> {
+        let mut session = self.engine.begin(Lane::Data).await?;
+        if let Some(done) = claimed(&mut session, origin).await? {
+            return Ok(done);
+        }
+        session.rows(LOCK_CUSTOMER, &[Arg::Text(customer)]).await?;
+        lock(&mut session, tenant).await?;
+        if let Some(row) = session.first(LINK_OF, &[Arg::Text(customer)]).await? {
+            let owner = rows::tenant_id(&row, 0)?;
+            if owner != *tenant {
+                return Err(LinkError::Taken { customer: customer.to_owned(), tenant: owner });
+            }
+        }
+        session.run(REMOVE, &[Arg::Text(tenant.as_str()), Arg::Text(customer)]).await?;
+        let args = [Arg::Text(customer), Arg::Text(tenant.as_str()), Arg::Int(origin.at.0)];
+        session.run(PUT, &args).await?;
+        record(session, tenant, LINKED, &detail(customer), origin).await
+    }
+
+    /// See [`crate::ports::StripeStore::unlink_customer`].
+    pub(super) async fn unlink(&self, tenant: &TenantId, origin: &Origin) -> Result<Linked, LinkError> {
+        let mut session = self.engine.begin(Lane::Data).await?;
+        if let Some(done) = claimed(&mut session, origin).await? {
+            return Ok(done);
+        }
+        lock(&mut session, tenant).await?;
+        let removed = session.first(REMOVE_ANY, &[Arg::Text(tenant.as_str())]).await?;
+        let customer = removed.ok_or_else(|| LinkError::NotLinked(tenant.clone()))?.text(0)?;
+        record(session, tenant, UNLINKED, &detail(&customer), origin).await
+    }
+}
+
+/// What the audit log says of it.
+pub(super) fn detail(customer: &str) -> Value {
+    json!({ "stripe_customer": customer })
+}
+
+/// What was done under the origin's idempotency key.
+async fn claimed(session: &mut Session, origin: &Origin) -> Result<Option<Linked>, LinkError> {
+    let Some(idempotency) = &origin.idempotency else { return Ok(None) };
+    let Some(Claimed { fingerprint, version, .. }) = claim_key(session, idempotency, origin.at).await? else {
+        return Ok(None);
+    };
+    if fingerprint != idempotency.fingerprint {
+        return Err(LinkError::IdempotencyConflict);
+    }
+    Ok(Some(Linked { version, replayed: true }))
+}
+
+async fn lock(session: &mut Session, tenant: &TenantId) -> Result<(), LinkError> {
+    let found = session.first(LOCK_TENANT, &[Arg::Text(tenant.as_str())]).await?;
+    found.map(drop).ok_or_else(|| LinkError::NoTenant(tenant.clone()))
+}
+
+async fn record(
+    mut session: Session,
+    tenant: &TenantId,
+    kind: &str,
+    detail: &Value,
+    origin: &Origin,
+) -> Result<Linked, LinkError> {
+    let head = session.first(VERSION, &[]).await?;
+    let head = head.ok_or_else(|| -> StoreError { unreadable("head", "its row is missing") })?;
+    let version = rows::version(&head, 0)?;
+    let entry = Entry {
+        version,
+        at: origin.at,
+        actor: &origin.actor,
+        source: &origin.source,
+        tenant: Some(tenant.as_str()),
+        kind,
+        detail,
+    };
+    audit::append(&mut session, &entry).await?;
+    if let Some(idempotency) = &origin.idempotency {
+        let outcome = [Arg::Text(&idempotency.key), Arg::Int(signed(version.0)), Arg::Text(kind)];
+        session.run(KEEP_OUTCOME, &outcome).await?;
+    }
+    session.commit().await?;
+    Ok(Linked { version, replayed: false })
+}
