@@ -15,7 +15,8 @@ use super::{
     tidy::{Retention, Tidied},
 };
 use crate::ports::{
-    AuditStore, KeyStore, LedgerStore, LifecycleStore, MeterExportStore, NodeStore, PlanStore, RevisionStore, ShadowStore, StoreError, StripeStore, SurveyStore, TenantStore, TokenStore,
+    AuditStore, KeyStore, LedgerStore, LifecycleStore, MeterExportStore, NodeStore, PlanStore, RevisionStore,
+    ShadowStore, StoreError, StripeStore, SurveyStore, TenantStore, TokenStore,
 };
 
 /// A whole store: coerces to an `Arc` of any of its ports.
@@ -31,7 +32,9 @@ pub trait Store:
     + RevisionStore
     + ShadowStore
     + SurveyStore
-    + AuditStore     + TokenStore, + StripeStore,
+    + AuditStore
+    + TokenStore
+    + StripeStore
 {
     /// The database's own identity, made with it: a ledger file of another database must not be used with this one.
     fn installation(&self) -> Uuid;

@@ -136,9 +136,7 @@ impl SqlStore {
             let corrected = rolls && keep::correct_roll(session, &before).await?;
             return Ok(Step::There(there, corrected));
         }
-        let revoked = change_keys(&mut session, command, origin.at).await?;
-        let unused = rollover::read(&mut session, command, &before, origin.at).await?;
-        change_keys(session, command, origin.at).await?;
+        let revoked = change_keys(session, command, origin.at).await?;
         let unused = rollover::read(session, command, &before, origin.at).await?;
 
         let Some(row) = session.first(BUMP, &[]).await? else { return Ok(Step::FailedOver) };
@@ -157,8 +155,6 @@ impl SqlStore {
             &command.change,
             &Sides { before: &before, created, made, revoked, at: origin.at },
         );
-        record(&mut session, command, origin, version, &lines, &effect).await?;
-        let lines = journal::lines(&command.change, origin, made.as_ref());
         record(session, command, origin, version, &lines, &effect).await?;
         if self.engine.notifies() {
             session.run(NOTIFY, &[Arg::Text(&version.to_string())]).await?;

@@ -15,8 +15,8 @@ const POSTGRES: &[(i64, &str, &str)] = &[
     (5, "revisions", include_str!("migrations/postgres/0005_revisions.sql")),
     (6, "shadow", include_str!("migrations/postgres/0006_shadow.sql")),
     (7, "outbox", include_str!("migrations/postgres/0007_outbox.sql")),
-    (14, "audit", include_str!("migrations/postgres/0014_audit.sql")),
     (12, "stripe", include_str!("migrations/postgres/0012_stripe.sql")),
+    (14, "audit", include_str!("migrations/postgres/0014_audit.sql")),
     (15, "meter_exports", include_str!("migrations/postgres/0015_meter_exports.sql")),
 ];
 const SQLITE: &[(i64, &str, &str)] = &[
@@ -27,8 +27,8 @@ const SQLITE: &[(i64, &str, &str)] = &[
     (5, "revisions", include_str!("migrations/sqlite/0005_revisions.sql")),
     (6, "shadow", include_str!("migrations/sqlite/0006_shadow.sql")),
     (7, "outbox", include_str!("migrations/sqlite/0007_outbox.sql")),
-    (14, "audit", include_str!("migrations/sqlite/0014_audit.sql")),
     (12, "stripe", include_str!("migrations/sqlite/0012_stripe.sql")),
+    (14, "audit", include_str!("migrations/sqlite/0014_audit.sql")),
     (15, "meter_exports", include_str!("migrations/sqlite/0015_meter_exports.sql")),
 ];
 
