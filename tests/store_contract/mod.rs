@@ -1,5 +1,6 @@
 //! The contract, by port.
 
+mod audit;
 mod exports;
 mod failover;
 mod ledger;
@@ -15,6 +16,7 @@ mod shadow;
 mod survey;
 mod tenants;
 mod tidy;
+mod tokens;
 mod windows;
 
 use plangate::{
