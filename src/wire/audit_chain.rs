@@ -63,6 +63,8 @@ pub struct Chain {
     unchained: u64,
     chained: u64,
     heads: Vec<Link>,
+    /// The log begins no later than after this line.
+    begins: Option<u64>,
 }
 
 /// What was verified.
@@ -83,7 +85,16 @@ impl Chain {
     #[must_use]
     pub const fn unknown() -> Self {
         let (older, unchained, chained) = (0, 0, 0);
-        Self { start: None, anchor: None, last: None, older, unchained, chained, heads: Vec::new() }
+        Self {
+            start: None,
+            anchor: None,
+            last: None,
+            older,
+            unchained,
+            chained,
+            heads: Vec::new(),
+            begins: None,
+        }
     }
 
     /// Of a log that begins after a line that was tidied away; lines up to `start` are older than the chain.
@@ -95,6 +106,11 @@ impl Chain {
     /// A line that the log must have, such as one that was written down elsewhere. To be said before that line is read.
     pub fn expect(&mut self, head: Link) {
         self.heads.push(head);
+    }
+
+    /// The log must have all lines after this one, which was its anchor when a head was written down.
+    pub fn expect_after(&mut self, anchor: &Link) {
+        self.begins = Some(self.begins.map_or(anchor.cursor, |begins| begins.min(anchor.cursor)));
     }
 
     /// The last line that was read.
@@ -204,6 +220,9 @@ impl Chain {
                 );
                 return broken(head.cursor, what);
             }
+        }
+        if let Some(begins) = self.begins.filter(|begins| *begins < first.cursor) {
+            return Err(missing(begins + 1, first.cursor));
         }
         let Self { unchained, chained: lines, anchor: after, .. } = self;
         Ok(Verified { lines, unchained, after, last: self.last })

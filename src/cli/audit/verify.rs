@@ -112,6 +112,7 @@ fn of_file(path: &Path, heads: &[Given]) -> Result<Verified, Unverified> {
     let mut file = BufReader::new(File::open(path).map_err(failed)?);
     let mut chain = Chain::unknown();
     heads.iter().for_each(|head| chain.expect(head.last.clone()));
+    heads.iter().filter_map(|head| head.anchor.as_ref()).for_each(|anchor| chain.expect_after(anchor));
     let (mut line, mut told) = (Vec::new(), 0);
     loop {
         line.clear();
@@ -122,17 +123,7 @@ fn of_file(path: &Path, heads: &[Given]) -> Result<Verified, Unverified> {
         audit_export::read(&mut chain, &String::from_utf8_lossy(&line))?;
         progress(&chain, &mut told, None);
     }
-    let verified = chain.finish()?;
-    for anchor in heads.iter().filter_map(|head| head.anchor.as_ref()) {
-        if let Some(after) = verified.after.as_ref().filter(|after| after.cursor > anchor.cursor) {
-            let what = format!(
-                "it and all up to line {} are missing, and were there when the head was exported",
-                after.cursor
-            );
-            return Err(Broken { cursor: Some(anchor.cursor + 1), what }.into());
-        }
-    }
-    Ok(verified)
+    Ok(chain.finish()?)
 }
 
 async fn of_server(heads: &[Given], connection: &Connection) -> Result<Verified, Unverified> {
