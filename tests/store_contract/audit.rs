@@ -214,8 +214,8 @@ async fn what_others_do_to_the_log_is_found(on: &Fixture) {
         ("UPDATE audit SET place = 60 WHERE place = 6", "UPDATE audit SET place = 6 WHERE place = 60", 6),
         ("UPDATE audit_chain SET place = 7", "UPDATE audit_chain SET place = 6", 7),
         ("UPDATE audit_chain SET anchor_place = 2", "UPDATE audit_chain SET anchor_place = 0", 1),
-        ("DELETE FROM audit WHERE place = 6", "SELECT 1", 6),
-        ("DELETE FROM audit WHERE place = 2", "SELECT 1", 2),
+        ("DELETE FROM audit WHERE place = 6", "SELECT CAST(1 AS BIGINT)", 6),
+        ("DELETE FROM audit WHERE place = 2", "SELECT CAST(1 AS BIGINT)", 2),
     ];
     for (damage, repair, line) in cases {
         on.raw(damage).await;
