@@ -29,6 +29,7 @@ mod bucket;
 mod cell;
 mod charge;
 mod desk;
+mod few;
 pub mod file;
 mod flush;
 mod grant;

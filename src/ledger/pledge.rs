@@ -9,10 +9,11 @@ use std::sync::Arc;
 
 use super::{
     bucket::Outlook,
+    few::Few,
     purse::Asker,
     shared::{Shared, lock},
     slot::Slot,
-    tab::{Few, Line, Stake},
+    tab::{Line, Stake},
     wish::{Place, Wish},
 };
 use crate::{

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::{
     account::MeterAccount,
     desk::Desk,
+    few::Few,
     metrics::MeterUnits,
     pledge::Pledge,
     purse::{self, Asker, Opened, Purse},
@@ -29,24 +30,6 @@ use crate::{
     },
     ports::{ChargeError, Ready},
 };
-
-/// At least one of something, mostly just one: that one lies in the tab itself.
-#[derive(Debug, Clone)]
-pub(super) struct Few<T> {
-    pub first: T,
-    pub more: Box<[T]>,
-}
-
-impl<T> Few<T> {
-    fn of(all: Vec<T>) -> Option<Self> {
-        let mut all = all.into_iter();
-        all.next().map(|first| Self { first, more: all.collect() })
-    }
-
-    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &T> {
-        std::iter::once(&self.first).chain(&self.more)
-    }
-}
 
 /// A rate as a charge asks it.
 #[derive(Debug, Clone, Copy)]

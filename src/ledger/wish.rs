@@ -90,7 +90,7 @@ impl Wish<'_> {
             Place::Overage => Source::Overage,
             Place::Grant(number, _) => Source::Grant(number),
             Place::Window(_) => return (None, UnixMillis::NEVER),
-            Place::Spend => return (self.marks_of_money(), UnixMillis::NEVER),
+            Place::Spend => return (self.marks_of_money(), self.rights.until),
         };
         let meter = self.rights.catalog.meter_ix(meter.as_str());
         let marks = meter.and_then(|meter| self.entitlement.marks(meter, source, self.now));
