@@ -14,7 +14,7 @@ use plangate::{
     },
     policy,
     ports::{
-        BillingLink, FoldOutcome, LinkError, NewStripeEvent, StripeEventState as S, StripeStore, TenantStore,
+        BillingLink, FoldOutcome, LinkError, NewStripeEvent, StripeEventState as S, StripeStore,
     },
     store::{Retention, memory::Memory},
     wire::stripe::read,
