@@ -1,4 +1,8 @@
 //! Usage events in: CloudEvents, one or many in a call, each charged once however often it is sent.
+#![allow(
+    clippy::result_large_err,
+    reason = "a refusal is an answer, made once for an event and moved a few times"
+)]
 
 mod charges;
 mod envelope;
