@@ -16,6 +16,7 @@ pub mod freshness;
 pub mod http;
 pub mod ledger;
 pub mod metrics;
+pub mod outgoing;
 pub mod pipeline;
 pub mod policy;
 pub mod ports;

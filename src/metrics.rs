@@ -2,6 +2,7 @@
 //! summed when it is scraped; no label holds a tenant.
 
 mod conditions;
+mod deliveries;
 mod histogram;
 mod lanes;
 mod requests;
@@ -21,6 +22,7 @@ use prometheus_client::{
 };
 
 pub use conditions::ConditionErrors;
+pub use deliveries::Deliveries;
 pub use histogram::DurationHistogram;
 pub use lanes::Tally;
 pub use requests::{Code, Outcome, PlanLabel, RequestLabels, Requests};
@@ -109,6 +111,8 @@ pub struct Metrics {
     pub condition_errors: Arc<ConditionErrors>,
     /// Connections open on the data listener.
     pub connections: Arc<AtomicUsize>,
+    /// Webhook deliveries.
+    pub deliveries: Arc<Deliveries>,
 }
 
 /// A gauge that is computed when it is scraped.
@@ -157,6 +161,7 @@ impl Metrics {
         registry.register("plangate_streams_ended", "Exchanges under way that were ended", ended);
         let errors = Shared(Arc::clone(&self.condition_errors));
         registry.register("plangate_condition_errors", "Conditions that could not be told", errors);
+        self.deliveries.register(registry);
         let connections = Arc::clone(&self.connections);
         let read = move || f64::from(u32::try_from(connections.load(Ordering::Relaxed)).unwrap_or(u32::MAX));
         registry.register("plangate_connections", "Open connections on the data listener", Computed(read));

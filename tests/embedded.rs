@@ -100,6 +100,22 @@ fn code(body: &str) -> String {
 }
 
 #[tokio::test]
+async fn a_customer_sees_how_it_stands_without_the_app() {
+    let scene = scene().await;
+    assert_eq!(scene.with_key("/notes").await.0, StatusCode::OK);
+    let (status, headers, body) =
+        scene.get("/.plangate/usage", &[("x-api-key", &scene.key), ("accept-language", "zh")]).await;
+    assert_eq!((status, text(&headers, "content-language")), (StatusCode::OK, "zh-Hans".to_owned()));
+    let view: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!((view["tenant"].as_str(), view["plan"].as_str()), (Some("acme"), Some("hobby")));
+    assert_eq!(view["nearest"]["used"], 1, "{view}");
+    let (status, headers, _) = scene.get("/.plangate/usage", &[]).await;
+    assert_eq!((status, text(&headers, "ratelimit")), (StatusCode::UNAUTHORIZED, String::new()));
+    assert_eq!(scene.calls(), 1);
+    scene.plangate.finish().await;
+}
+
+#[tokio::test]
 async fn a_request_that_the_plan_allows_reaches_the_app_with_its_tenant() {
     let scene = scene().await;
     let forged = [

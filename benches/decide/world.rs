@@ -154,6 +154,7 @@ impl World {
             mode: Mode::Enforce,
             refusals: Arc::default(),
             trials: Arc::default(),
+            bills: None,
         };
         let end = stop.clone();
         tracker.spawn_on(async move { ledger.run(end).await }, runtime.handle());

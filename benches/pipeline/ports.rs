@@ -110,6 +110,7 @@ pub fn gateway(kind: Kind, clock: Arc<dyn Clock>) -> Gateway<Ports, Ports, Ports
         mode: Mode::Enforce,
         refusals: Arc::default(),
         trials: Arc::default(),
+        bills: None,
     }
 }
 

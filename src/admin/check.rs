@@ -177,7 +177,7 @@ fn target<'p>(method: &http::Method, path: &'p str) -> Result<Cow<'p, str>, Head
     if matches!(*method, http::Method::TRACE | http::Method::CONNECT) {
         return Err(NEVER_SERVED);
     }
-    canonicalise(path).map_err(|error| HeadRefusal::AmbiguousPath(error.reason()))
+    canonicalise(path).map_err(|error| HeadRefusal::AmbiguousPath(error.into()))
 }
 
 /// The first route of the request's methods and path, and what the request is by it, where it is public: what becomes of

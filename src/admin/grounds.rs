@@ -162,6 +162,14 @@ impl Question<'_> {
         self.ground(plan, plan.and_then(|plan| plan.rate(ix)), by.into_iter().collect())
     }
 
+    /// Why the spend cap is what it is.
+    pub(super) fn spend_cap(&self, given: &Entitlement) -> Ground {
+        let plan = self.origins(given);
+        let set = self.overrides().and_then(|overrides| overrides.spend_cap);
+        let by = set.map(|cap| override_of("spend_cap", json!(cap.to_string())));
+        self.ground(plan, plan.and_then(|plan| plan.key(TermKey::SpendCap)), by.into_iter().collect())
+    }
+
     /// A plan's own line, where nothing else is to be pointed at.
     pub(super) fn plan(&self, given: &Entitlement) -> Ground {
         let plan = self.origins(given);

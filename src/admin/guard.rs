@@ -8,7 +8,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use futures_util::FutureExt;
-use http::{HeaderName, HeaderValue, header};
+use http::{HeaderName, HeaderValue, Method, header};
 
 use super::{
     Shared,
@@ -26,11 +26,21 @@ fn request_id(now: UnixMillis) -> String {
 
 /// Runs a request and finishes its answer.
 pub(super) async fn around(State(shared): State<Shared>, request: Request, next: Next) -> Response {
-    let id = request_id(shared.clock.now());
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
+    let now = shared.clock.now();
     let outcome = AssertUnwindSafe(next.run(request)).catch_unwind().await;
-    let mut response = outcome.unwrap_or_else(|_| {
+    finish(now, (&method, &path), outcome.ok())
+}
+
+/// Finishes the answer to a request of this instant; `None`: it met a panic.
+pub(super) fn finish(
+    now: UnixMillis,
+    (method, path): (&Method, &str),
+    outcome: Option<Response>,
+) -> Response {
+    let id = request_id(now);
+    let mut response = outcome.unwrap_or_else(|| {
         Problem::new(Code::Internal, "this request met a defect of Plangate: see the log of this node")
             .into_response()
     });

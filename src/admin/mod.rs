@@ -6,6 +6,8 @@
 mod access;
 mod addons;
 mod answer;
+mod billing;
+mod billing_events;
 mod body;
 mod check;
 mod cost;
@@ -39,11 +41,13 @@ mod rules;
 mod serve;
 mod shadow;
 mod sources;
+mod spend;
 mod standing;
 mod statement_views;
 mod statements;
 mod steps;
 mod strict;
+mod stripe;
 mod subscription;
 mod subscription_view;
 mod tenants;
@@ -52,6 +56,8 @@ mod tests;
 mod upcoming;
 mod usage;
 mod views;
+mod webhook_calls;
+mod webhook_messages;
 mod write;
 
 use std::{sync::Arc, time::Duration};
@@ -61,15 +67,16 @@ use axum::{Router, middleware};
 pub use self::{
     openapi::document,
     serve::{ServeError, serve},
+    stripe::{StripeInbox, stripe_router},
 };
 use crate::{
     clock::Clock,
     domain::{catalog::Digest, id::TenantId, revision::PolicyFiles},
     pipeline::refusals::Refusals,
     ports::{
-        Barrier, Bills, EventStore, KeyIssuer, Ledger, LifecycleStore, MeterExportStore, NodeStore, Policies,
-        PolicyCompiler, Previews, Readiness, RevisionStore, ShadowStore, StatementStore, SurveyStore,
-        TenantStore, UsageEventStore,
+        Barrier, Bills, EventStore, KeyIssuer, Ledger, LifecycleStore, MeterExportStore, NodeStore, Outgoing,
+        Policies, PolicyCompiler, Previews, Readiness, RevisionStore, ShadowStore, StatementStore,
+        StripeStore, SurveyStore, TenantStore, UsageEventStore, WebhookStore,
     },
 };
 use present::Present;
@@ -95,8 +102,14 @@ pub struct AdminState {
     pub revisions: Arc<dyn RevisionStore>,
     /// What policies that are tried in the shadow would have decided otherwise.
     pub shadow: Arc<dyn ShadowStore>,
+    /// Who is told of facts.
+    pub webhooks: Arc<dyn WebhookStore>,
+    /// Makes requests of them.
+    pub outgoing: Arc<dyn Outgoing>,
     /// The files of this node's policy folder that were last good; `None`: it has no folder.
     pub folder: Arc<dyn Fn() -> Option<(Digest, PolicyFiles)> + Send + Sync>,
+    /// What Stripe told.
+    pub stripe: Arc<dyn StripeStore>,
     /// What many tenants used.
     pub survey: Arc<dyn SurveyStore>,
     /// Usage that others tell of.

@@ -47,6 +47,8 @@ pub(super) struct TermsView {
     title: Option<String>,
     /// What it costs a month.
     price: Option<PriceView>,
+    /// The most that billed overage may cost in a month, in the price's currency; `null`: any amount.
+    spend_cap: Option<String>,
     /// How it may be tried.
     trial: Option<PlanTrialView>,
     /// When tenants on it change to others, where the call does not say.
@@ -121,6 +123,7 @@ impl From<&Plan> for TermsView {
         Self {
             title: plan.title.clone(),
             price: plan.price.map(Into::into),
+            spend_cap: plan.spend_cap.limit().map(|cap| cap.to_string()),
             trial: plan.trial.as_ref().map(Into::into),
             changes: ChangesView {
                 upgrade: word(plan.changes.upgrade),

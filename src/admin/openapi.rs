@@ -14,9 +14,10 @@ use utoipa::{
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    Shared, addons, check, deploy, event_log, events_in, exports, feeds, grants, keys, nodes, offers,
-    operations, overrides, policy, policy_diff, problem::ProblemView, refusals, rights, shadow, standing,
-    statements, subscription, subscription_view, tenants, upcoming, usage,
+    Shared, addons, billing, billing_events, check, deploy, event_log, events_in, exports, feeds, grants,
+    keys, nodes, offers, operations, overrides, policy, policy_diff, problem::ProblemView, refusals, rights,
+    shadow, standing, statements, subscription, subscription_view, tenants, upcoming, usage, webhook_calls,
+    webhook_messages,
 };
 
 #[derive(OpenApi)]
@@ -53,6 +54,11 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(grants::void_grant))
         .routes(routes!(addons::list_addons))
         .routes(routes!(addons::put_addon, addons::delete_addon))
+        .routes(routes!(billing::get_billing, billing::put_billing, billing::delete_billing))
+        .routes(routes!(billing_events::list_events))
+        .routes(routes!(billing_events::get_event))
+        .routes(routes!(billing_events::replay_event))
+        .routes(routes!(billing_events::replay_events))
         .routes(routes!(offers::list_plans))
         .routes(routes!(offers::list_offered_addons))
         .routes(routes!(overrides::put_overrides))
@@ -77,6 +83,17 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(policy_diff::diff_policies))
         .routes(routes!(exports::list_exports))
         .routes(routes!(exports::retry_export))
+        .routes(routes!(webhook_calls::create_webhook, webhook_calls::list_webhooks))
+        .routes(routes!(
+            webhook_calls::get_webhook,
+            webhook_calls::put_webhook,
+            webhook_calls::delete_webhook
+        ))
+        .routes(routes!(webhook_calls::rotate_secret))
+        .routes(routes!(webhook_messages::list_deliveries))
+        .routes(routes!(webhook_messages::replay_delivery))
+        .routes(routes!(webhook_messages::replay_deliveries))
+        .routes(routes!(webhook_messages::test_webhook))
         .routes(routes!(nodes::list_nodes))
         .routes(routes!(nodes::declare_lost))
         .routes(routes!(feeds::list_changes))

@@ -36,6 +36,10 @@ pub(super) struct OverridesShape {
     /// Rates as in the plan files: `{"limit": 5, "per": "1s", "burst": 9}`, or `"unlimited"`.
     #[schema(value_type = Option<Object>)]
     rates: Value,
+    /// The most that billed overage may cost in a billing month instead of what the plan says: a quoted decimal in the plan's
+    /// currency, or `"unlimited"`.
+    #[schema(example = "200.00")]
+    spend_cap: Option<String>,
 }
 
 /// The first names of a list, for an error's text.

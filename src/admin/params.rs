@@ -8,7 +8,7 @@ use super::{
     problem::{Code, Problem},
 };
 use crate::domain::{
-    id::{AddonId, GrantId, InvalidId, KeyId, TenantId},
+    id::{AddonId, GrantId, InvalidId, KeyId, TenantId, WebhookId},
     time::Version,
 };
 
@@ -36,9 +36,31 @@ impl FromRequestParts<Shared> for PeriodPath {
         Ok(Self(part(&params, "tenant", TenantId::parse)?, period.to_owned()))
     }
 }
+/// The webhook that the path names.
+pub(super) struct WebhookPath(pub(super) WebhookId);
+
+/// The webhook and the event that the path names.
+pub(super) struct DeliveryPath(pub(super) WebhookId, pub(super) String);
 
 /// A node's name from the path.
 pub(super) struct NodePath(pub(super) String);
+
+/// The id of an event of Stripe from the path.
+pub(super) struct EventPath(pub(super) String);
+
+impl FromRequestParts<Shared> for EventPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Result<Self, Problem> {
+        let params = segments(parts, shared).await?;
+        let id = params.iter().next().map_or("", |(_, id)| id);
+        if !crate::wire::stripe::is_id(id) {
+            let expected = "expected an event's id of 1 to 255 letters, digits and `_`";
+            return Err(Problem::new(Code::PathInvalid, expected));
+        }
+        Ok(Self(id.to_owned()))
+    }
+}
 
 impl FromRequestParts<Shared> for NodePath {
     type Rejection = Problem;
@@ -117,6 +139,27 @@ impl FromRequestParts<Shared> for AddonPath {
     async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Result<Self, Problem> {
         let params = segments(parts, shared).await?;
         Ok(Self(part(&params, "tenant", TenantId::parse)?, part(&params, "addon", AddonId::parse)?))
+    }
+}
+
+impl FromRequestParts<Shared> for WebhookPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Result<Self, Problem> {
+        part(&segments(parts, shared).await?, "webhook", WebhookId::parse).map(Self)
+    }
+}
+
+impl FromRequestParts<Shared> for DeliveryPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Result<Self, Problem> {
+        let params = segments(parts, shared).await?;
+        let event = params.iter().find(|(name, _)| *name == "event").map_or("", |(_, event)| event);
+        if !(1..=80).contains(&event.len()) || !event.bytes().all(|b| b.is_ascii_graphic()) {
+            return Err(Problem::new(Code::PathInvalid, "expected an event's id, such as `evt_...`"));
+        }
+        Ok(Self(part(&params, "webhook", WebhookId::parse)?, event.to_owned()))
     }
 }
 

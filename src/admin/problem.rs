@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 use super::findings::{FindingView, views};
 use crate::{
     domain::time::Version,
-    ports::{Finding, LostError, StoreError},
+    ports::{Finding, LostError, StoreError, WebhookError},
     wire::FieldError,
 };
 
@@ -31,9 +31,15 @@ pub(super) enum Code {
     SubscriptionNotFound,
     GrantNotFound,
     AddonNotFound,
+    BillingNotFound,
+    EventNotFound,
+    SignatureInvalid,
+    CustomerTaken,
     KeyNotFound,
     NodeNotFound,
     ExportNotFound,
+    WebhookNotFound,
+    DeliveryNotFound,
     MethodNotAllowed,
     BodyTimeout,
     IdempotencyConflict,
@@ -43,6 +49,8 @@ pub(super) enum Code {
     NothingToUndo,
     TrialUsed,
     GrantsFull,
+    WebhooksFull,
+    WebhookDisabled,
     RefusalNotFound,
     RevisionNotFound,
     StatementNotFound,
@@ -83,9 +91,19 @@ impl Code {
             }
             Self::GrantNotFound => (S::NOT_FOUND, "grant-not-found", "There is no such grant"),
             Self::AddonNotFound => (S::NOT_FOUND, "addon-not-found", "The tenant has no such add-on"),
+            Self::BillingNotFound => {
+                (S::NOT_FOUND, "billing-not-found", "The tenant has no customer in the billing system")
+            }
+            Self::EventNotFound => (S::NOT_FOUND, "event-not-found", "There is no such event"),
+            Self::SignatureInvalid => (S::BAD_REQUEST, "signature-invalid", "The signature is not valid"),
+            Self::CustomerTaken => (S::CONFLICT, "customer-taken", "The customer is another tenant's"),
             Self::KeyNotFound => (S::NOT_FOUND, "key-not-found", "There is no such key"),
             Self::NodeNotFound => (S::NOT_FOUND, "node-not-found", "There is no such node"),
             Self::ExportNotFound => (S::NOT_FOUND, "export-not-found", "There is no such export"),
+            Self::WebhookNotFound => (S::NOT_FOUND, "webhook-not-found", "There is no such webhook"),
+            Self::DeliveryNotFound => {
+                (S::NOT_FOUND, "delivery-not-found", "The webhook was not told of this event")
+            }
             Self::MethodNotAllowed => {
                 (S::METHOD_NOT_ALLOWED, "method-not-allowed", "This path has no such method")
             }
@@ -99,6 +117,8 @@ impl Code {
             Self::NothingToUndo => (S::CONFLICT, "nothing-to-undo", "There is nothing to undo"),
             Self::TrialUsed => (S::CONFLICT, "trial-used", "The plan was tried before"),
             Self::GrantsFull => (S::CONFLICT, "grants-full", "The tenant has too many grants"),
+            Self::WebhooksFull => (S::CONFLICT, "webhooks-full", "There are as many as there may be"),
+            Self::WebhookDisabled => (S::CONFLICT, "webhook-disabled", "The webhook is disabled"),
             Self::RefusalNotFound => {
                 (S::NOT_FOUND, "refusal-not-found", "This node knows of no such refusal")
             }
@@ -360,5 +380,21 @@ impl From<LostError> for Problem {
             LostError::IdempotencyConflict => Self::new(Code::IdempotencyConflict, OTHER_REQUEST),
             LostError::Store(error) => error.into(),
         }
+    }
+}
+
+impl From<WebhookError> for Problem {
+    fn from(error: WebhookError) -> Self {
+        let code = match &error {
+            WebhookError::Unknown(_) => Code::WebhookNotFound,
+            WebhookError::NoDelivery(..) => Code::DeliveryNotFound,
+            WebhookError::Full | WebhookError::Secrets(_) => Code::WebhooksFull,
+            WebhookError::Disabled(_) => Code::WebhookDisabled,
+            WebhookError::IdempotencyConflict => {
+                return Self::new(Code::IdempotencyConflict, OTHER_REQUEST);
+            }
+            WebhookError::Store(error) => return error.clone().into(),
+        };
+        Self::new(code, error.to_string())
     }
 }

@@ -73,7 +73,16 @@ pub(super) struct RefusalView {
     /// Units used of the limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     used: Option<u64>,
-    /// When the window ends.
+    /// The spend cap that refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    spend_cap: Option<String>,
+    /// What billed overage has cost in the month.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    spent: Option<String>,
+    /// The currency of both.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    currency: Option<String>,
+    /// When the window, or the month of the spend cap, ends.
     #[serde(skip_serializing_if = "Option::is_none")]
     resets_at: Option<String>,
     /// The subscription's state, where that refused.
@@ -133,6 +142,13 @@ impl RefusalView {
                 self.window = Some(window.as_str());
                 self.limit = Some(limit.get());
                 self.used = Some(used.get());
+                self.resets_at = Some(period.end.to_string());
+            }
+            Denial::SpendCapReached { meter, currency, cap, spent, period } => {
+                self.meter = Some(meter.to_string());
+                self.spend_cap = Some(cap.to_string());
+                self.spent = Some(spent.to_string());
+                self.currency = Some(currency.to_string());
                 self.resets_at = Some(period.end.to_string());
             }
         }

@@ -14,6 +14,7 @@ use super::{
     present::Present,
     problem::Problem,
     sources::{self, SourceCount, SourceView, sum},
+    spend::SpendView,
     views::{AllowanceView, PeriodView},
 };
 use crate::{
@@ -27,7 +28,7 @@ use crate::{
         time::UnixMillis,
         units::{Allowance, Units},
     },
-    ports::{MeterUsage, StoreError},
+    ports::{MeterUsage, SpendUsage, StoreError},
     wire::overrides,
 };
 
@@ -58,6 +59,9 @@ pub(super) struct RightsView {
     limits: BTreeMap<String, AllowanceView>,
     /// Quotas by meter.
     quotas: BTreeMap<String, QuotaView>,
+    /// The spend cap; absent without one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    spend_cap: Option<SpendView>,
     /// What the month costs so far; `null`: nothing is sold for money to this tenant.
     cost: Option<CostView>,
     /// Rates by meter: `{"limit", "per", "burst"}`.
@@ -149,7 +153,7 @@ impl Count {
 }
 
 /// How much of everything a tenant has used. What the ledger does not know of was never used.
-pub(super) struct Counts(Vec<MeterUsage>);
+pub(super) struct Counts(Vec<MeterUsage>, Option<SpendUsage>);
 
 impl Counts {
     pub(super) async fn of(
@@ -158,9 +162,15 @@ impl Counts {
         now: UnixMillis,
     ) -> Result<Self, StoreError> {
         if rights.entitlement.is_none() {
-            return Ok(Self(Vec::new()));
+            return Ok(Self(Vec::new(), None));
         }
-        shared.ledger.usage(rights, now).await.map(Self)
+        let spend = shared.ledger.spend(rights, now).await?;
+        Ok(Self(shared.ledger.usage(rights, now).await?, spend))
+    }
+
+    /// How the spend cap stands; `None`: there is none.
+    pub(super) const fn spend(&self) -> Option<&SpendUsage> {
+        self.1.as_ref()
     }
 
     fn of_meter(&self, meter: &MeterId) -> Option<&MeterUsage> {
@@ -273,6 +283,7 @@ fn bare(present: &Present, rights: &Rights) -> RightsView {
         features: Vec::new(),
         limits: BTreeMap::new(),
         quotas: BTreeMap::new(),
+        spend_cap: None,
         cost: None,
         rates: BTreeMap::new(),
     }
@@ -294,6 +305,7 @@ fn view(present: &Present, rights: &Rights, counts: &Counts) -> RightsView {
     let features = plan.features.iter().filter_map(|ix| catalog.feature(ix));
     view.features = features.map(|feature| feature.id.to_string()).collect();
     view.features.sort();
+    view.spend_cap = counts.spend().map(Into::into);
     view.limits = plan.limits.iter().map(|(id, limit)| (id.to_string(), (*limit).into())).collect();
     for (meter, terms) in catalog.meters.iter().zip(&plan.meters) {
         if let Some(quota) = &terms.quota {

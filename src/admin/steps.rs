@@ -9,6 +9,7 @@ use super::{
     grounds::{Ground, Question},
     quota_check::{QuotaCheck, RateCheck},
     rules::RuleView,
+    spend::SpendCheck,
     views::PeriodView,
 };
 use crate::{
@@ -63,6 +64,9 @@ pub(super) struct DecisionView {
     pub(super) rates: Vec<RateCheck>,
     /// The quotas that the charge would be held against, as they stand.
     pub(super) quotas: Vec<QuotaCheck>,
+    /// The spend cap that the charge would be held against, as it stands; absent where it costs nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) spend_cap: Option<SpendCheck>,
     /// The steps, up to the one that refuses.
     pub(super) steps: Vec<StepView>,
     /// Plans under which the request would pass, the cheapest first. Only for a refusal by the plan.
@@ -246,6 +250,13 @@ impl DecisionView {
         self.pass("rate", detail, rate);
         if let Some(denial) = exhausted {
             return self.deny("quota", denial, question, quota);
+        }
+        if let Some((check, reached)) = question.spend(given) {
+            let ground = check.ground.clone();
+            self.spend_cap = Some(check);
+            if let Some(denial) = reached {
+                return self.deny("quota", denial, question, ground);
+            }
         }
         let detail = match self.charge.is_empty() {
             true => "the request costs nothing",

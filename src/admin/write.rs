@@ -81,6 +81,24 @@ impl FromRequest<Shared> for WriteAt {
     }
 }
 
+/// A write without a body, for which the query may name a state.
+pub(super) struct WriteState {
+    /// The parameter `state`.
+    pub(super) state: Option<String>,
+    /// The rest.
+    pub(super) ticket: Ticket,
+}
+
+impl FromRequest<Shared> for WriteState {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, shared: &Shared) -> Result<Self, Problem> {
+        let state = |params: &mut Params| Ok(params.take("state"));
+        let (write, state) = Write::<Nothing>::read(request, shared, MAX_BODY, state).await?;
+        Ok(Self { state, ticket: write.ticket })
+    }
+}
+
 impl<T: DeserializeOwned> Write<T> {
     /// Reads a write, and from its query what only some calls take.
     async fn read<P>(

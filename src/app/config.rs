@@ -7,7 +7,9 @@ use serde::Deserialize;
 
 use super::{
     places::Places,
-    values::{AlgorithmName, ByteSize, Cidr, HeaderText, Kept, Origin, Probe, Span, UpstreamUri},
+    values::{
+        AlgorithmName, ByteSize, Cidr, HeaderText, Kept, Origin, Probe, Span, UpstreamUri, WebhookSecret,
+    },
 };
 
 /// Everything that can be configured.
@@ -67,6 +69,11 @@ pub struct Config {
     /// How long the past is kept.
     #[serde(default)]
     pub retention: RetentionConfig,
+    /// What may be told to whom.
+    #[serde(default)]
+    pub webhooks: WebhooksConfig,
+    /// Stripe.
+    pub stripe: StripeConfig,
     /// Where it was read.
     #[serde(skip)]
     pub places: Places,
@@ -246,6 +253,20 @@ impl Default for Caps {
     }
 }
 
+/// `stripe`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default, expecting = "a map of keys")]
+pub struct StripeConfig {
+    /// Where Stripe's webhooks arrive; without it nowhere.
+    #[serde(deserialize_with = "super::values::optional_address")]
+    pub listen: Option<SocketAddr>,
+    /// The secrets of the endpoint in Stripe: one, or several while they are rotated.
+    pub webhook_secrets: Vec<WebhookSecret>,
+    /// A file with more of them, one a line.
+    #[serde(deserialize_with = "super::values::optional")]
+    pub webhook_secrets_file: Option<PathBuf>,
+}
+
 /// `retention`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default, expecting = "a map of keys")]
@@ -262,6 +283,16 @@ impl Default for RetentionConfig {
     fn default() -> Self {
         Self { usage_hours: Kept::days(92), usage_days: Kept::days(800), audit: Kept::days(400) }
     }
+}
+
+/// `webhooks`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default, expecting = "a map of keys")]
+pub struct WebhooksConfig {
+    /// Addresses that may be called though they are not public.
+    pub allow: Vec<Cidr>,
+    /// Whether `http` may be spoken, too.
+    pub http: bool,
 }
 
 mod defaults {

@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     background::Background,
-    config::RetentionConfig,
+    config::{RetentionConfig, WebhooksConfig},
     deployment::Deployer,
     engine::{Engine, EngineParts, NodeGateway},
     issuer::Issuer,
@@ -93,6 +93,7 @@ impl Embedded {
             versions,
             deployer,
             retention: settings::retention(&RetentionConfig::default()),
+            outgoing: settings::outgoing(&WebhooksConfig::default())?,
             workers: 1,
         });
         engine.feed.catch_up().await;

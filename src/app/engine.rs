@@ -6,6 +6,7 @@ use tokio::runtime::Handle;
 
 use super::{
     background::Background,
+    bills::StoreBills,
     deployment::{Deployer, Obedient},
     in_force::{InForce, InForceFront},
     lifecycle::{Lifecycle, LifecycleParts, closing::Closer},
@@ -21,9 +22,10 @@ use crate::{
     freshness::Freshness,
     ledger::{EscrowLedger, LedgerParts, file::LedgerFile},
     metrics::Metrics,
+    outgoing::{Dispatcher, DispatcherParts},
     pipeline::{Gateway, cors::Cors, observe::Mode, refusals::Refusals, shadow::Trials},
     policy::Watched,
-    ports::{Incarnation, NodeStore, Policies, Registration},
+    ports::{Bills, Incarnation, NodeStore, Outgoing, Policies, Registration},
     store::{Retention, Store},
     sync::{Feed, FeedParts},
 };
@@ -58,6 +60,8 @@ pub(super) struct EngineParts {
     pub(super) identity: Prepared,
     pub(super) directory: directory::Settings,
     pub(super) retention: Retention,
+    /// Makes requests of others.
+    pub(super) outgoing: Arc<dyn Outgoing>,
     /// How many gateways there will be.
     pub(super) workers: usize,
 }
@@ -79,7 +83,10 @@ pub(super) struct Engine {
     store: Arc<dyn Store>,
     incarnation: Incarnation,
     retention: Retention,
+    outgoing: Arc<dyn Outgoing>,
     trials: Arc<Trials>,
+    /// What tenants' months cost, for those who may see their own.
+    pub(super) bills: Arc<dyn Bills>,
 }
 
 impl Engine {
@@ -125,6 +132,8 @@ impl Engine {
         });
         let (credentials, feed) = (Arc::new(credentials), Arc::new(feed));
         let trials = Arc::new(Trials::new(Arc::clone(&freshness)));
+        let bills =
+            Arc::new(StoreBills { tenants: Arc::clone(&store) as _, statements: Arc::clone(&store) as _ });
         Self {
             policies,
             versions: parts.versions,
@@ -140,7 +149,9 @@ impl Engine {
             store,
             incarnation,
             retention,
+            outgoing: parts.outgoing,
             trials,
+            bills,
         }
     }
 
@@ -185,6 +196,14 @@ impl Engine {
             run: self.incarnation,
         };
         background.spawn("shadow", shadowing.run(end()));
+        let dispatcher = Dispatcher::new(DispatcherParts {
+            store: Arc::clone(&self.store) as _,
+            outgoing: Arc::clone(&self.outgoing),
+            clock: Arc::clone(&self.clock) as _,
+            run: self.incarnation,
+            metrics: Arc::clone(&self.metrics.deliveries),
+        });
+        background.spawn("webhooks", dispatcher.run(end()));
     }
 
     /// The stages over them, anew for each worker that asks.
@@ -194,7 +213,7 @@ impl Engine {
         let (directory, ledger) = (self.directory.clone(), self.ledger.clone());
         let refusals = Arc::clone(&self.refusals);
         let (clock, metrics, cors) = (Arc::clone(&self.clock), Arc::clone(&self.metrics), Arc::new(cors));
-        let trials = Arc::clone(&self.trials);
+        let (trials, bills) = (Arc::clone(&self.trials), Arc::clone(&self.bills));
         Arc::new(move || Gateway {
             policies: Arc::new(policies.front()),
             authenticator: Arc::new(credentials.front()),
@@ -206,6 +225,7 @@ impl Engine {
             mode,
             refusals: refusals.ring(),
             trials: Arc::clone(&trials),
+            bills: Some(Arc::clone(&bills)),
         })
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 
 use super::{
-    config::{Config, Issuer, RetentionConfig},
+    config::{Config, Issuer, RetentionConfig, StripeConfig},
     mistake::{self, Mistake},
     places::Places,
     values::Kept,
@@ -71,6 +71,8 @@ const TEXTS: &[&str] = &[
     "retention.usage_hours",
     "retention.usage_days",
     "retention.audit",
+    "stripe.listen",
+    "stripe.webhook_secrets_file",
 ];
 
 /// Keys whose variables hold JSON, and what is expected there.
@@ -89,13 +91,18 @@ const JSON: &[(&str, &str)] = &[
     ("caps.connections", "a whole number"),
     ("caps.tenants_cached", "a whole number"),
     ("retention", "a map as JSON"),
+    ("webhooks", "a map as JSON"),
+    ("webhooks.allow", "a list as JSON, such as [\"10.0.0.0/8\"]"),
+    ("webhooks.http", "true or false"),
+    ("stripe", "a map as JSON"),
+    ("stripe.webhook_secrets", "a list as JSON, such as [\"whsec_...\"]"),
 ];
 
 /// Longer than any month.
 const SHORTEST_HOURS: Kept = Kept::days(35);
 
 /// Variables of the same prefix that the shell commands read.
-const OTHERS: &[&str] = &["PLANGATE_ADMIN_URL", "PLANGATE_CONFIG", "PLANGATE_LOG"];
+const OTHERS: &[&str] = &["PLANGATE_ADMIN_URL", "PLANGATE_CONFIG", "PLANGATE_LOG", "PLANGATE_WEBHOOK_SECRET"];
 
 fn variable(key: &str) -> String {
     format!("PLANGATE_{}", key.replace('.', "_").to_uppercase())
@@ -220,6 +227,7 @@ fn check(config: &Config) -> Result<(), Mistake> {
     }
     check_bounds(config)?;
     check_retention(&config.retention)?;
+    check_stripe(&config.stripe)?;
     config.identity.jwt.iter().enumerate().try_for_each(|(place, issuer)| check_issuer(place, issuer))
 }
 
@@ -265,6 +273,14 @@ fn check_retention(kept: &RetentionConfig) -> Result<(), Mistake> {
     at_least("usage_hours", hours, SHORTEST_HOURS, ", so that a running billing month keeps its hours")?;
     at_least("usage_days", days, hours, ", as long as retention.usage_hours")?;
     at_least("audit", audit, Kept::days(1), "")
+}
+
+fn check_stripe(stripe: &StripeConfig) -> Result<(), Mistake> {
+    if stripe.listen.is_some() && stripe.webhook_secrets.is_empty() && stripe.webhook_secrets_file.is_none() {
+        let detail = "missing: expected the secret of the endpoint, or webhook_secrets_file".to_owned();
+        return Err(("stripe.webhook_secrets".to_owned(), detail));
+    }
+    Ok(())
 }
 
 fn check_issuer(place: usize, issuer: &Issuer) -> Result<(), Mistake> {

@@ -43,7 +43,7 @@ fn pointer(path: &str) -> String {
 
 /// A value as it may be shown: short, in one line, without secrets.
 pub(super) fn shown(key: &str, value: &Value) -> String {
-    if matches!(key, "admin" | "admin.token" | "database") {
+    if matches!(key, "admin" | "admin.token" | "database") || key.starts_with("stripe.webhook_secrets") {
         return "(not shown)".to_owned();
     }
     let text = match value {

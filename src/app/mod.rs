@@ -24,6 +24,7 @@ mod settings;
 mod shadowing;
 pub mod start;
 mod start_error;
+mod stripe;
 mod switch;
 pub mod telemetry;
 mod tidying;

@@ -31,6 +31,10 @@ impl Subscriber for LedgerObeys {
         self.0.recall(wanted);
     }
 
+    fn charged(&self, tenants: &[TenantId]) {
+        self.0.heed(tenants);
+    }
+
     async fn returned(&self) -> bool {
         match self.0.reassert().await {
             Ok(()) => true,

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use super::{
-    config::{Config, RetentionConfig, UnknownTenant},
+    config::{Config, RetentionConfig, UnknownTenant, WebhooksConfig},
     mistake,
     readiness::ReadinessBoard,
     start::StartError,
@@ -14,8 +14,9 @@ use crate::{
     domain::id::PlanId,
     http,
     metrics::Metrics,
+    outgoing::{HttpOutgoing, Rule},
     policy::Watched,
-    ports::Policies,
+    ports::{Outgoing, Policies},
     store::Retention,
 };
 
@@ -62,6 +63,14 @@ pub(super) fn directory(config: &Config, watched: &Watched) -> Result<directory:
     };
     let (capacity, serve_stale) = (config.caps.tenants_cached, config.serve_stale.0);
     Ok(directory::Settings { capacity, serve_stale, unknown })
+}
+
+/// What makes requests of others.
+pub(super) fn outgoing(config: &WebhooksConfig) -> Result<Arc<dyn Outgoing>, StartError> {
+    let rule = Rule { allow: config.allow.iter().map(|cidr| cidr.0).collect(), http: config.http };
+    HttpOutgoing::new(rule)
+        .map(|outgoing| Arc::new(outgoing) as _)
+        .map_err(|error| StartError::System(std::io::Error::other(error)))
 }
 
 /// What the store's housekeeping is told.

@@ -7,7 +7,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     background::Background,
-    bills::StoreBills,
     config::{Config, ModeWord},
     deployment::Deployer,
     engine::{Engine, EngineParts},
@@ -17,11 +16,12 @@ use super::{
     plan_versions::PlanVersions,
     readiness::ReadinessBoard,
     settings,
+    stripe::{Secrets, StripeJob},
     switch::Switch,
     workers::Workers,
 };
 use crate::{
-    admin::{self, AdminState},
+    admin::{self, AdminState, StripeInbox},
     clock::{Clock, SystemClock},
     credentials::{self, Prepared},
     directory::{self, TenantDirectory},
@@ -34,7 +34,7 @@ use crate::{
     metrics::Metrics,
     pipeline::{cors::Cors, observe::Mode},
     policy::{Compiler, Watched},
-    ports::{Incarnation, Policies, Registered, Registration},
+    ports::{Incarnation, Outgoing, Policies, Registered, Registration},
     store::Store,
     sync::WaitForNodes,
 };
@@ -47,6 +47,8 @@ pub struct Node {
     pub data_address: SocketAddr,
     /// Where administrators connect.
     pub admin_address: SocketAddr,
+    /// Where Stripe's webhooks arrive, if anywhere.
+    pub stripe_address: Option<SocketAddr>,
     /// Its ledger.
     pub ledger: EscrowLedger,
     /// Its tenants.
@@ -74,6 +76,7 @@ pub(super) struct Ground {
     metrics: Arc<Metrics>,
     figures: Figures,
     pub(super) watched: Arc<Watched>,
+    outgoing: Arc<dyn Outgoing>,
 }
 
 /// What was found usable before the database was asked.
@@ -81,6 +84,8 @@ struct Checked {
     lock: LockedFile,
     prepared: Prepared,
     directory: directory::Settings,
+    /// Of the listener for Stripe's webhooks, where there is to be one.
+    secrets: Option<Arc<Secrets>>,
 }
 
 /// Starts a node on the runtime that this is called on, which must outlive it. Returns when it serves.
@@ -102,11 +107,17 @@ pub async fn start(config: Config, stop: CancellationToken) -> Result<Node, Star
     let directory = settings::directory(&config, &watched)?;
     let lock = LedgerFile::lock(&config.data_dir)?;
     settings::check_free("listen", config.listen)?;
-    let ground = Ground::new(config, background.clone(), watched);
+    let secrets = config.stripe.listen.map(|_| Secrets::open(&config.stripe)).transpose()?;
+    if let Some(address) = config.stripe.listen {
+        settings::check_free("stripe.listen", address)?;
+    }
+    let outgoing = settings::outgoing(&config.webhooks)?;
+    let ground = Ground::new(config, background.clone(), watched, outgoing);
     let switch = Switch::starting(Arc::clone(&ground.board));
     let (admin_address, admin_stop) = ground.serve_admin(&switch).await?;
-    let started =
-        ground.start(Checked { lock, prepared, directory }, &switch, admin_address, admin_stop.clone()).await;
+    let started = ground
+        .start(Checked { lock, prepared, directory, secrets }, &switch, admin_address, admin_stop.clone())
+        .await;
     if started.is_err() {
         // What ends now ends in time.
         background.end.cancel();
@@ -116,7 +127,12 @@ pub async fn start(config: Config, stop: CancellationToken) -> Result<Node, Star
 }
 
 impl Ground {
-    fn new(config: Config, background: Background, watched: Arc<Watched>) -> Self {
+    fn new(
+        config: Config,
+        background: Background,
+        watched: Arc<Watched>,
+        outgoing: Arc<dyn Outgoing>,
+    ) -> Self {
         let freshness = Arc::new(Freshness::default());
         let clock = Arc::new(SystemClock::default());
         let metrics = Arc::new(Metrics::default());
@@ -132,7 +148,7 @@ impl Ground {
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             policies: Arc::clone(&watched),
         });
-        Self { config, background, board, freshness, clock, metrics, figures, watched }
+        Self { config, background, board, freshness, clock, metrics, figures, watched, outgoing }
     }
 
     /// Opens the admin listener. Until the node is ready it answers the probes alone.
@@ -158,7 +174,7 @@ impl Ground {
         admin_address: SocketAddr,
         admin_stop: CancellationToken,
     ) -> Result<Node, StartError> {
-        let Checked { lock, prepared, directory } = checked;
+        let Checked { lock, prepared, directory, secrets } = checked;
         let store = self.open_store().await?;
         let incarnation = Incarnation(uuid::Uuid::now_v7());
         let registration = Registration {
@@ -181,12 +197,14 @@ impl Ground {
         let gateways = engine.gateways(cors, mode);
         let plane = settings::data_plane(&self.config, Arc::clone(&self.board), &self.metrics);
         let workers = Workers::start(&self.config, plane, &gateways, &self.background)?;
+        let stripe_address = self.serve_stripe(secrets, &store, &engine, admin_stop.clone()).await?;
         switch.ready(self.admin(&store, &engine));
         let Engine { policies, directory, ledger, feed, .. } = engine;
         self.board.serving(feed, Arc::clone(&policies));
         Ok(Node {
             data_address: workers.address,
             admin_address,
+            stripe_address,
             ledger,
             directory,
             policies,
@@ -229,17 +247,58 @@ impl Ground {
             versions,
             deployer,
             retention: settings::retention(&self.config.retention),
+            outgoing: Arc::clone(&self.outgoing),
             workers: self.config.worker_count(),
         }))
     }
 
-    fn admin(&self, store: &Arc<dyn Store>, engine: &Engine) -> Router {
-        let barrier = WaitForNodes {
+    fn barrier(&self, engine: &Engine) -> WaitForNodes {
+        WaitForNodes {
             feed: Arc::clone(&engine.feed),
             freshness: Arc::clone(&self.freshness),
             clock: Arc::clone(&self.clock) as _,
             serve_stale: self.config.serve_stale.0,
+        }
+    }
+
+    /// Opens the listener for Stripe's webhooks, where there is to be one.
+    async fn serve_stripe(
+        &self,
+        secrets: Option<Arc<Secrets>>,
+        store: &Arc<dyn Store>,
+        engine: &Engine,
+        stop: CancellationToken,
+    ) -> Result<Option<SocketAddr>, StartError> {
+        let (Some(address), Some(secrets)) = (self.config.stripe.listen, secrets) else { return Ok(None) };
+        let listen = |source| StartError::Listen { key: "stripe.listen", address, source };
+        let listener = tokio::net::TcpListener::bind(address).await.map_err(listen)?;
+        let bound = listener.local_addr().map_err(listen)?;
+        let (asked, policies) = (Arc::clone(&secrets), Arc::clone(&engine.policies));
+        let router = admin::stripe_router(StripeInbox {
+            store: Arc::clone(store) as _,
+            policies: Arc::clone(&policies) as _,
+            barrier: Arc::new(self.barrier(engine)),
+            clock: Arc::clone(&self.clock) as _,
+            secrets: Arc::new(move || asked.current()),
+        });
+        self.background.spawn("stripe listener", async move {
+            if let Err(error) = admin::serve(listener, router, stop).await {
+                tracing::error!("stripe: {error}: {:?}", std::error::Error::source(&error));
+            }
+        });
+        let job = StripeJob {
+            store: Arc::clone(store) as _,
+            policies: policies as _,
+            clock: Arc::clone(&self.clock) as _,
+            secrets,
         };
+        self.background.spawn("stripe events", job.run(self.background.end.clone()));
+        tracing::info!(stripe = %bound, "taking Stripe's webhooks");
+        Ok(Some(bound))
+    }
+
+    fn admin(&self, store: &Arc<dyn Store>, engine: &Engine) -> Router {
+        let barrier = self.barrier(engine);
         let hasher = engine.credentials.hasher().clone();
         let (figures, board) = (self.figures.clone(), Arc::clone(&self.board));
         let watched = Arc::clone(&self.watched);
@@ -254,14 +313,14 @@ impl Ground {
             compiler: Arc::new(Compiler),
             revisions: Arc::clone(store) as _,
             shadow: Arc::clone(store) as _,
+            webhooks: Arc::clone(store) as _,
+            outgoing: Arc::clone(&self.outgoing),
             folder: Arc::new(move || watched.is_a_folder().then(|| watched.files())),
+            stripe: Arc::clone(store) as _,
             survey: Arc::clone(store) as _,
             usage_events: Arc::clone(store) as _,
             statements: Arc::clone(store) as _,
-            bills: Arc::new(StoreBills {
-                tenants: Arc::clone(store) as _,
-                statements: Arc::clone(store) as _,
-            }),
+            bills: Arc::clone(&engine.bills),
             previews: Arc::clone(&engine.versions) as _,
             ledger: Arc::new(engine.ledger.clone()),
             keys: Arc::new(Issuer { hasher, clock: Arc::clone(&self.clock) as _ }),

@@ -4,6 +4,7 @@
 //! `policy diff`: something differs.
 
 mod addon;
+mod billing;
 mod client;
 mod demo;
 mod event;
@@ -24,6 +25,7 @@ mod tenant;
 mod tests;
 mod upcoming;
 mod usage;
+mod webhooks;
 
 use std::{ffi::OsString, process::ExitCode};
 
@@ -63,6 +65,8 @@ pub enum Command {
     Grant(grant::Grant),
     /// Attach and detach what is sold beside plans
     Addon(addon::Addon),
+    /// Link tenants with customers of Stripe, and see what became of Stripe's events
+    Billing(billing::Billing),
     /// List the plans, their versions and how many tenants are on each
     Plan(plan::Plan),
     /// Make, list and revoke API keys
@@ -73,6 +77,9 @@ pub enum Command {
     Event(event::Event),
     /// Show what a tenant's billing periods come to
     Statement(statement::Statement),
+    /// Tell others of what happens: make webhooks, see what was delivered, receive and send samples
+    #[command(alias = "webhook")]
+    Webhooks(webhooks::Webhooks),
     /// List the nodes, and write off one that does not come back
     Node(node::Node),
     /// Print a shell's completion script
@@ -146,11 +153,13 @@ pub fn execute(command: Command) -> Result<(), Failure> {
         Command::Subscription(command) => calling(command.run()),
         Command::Grant(command) => calling(command.run()),
         Command::Addon(command) => calling(command.run()),
+        Command::Billing(command) => calling(command.run()),
         Command::Plan(command) => calling(command.run()),
         Command::Key(command) => calling(command.run()),
         Command::Usage(command) => calling(command.run()),
         Command::Event(command) => calling(command.run()),
         Command::Statement(command) => calling(command.run()),
+        Command::Webhooks(command) => calling(command.run()),
         Command::Node(command) => calling(command.run()),
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -4,8 +4,8 @@
 use std::{borrow::Cow, fmt, net::IpAddr, sync::Arc};
 
 use super::{
-    attributes::Attributes, plan::MeterIx, rights::Entitlement, rights::Rights, route::OperationIx,
-    time::UnixMillis, units::Units,
+    attributes::Attributes, miscalculation::Miscalculation, plan::MeterIx, rights::Entitlement,
+    rights::Rights, route::OperationIx, time::UnixMillis, units::Units,
 };
 
 /// What a condition can know of a request: borrowed, and looked up only as it is asked for.
@@ -336,7 +336,7 @@ pub enum ConditionError {
     TooMany(Box<str>),
     /// A calculation or conversion went wrong; which.
     #[error("{0}")]
-    Failed(&'static str),
+    Failed(Miscalculation),
     /// The amount is no number of units.
     #[error("the amount is below 0 or above 2^53 - 1")]
     OutOfRange,

@@ -6,10 +6,12 @@ use super::{
     catalog::Catalog,
     condition::ConditionError,
     id::{FeatureId, MeterId, PlanId},
+    money::Currency,
     period::{Period, Window},
-    plan::Plan,
+    plan::{Overage, Plan},
     rate::Rate,
     route::Operation,
+    spend::{MoneyUnits, UnitCost},
     tenant::Overrides,
     transitions::State,
     units::Units,
@@ -73,6 +75,23 @@ pub enum Denial {
         /// The current period; it resets at its end.
         period: Period,
     },
+    /// The request needs units beyond what is included, and less is left of the spend cap than they cost.
+    #[error(
+        "the spend cap of {cap} {currency} a month is reached, with {spent} {currency} spent: more than is included of \
+         `{meter}` can be used again from {}, or once the cap is raised", period.end
+    )]
+    SpendCapReached {
+        /// The meter that would have been charged.
+        meter: MeterId,
+        /// The currency of both amounts.
+        currency: Currency,
+        /// The most that billed overage may cost in the month.
+        cap: MoneyUnits,
+        /// What it has cost in this month, over all meters.
+        spent: MoneyUnits,
+        /// The current month; it resets at its end.
+        period: Period,
+    },
 }
 
 /// What cannot be told of a route.
@@ -109,7 +128,7 @@ impl Denial {
             Self::ConditionFailed { .. } => "condition-failed",
             Self::FeatureNotInPlan { .. } | Self::MeterNotInPlan { .. } => "feature-not-in-plan",
             Self::RateLimited { .. } => "rate-limited",
-            Self::QuotaExhausted { .. } => "quota-exhausted",
+            Self::QuotaExhausted { .. } | Self::SpendCapReached { .. } => "quota-exhausted",
         }
     }
 
@@ -165,6 +184,21 @@ impl Denial {
                     around.all(|window| quota.hard_limit(window).is_none_or(fits))
                 })
             }),
+            Self::SpendCapReached { meter, currency, spent, .. } => {
+                needs(meter).is_some_and(|(terms, units)| {
+                    let Some(quota) = terms.quota else { return false };
+                    // What was used is not known here: a plan that lets any number through helps for sure.
+                    match (quota.month.limit(), quota.overage) {
+                        (None, _) | (_, Overage::Allow { cap: None }) => true,
+                        (_, Overage::Bill { cap: None, price, per }) => {
+                            let cost = UnitCost::of(price, per).money.times(units);
+                            let terms = plan.spend().filter(|terms| terms.currency == *currency);
+                            terms.and_then(|terms| terms.cap).is_none_or(|cap| spent.plus(cost) <= cap)
+                        }
+                        _ => false,
+                    }
+                })
+            }
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The words of the product and their rules: no IO, no clock, no wire format.
 
 pub mod addon;
+pub mod ahead;
 pub mod attributes;
 pub mod billing;
 pub mod catalog;
@@ -20,6 +21,7 @@ pub mod identity;
 pub mod impact;
 pub mod lifecycle;
 pub mod mirror;
+pub mod miscalculation;
 pub mod mixture;
 pub mod money;
 pub mod origin;
@@ -32,6 +34,7 @@ pub mod rights;
 pub mod rollover;
 pub mod route;
 pub mod settlement;
+pub mod spend;
 pub mod statement;
 pub mod stripe;
 pub mod subscription;

@@ -55,6 +55,14 @@ impl Decimal {
         self.digits == 0
     }
 
+    /// The `per`th part of it in units of so many fractional digits (at most 12), rounded up, and whether that is exact.
+    #[must_use]
+    pub fn parts(self, scale: u8, per: Units) -> (u128, bool) {
+        let whole = 10u128.pow(u32::from(self.scale)) * u128::from(per.get().max(1));
+        let digits = u128::from(self.digits) * 10u128.pow(u32::from(scale.min(Total::SCALE)));
+        (digits.div_ceil(whole), digits % whole == 0)
+    }
+
     /// So many times as much, in [`Total`]'s smallest units: to compare prices that are for different numbers of units.
     #[must_use]
     pub fn times(self, units: Units) -> u128 {
@@ -138,6 +146,12 @@ impl Total {
         // The remainder apart, as the whole may be too large to be lifted before it is divided.
         let whole = (digits / per).saturating_mul(lift);
         Self(whole.saturating_add((digits % per).saturating_mul(lift) / per))
+    }
+
+    /// So many units of so many fractional digits (at most 12).
+    #[must_use]
+    pub fn in_parts(parts: u128, scale: u8) -> Self {
+        Self(parts.saturating_mul(10u128.pow(u32::from(Self::SCALE.saturating_sub(scale)))))
     }
 
     /// Both together.

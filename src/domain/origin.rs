@@ -88,6 +88,8 @@ pub enum TermKey {
     Extends,
     /// `price`.
     Price,
+    /// `spend_cap`.
+    SpendCap,
     /// `trial`.
     Trial,
     /// `grace`.
@@ -100,12 +102,13 @@ pub enum TermKey {
 
 impl TermKey {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Title,
         Self::Version,
         Self::Existing,
         Self::Extends,
         Self::Price,
+        Self::SpendCap,
         Self::Trial,
         Self::Grace,
         Self::Changes,
@@ -121,6 +124,7 @@ impl TermKey {
             Self::Existing => "existing",
             Self::Extends => "extends",
             Self::Price => "price",
+            Self::SpendCap => "spend_cap",
             Self::Trial => "trial",
             Self::Grace => "grace",
             Self::Changes => "changes",
@@ -129,7 +133,10 @@ impl TermKey {
     }
 
     const fn is_inherited(self) -> bool {
-        matches!(self, Self::Price | Self::Trial | Self::Grace | Self::Changes | Self::WarnAt)
+        matches!(
+            self,
+            Self::Price | Self::SpendCap | Self::Trial | Self::Grace | Self::Changes | Self::WarnAt
+        )
     }
 }
 

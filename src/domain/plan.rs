@@ -10,6 +10,7 @@ use super::{
     money::{Decimal, Price},
     period::Window,
     rate::Rate,
+    spend::{SpendCap, SpendTerms},
     subscription::UsageRule,
     time::UnixMillis,
     units::{Allowance, Units},
@@ -78,6 +79,8 @@ pub struct Plan {
     pub parent: Option<PlanId>,
     /// What it costs a month.
     pub price: Option<Price>,
+    /// The most that billed overage may cost in a month, in the price's currency.
+    pub spend_cap: SpendCap,
     /// How it may be tried.
     pub trial: Option<Trial>,
     /// Rights that are on.
@@ -106,11 +109,18 @@ impl Plan {
             title: None,
             parent: None,
             price: None,
+            spend_cap: SpendCap::Unlimited,
             trial: None,
             features: FeatureSet::default(),
             limits: BTreeMap::new(),
             meters: Box::default(),
         }
+    }
+
+    /// How billed overage is counted in money; `None`: the plan has no currency.
+    #[must_use]
+    pub fn spend(&self) -> Option<SpendTerms> {
+        Some(SpendTerms { currency: self.price?.currency, cap: self.spend_cap.limit() })
     }
 
     /// Which plan in which version this is.

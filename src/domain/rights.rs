@@ -6,6 +6,7 @@ use std::{
 };
 
 use super::{
+    ahead::Ahead,
     attributes::Attributes,
     catalog::Catalog,
     denial::Denial,
@@ -41,6 +42,8 @@ pub struct Rights {
     pub overrides: Option<Arc<Overrides>>,
     /// What tells the tenant apart from others; `None`: nothing does.
     pub attributes: Option<Arc<Attributes>>,
+    /// What is to become of the subscription; `None`: nothing that is known.
+    pub ahead: Option<Box<Ahead>>,
     /// The ledger's own place for this tenant, found once and then reached directly.
     pub account: AccountSlot,
 }
@@ -236,6 +239,7 @@ fn compile(tenant: &Tenant, catalog: &Arc<Catalog>, now: UnixMillis) -> Result<R
         inactive: None,
         overrides,
         attributes: tenant.attributes.clone(),
+        ahead: Ahead::of(tenant),
         account: AccountSlot::default(),
     };
     let Some(subscription) = &tenant.subscription else { return Ok(rights) };
@@ -328,6 +332,7 @@ impl Plan {
                 plan.meters[usize::from(ix.0)].rate = *rate;
             }
         }
+        plan.spend_cap = overrides.spend_cap.unwrap_or(plan.spend_cap);
         plan
     }
 }

@@ -13,6 +13,7 @@ use super::{
     period::Zone,
     plan::Quota,
     rate::Rate,
+    spend::SpendCap,
     subscription::Subscription,
     time::{UnixMillis, Version},
     transitions::State,
@@ -86,6 +87,8 @@ pub struct Overrides {
     pub quotas: BTreeMap<MeterId, Quota>,
     /// Rates; `None`: no rate.
     pub rates: BTreeMap<MeterId, Option<Rate>>,
+    /// The spend cap; `None`: the plan's.
+    pub spend_cap: Option<SpendCap>,
 }
 
 impl Overrides {
@@ -95,11 +98,16 @@ impl Overrides {
         limits: BTreeMap::new(),
         quotas: BTreeMap::new(),
         rates: BTreeMap::new(),
+        spend_cap: None,
     };
 
     /// Whether nothing is set.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.features.is_empty() && self.limits.is_empty() && self.quotas.is_empty() && self.rates.is_empty()
+        self.features.is_empty()
+            && self.limits.is_empty()
+            && self.quotas.is_empty()
+            && self.rates.is_empty()
+            && self.spend_cap.is_none()
     }
 }

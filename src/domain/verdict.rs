@@ -104,7 +104,8 @@ impl From<&Denial> for Verdict {
             Denial::FeatureNotInPlan { feature } => Some((About::Feature, feature.to_string())),
             Denial::MeterNotInPlan { meter }
             | Denial::RateLimited { meter, .. }
-            | Denial::QuotaExhausted { meter, .. } => Some((About::Meter, meter.to_string())),
+            | Denial::QuotaExhausted { meter, .. }
+            | Denial::SpendCapReached { meter, .. } => Some((About::Meter, meter.to_string())),
         };
         Self { code: Cow::Borrowed(denial.code()), about }
     }
@@ -120,10 +121,12 @@ impl Denial {
             (
                 Self::MeterNotInPlan { meter: a }
                 | Self::RateLimited { meter: a, .. }
-                | Self::QuotaExhausted { meter: a, .. },
+                | Self::QuotaExhausted { meter: a, .. }
+                | Self::SpendCapReached { meter: a, .. },
                 Self::MeterNotInPlan { meter: b }
                 | Self::RateLimited { meter: b, .. }
-                | Self::QuotaExhausted { meter: b, .. },
+                | Self::QuotaExhausted { meter: b, .. }
+                | Self::SpendCapReached { meter: b, .. },
             ) => a == b && self.code() == other.code(),
             (Self::FeatureNotInPlan { .. }, _) | (_, Self::FeatureNotInPlan { .. }) => false,
             _ => self.code() == other.code(),

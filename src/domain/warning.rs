@@ -132,7 +132,9 @@ impl Marks {
         currency: Currency,
         warn_at: WarnAt,
     ) -> Self {
-        Self { plan, period, limit: cap.get(), before: 0, warn_at, last: false, money: Some(currency) }
+        // After it nothing that costs money can be used.
+        let last = cap.get() > 0;
+        Self { plan, period, limit: cap.get(), before: 0, warn_at, last, money: Some(currency) }
     }
 
     /// The marks in the order in which they are reached. Nothing is told of a bucket without units.

@@ -222,7 +222,7 @@ mod tests {
         }
         assert_eq!(pauses[..9], PAUSES);
         assert_eq!(now, since + TRIED_FOR, "the last try is made when the day is over");
-        assert_eq!(pauses.len(), 10, "{pauses:?}");
+        assert_eq!(pauses.len(), 11, "{pauses:?}");
         assert_eq!(next_try(u32::MAX, since, since, 500, None), Some(Duration::from_secs(28_800 + 2_880)));
     }
 

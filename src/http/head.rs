@@ -10,7 +10,11 @@ use ::http::{
 use bytes::BytesMut;
 
 use super::{fields::Fields, headers, host};
-use crate::pipeline::request::HeadRefusal;
+use crate::pipeline::{
+    faults::{Ambiguous, Malformed},
+    language::Language,
+    request::HeadRefusal,
+};
 
 /// The most header fields that a head may have.
 pub(super) const MAX_FIELDS: usize = 100;
@@ -33,6 +37,8 @@ pub(super) struct Head {
     pub keep: bool,
     /// The client waits for the word to go on before it sends the body.
     pub expects: bool,
+    /// In which language the client wants to be refused.
+    pub language: Language,
 }
 
 /// What is to be done with the bytes that have come.
@@ -67,13 +73,13 @@ fn take(bytes: &mut BytesMut, cap: usize) -> Result<Option<Box<Head>>, HeadRefus
         return Err(HeadRefusal::TooLarge);
     }
     if !lines_end_in_crlf(&bytes[..length]) {
-        return Err(HeadRefusal::Malformed("a line does not end in CR LF"));
+        return Err(HeadRefusal::Malformed(Malformed::LineEnd));
     }
     let mut fields = Fields::of(bytes);
     let (framing, seen) = judge(&request, &mut fields)?;
     let old = request.version == Some(0);
     let method = request.method.and_then(|method| Method::from_bytes(method.as_bytes()).ok());
-    let method = method.ok_or(HeadRefusal::Malformed("the method is not a token"))?;
+    let method = method.ok_or(HeadRefusal::Malformed(Malformed::Method))?;
     let target = request.path.map_or(0..0, |path| {
         let begin = path.as_ptr() as usize - bytes.as_ptr() as usize;
         begin..begin + path.len()
@@ -81,28 +87,25 @@ fn take(bytes: &mut BytesMut, cap: usize) -> Result<Option<Box<Head>>, HeadRefus
     let head = bytes.split_to(length).freeze();
     let uri = Uri::from_maybe_shared(head.slice(target));
     let mut parts = Request::new(()).into_parts().0;
-    parts.uri = uri.map_err(|_| HeadRefusal::AmbiguousPath("the request target is not a path"))?;
+    parts.uri = uri.map_err(|_| HeadRefusal::AmbiguousPath(Ambiguous::NotAPath))?;
     parts.method = method;
     parts.version = if old { Version::HTTP_10 } else { Version::HTTP_11 };
     let headers = fields.into_map(&head, 0);
-    parts.headers = headers.map_err(|_| HeadRefusal::Malformed("a header value is not valid"))?;
+    parts.headers = headers.map_err(|_| HeadRefusal::Malformed(Malformed::HeaderValue))?;
     let keep = !seen.close && (!old || seen.keep);
-    Ok(Some(Box::new(Head { parts, framing, keep, expects: seen.expects && !old })))
+    let language = if seen.asks_language { Language::asked(&parts.headers) } else { Language::default() };
+    Ok(Some(Box::new(Head { parts, framing, keep, expects: seen.expects && !old, language })))
 }
 
 fn unparsable(error: httparse::Error, request: &httparse::Request<'_, '_>) -> HeadRefusal {
     match error {
         httparse::Error::TooManyHeaders => HeadRefusal::TooLarge,
-        httparse::Error::Token if request.method.is_some() => {
-            HeadRefusal::AmbiguousPath("the request target is not a path")
-        }
-        httparse::Error::Token => HeadRefusal::Malformed("the method is not a token"),
-        httparse::Error::Version => HeadRefusal::Malformed("the version is not HTTP/1.0 or HTTP/1.1"),
-        httparse::Error::HeaderName => HeadRefusal::Malformed("a header name is not valid"),
-        httparse::Error::HeaderValue => HeadRefusal::Malformed("a header value is not valid"),
-        httparse::Error::NewLine | httparse::Error::Status => {
-            HeadRefusal::Malformed("a line does not end in CR LF")
-        }
+        httparse::Error::Token if request.method.is_some() => HeadRefusal::AmbiguousPath(Ambiguous::NotAPath),
+        httparse::Error::Token => HeadRefusal::Malformed(Malformed::Method),
+        httparse::Error::Version => HeadRefusal::Malformed(Malformed::Version),
+        httparse::Error::HeaderName => HeadRefusal::Malformed(Malformed::HeaderName),
+        httparse::Error::HeaderValue => HeadRefusal::Malformed(Malformed::HeaderValue),
+        httparse::Error::NewLine | httparse::Error::Status => HeadRefusal::Malformed(Malformed::LineEnd),
     }
 }
 
@@ -118,7 +121,7 @@ fn lines_end_in_crlf(head: &[u8]) -> bool {
 fn judge(request: &httparse::Request<'_, '_>, fields: &mut Fields) -> Result<(Framing, Seen), HeadRefusal> {
     let malformed = |why| Err(HeadRefusal::Malformed(why));
     if let Some("TRACE" | "CONNECT") = request.method {
-        return malformed("the methods TRACE and CONNECT are not served");
+        return malformed(Malformed::MethodNotServed);
     }
     let target = request.path.unwrap_or_default();
     if target.len() > MAX_TARGET {
@@ -129,19 +132,19 @@ fn judge(request: &httparse::Request<'_, '_>, fields: &mut Fields) -> Result<(Fr
     for field in request.headers.iter() {
         seen.field(field)?;
         let name = HeaderName::from_bytes(field.name.as_bytes());
-        let name = name.map_err(|_| HeadRefusal::Malformed("a header name is not valid"))?;
+        let name = name.map_err(|_| HeadRefusal::Malformed(Malformed::HeaderName))?;
         seen.hop(&name, field.value);
         fields.add(name, field.value);
     }
     let old = request.version == Some(0);
     match seen.hosts {
-        0 if !old => return malformed("an HTTP/1.1 request has no Host"),
+        0 if !old => return malformed(Malformed::NoHost),
         0 | 1 => {}
-        _ => return malformed("more than one Host"),
+        _ => return malformed(Malformed::ManyHosts),
     }
     match (seen.length, seen.chunked) {
-        (Some(_), true) => malformed("both Content-Length and Transfer-Encoding"),
-        (None, true) if old => malformed("Transfer-Encoding in an HTTP/1.0 request"),
+        (Some(_), true) => malformed(Malformed::LengthAndEncoding),
+        (None, true) if old => malformed(Malformed::OldEncoding),
         (None, true) => Ok((Framing::Chunked, seen)),
         (length, false) => Ok((Framing::Length(length.unwrap_or(0)), seen)),
     }
@@ -150,17 +153,17 @@ fn judge(request: &httparse::Request<'_, '_>, fields: &mut Fields) -> Result<(Fr
 /// Origin form, and only bytes that `http::Uri` takes; whether the path is canonical is looked at later.
 pub(super) fn judge_target(target: &[u8]) -> Result<(), HeadRefusal> {
     if target.first() != Some(&b'/') {
-        return Err(HeadRefusal::AmbiguousPath("the request target is not in origin form"));
+        return Err(HeadRefusal::AmbiguousPath(Ambiguous::NotOriginForm));
     }
     let end = target.iter().position(|b| *b == b'#').unwrap_or(target.len());
     let path_end = target[..end].iter().position(|b| *b == b'?').unwrap_or(end);
     let path_fits = |b: &u8| matches!(b, 0x21 | 0x24..=0x3b | 0x3d | 0x40..=0x5f | 0x61..=0x7a | 0x7c | 0x7e);
     let query_fits = |b: &u8| matches!(b, 0x21 | 0x24..=0x3b | 0x3d | 0x3f..=0x7e | 0x80..=0xff);
     if !target[..path_end].iter().all(path_fits) {
-        return Err(HeadRefusal::AmbiguousPath("the path has a byte that must be percent-encoded"));
+        return Err(HeadRefusal::AmbiguousPath(Ambiguous::PathByte));
     }
     if !target[path_end..end].iter().all(query_fits) {
-        return Err(HeadRefusal::AmbiguousPath("the query has a byte that must be percent-encoded"));
+        return Err(HeadRefusal::AmbiguousPath(Ambiguous::QueryByte));
     }
     Ok(())
 }
@@ -174,6 +177,7 @@ struct Seen {
     close: bool,
     keep: bool,
     expects: bool,
+    asks_language: bool,
 }
 
 impl Seen {
@@ -194,21 +198,23 @@ impl Seen {
             4 if is("host") => {
                 self.hosts += 1;
                 if !host::is_valid(field.value) {
-                    return Err(HeadRefusal::Malformed("the Host is not valid"));
+                    return Err(HeadRefusal::Malformed(Malformed::Host));
                 }
             }
             14 if is("content-length") => {
                 if self.length.is_some() {
-                    return Err(HeadRefusal::Malformed("more than one Content-Length"));
+                    return Err(HeadRefusal::Malformed(Malformed::ManyLengths));
                 }
                 self.length = Some(content_length(field.value)?);
             }
+            // Hardly anybody asks for another one than is spoken anyway: then this is all that it costs.
+            15 if is("accept-language") => self.asks_language |= Language::may_matter(field.value),
             17 if is("transfer-encoding") => {
                 if self.chunked {
-                    return Err(HeadRefusal::Malformed("more than one Transfer-Encoding"));
+                    return Err(HeadRefusal::Malformed(Malformed::ManyEncodings));
                 }
                 if !field.value.eq_ignore_ascii_case(b"chunked") {
-                    return Err(HeadRefusal::Malformed("a Transfer-Encoding other than `chunked`"));
+                    return Err(HeadRefusal::Malformed(Malformed::Encoding));
                 }
                 self.chunked = true;
             }
@@ -223,9 +229,7 @@ fn content_length(value: &[u8]) -> Result<u64, HeadRefusal> {
     let digits = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
     let number = std::str::from_utf8(value).ok().filter(|_| digits).and_then(|text| text.parse().ok());
     // Sums with it must not overflow.
-    number
-        .filter(|length| *length < u64::MAX - 2)
-        .ok_or(HeadRefusal::Malformed("the Content-Length is not a number"))
+    number.filter(|length| *length < u64::MAX - 2).ok_or(HeadRefusal::Malformed(Malformed::Length))
 }
 
 #[cfg(test)]

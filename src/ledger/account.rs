@@ -34,10 +34,12 @@ const SHARDS: usize = 64;
 const LEAD_AT_LEAST: Duration = Duration::from_secs(60);
 const SPREAD: Duration = Duration::from_secs(540);
 
-/// One meter of one tenant.
+/// One meter of one tenant, or its money in one currency.
 #[derive(Debug)]
 pub(super) struct MeterAccount {
     pub meter: MeterId,
+    /// It counts what overage costs, and is called after the currency.
+    is_money: bool,
     pub rate: RateCell,
     pub units: Arc<MeterUnits>,
     /// Tells when a source that was passed over may have units again.
@@ -55,11 +57,12 @@ pub(super) struct MeterAccount {
 type Others = RwLock<Vec<(Source, Cell)>>;
 
 impl MeterAccount {
-    fn new(meter: &MeterId, metrics: &LedgerMetrics) -> Arc<Self> {
+    fn new(meter: &MeterId, is_money: bool, units: Arc<MeterUnits>) -> Arc<Self> {
         Arc::new(Self {
             meter: meter.clone(),
+            is_money,
             rate: RateCell::default(),
-            units: metrics.meter(meter),
+            units,
             stir: Arc::default(),
             month: Cell::default(),
             shorter: OnceLock::new(),
@@ -67,10 +70,14 @@ impl MeterAccount {
         })
     }
 
+    fn is(&self, meter: &MeterId, is_money: bool) -> bool {
+        self.is_money == is_money && self.meter == *meter
+    }
+
     /// Asks the cell of a place, opened if need be.
     pub fn ask<R>(&self, place: Place, ask: impl FnOnce(&Cell) -> R) -> R {
         let source = match place {
-            Place::Window(Window::Month) => return ask(&self.month),
+            Place::Window(Window::Month) | Place::Spend => return ask(&self.month),
             Place::Window(window) => return ask(&self.shorter.get_or_init(Box::default)[window as usize]),
             Place::Overage => Source::Overage,
             Place::Grant(number, _) => Source::Grant(number),
@@ -94,7 +101,7 @@ impl MeterAccount {
     /// Asks the cell of a bucket, where there ever was one.
     pub fn ask_known<R>(&self, key: &BucketKey, ask: impl FnOnce(&Cell) -> R) -> Option<R> {
         let source = match key.span {
-            Span::MONTH => return Some(ask(&self.month)),
+            Span::MONTH | Span::Spend => return Some(ask(&self.month)),
             Span::Window(window) => return self.shorter.get().map(|cells| ask(&cells[window as usize])),
             Span::Overage => Source::Overage,
             Span::Grant => Source::Grant(key.epoch),
@@ -168,19 +175,44 @@ impl Account {
         self.known.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn known(&self, meter: &MeterId) -> Option<Arc<MeterAccount>> {
-        self.read().meters.iter().find(|known| known.meter == *meter).cloned()
+    /// The buckets that are charged here.
+    pub fn charged(&self) -> Vec<BucketKey> {
+        let mut keys = Vec::new();
+        for meter in &self.read().meters {
+            meter.each(|cell| keys.extend(cell.charged()));
+        }
+        keys
+    }
+
+    /// What is known of the meter, or the money, of a bucket.
+    pub fn known(&self, key: &BucketKey) -> Option<Arc<MeterAccount>> {
+        self.find(&key.meter, key.span == Span::Spend)
+    }
+
+    fn find(&self, meter: &MeterId, is_money: bool) -> Option<Arc<MeterAccount>> {
+        self.read().meters.iter().find(|known| known.is(meter, is_money)).cloned()
     }
 
     pub fn meter(&self, meter: &MeterId, metrics: &LedgerMetrics) -> Arc<MeterAccount> {
-        if let Some(known) = self.known(meter) {
-            return known;
-        }
+        self.find(meter, false).unwrap_or_else(|| self.make(meter, false, || metrics.meter(meter)))
+    }
+
+    /// The money of a currency. It is no meter of the plans, and none of the metrics.
+    pub fn money(&self, currency: &MeterId) -> Arc<MeterAccount> {
+        self.find(currency, true).unwrap_or_else(|| self.make(currency, true, Arc::default))
+    }
+
+    fn make(
+        &self,
+        meter: &MeterId,
+        is_money: bool,
+        units: impl FnOnce() -> Arc<MeterUnits>,
+    ) -> Arc<MeterAccount> {
         let Known { meters, .. } = &mut *self.known.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = meters.iter().find(|known| known.meter == *meter) {
+        if let Some(known) = meters.iter().find(|known| known.is(meter, is_money)) {
             return Arc::clone(known);
         }
-        let made = MeterAccount::new(meter, metrics);
+        let made = MeterAccount::new(meter, is_money, units());
         meters.reserve_exact(1);
         meters.push(Arc::clone(&made));
         made

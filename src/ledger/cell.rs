@@ -180,7 +180,7 @@ impl Slots {
         }
         let window = match current.bucket.key.span {
             Span::Window(window) => window,
-            Span::Overage => Window::Month,
+            Span::Overage | Span::Spend => Window::Month,
             // Most go on, and what one gives anew in each month begins with the first charge.
             Span::Grant => return,
         };
@@ -285,6 +285,28 @@ impl Cell {
             return Some(slot.used());
         }
         slots.buckets.iter().find(|bucket| bucket.key == *key).map(|bucket| bucket.used_when_sealed())
+    }
+
+    /// The buckets that are charged here.
+    pub fn charged(&self) -> Vec<BucketKey> {
+        let slots = lock(&self.0);
+        let open = slots.iter().filter(|slot| !slot.word.is_sealed());
+        open.map(|slot| slot.bucket.key.clone()).collect()
+    }
+
+    /// Learns what everybody has used of a bucket, as the database had it after `before`. Whether that can be told: not
+    /// while something of this node is on its way there.
+    pub fn learn(&self, key: &BucketKey, used: u64, before: &Unrecorded) -> bool {
+        let slots = lock(&self.0);
+        let Some(bucket) = slots.buckets.iter().find(|bucket| bucket.key == *key) else { return true };
+        let open = slots.iter().filter(|slot| slot.bucket.key == *key).cloned();
+        let own: Vec<Arc<Slot>> = open.chain(bucket.sealed()).collect();
+        let recorded = own.iter().fold(0, |sum: u64, slot| sum.saturating_add(slot.recorded().net()));
+        let sure = before.mark.is_quiet() && bucket.mark() == before.mark && before.unsure.is_empty();
+        if sure {
+            bucket.learn_elsewhere(used.saturating_sub(recorded), true);
+        }
+        sure
     }
 
     /// What this node has not recorded yet of the bucket that starts at `key.start`.

@@ -9,7 +9,7 @@ use std::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    recall,
+    heed, recall,
     shared::{Shared, lock},
     slot::Slot,
 };
@@ -191,6 +191,9 @@ pub(super) async fn run(shared: &Arc<Shared>, stop: CancellationToken, every: Du
             continue;
         }
         ticks = ticks.wrapping_add(1);
+        if !away && let Err(error) = heed::look(shared).await {
+            tracing::debug!(%error, "what events have charged is looked up later");
+        }
         if !away
             && ticks.is_multiple_of(LOOK)
             && let Err(error) = recall::look_again(shared).await

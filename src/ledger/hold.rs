@@ -43,6 +43,9 @@ impl Tab {
                 let part = rest.min(stake.units);
                 rest = rest.saturating_sub(part);
                 give_back(&stake.slot, part.get());
+                if let Some(pledge) = &self.pledge {
+                    give_back(&pledge.slot, pledge.cost(stake, part).get());
+                }
             } else {
                 give_back(&stake.slot, units.get());
             }
@@ -59,6 +62,9 @@ impl Tab {
                 continue;
             }
             stake.slot.word.overrun(units.get());
+            if let Some(pledge) = &self.pledge {
+                pledge.slot.word.overrun(pledge.cost(stake, units).get());
+            }
         }
         line.counts.add(Kind::Overrun, units.get());
         self.soil(number);
@@ -69,6 +75,9 @@ impl Tab {
         let Some(shared) = self.home.ledger() else { return };
         for stake in self.stakes_of(number) {
             shared.soil(&stake.slot);
+        }
+        if let Some(pledge) = &self.pledge {
+            shared.soil(&pledge.slot);
         }
     }
 }

@@ -13,7 +13,8 @@
 //!
 //! A month's units may come from several *sources*: what the plan includes, grants, and what the plan lets through beyond.
 //! Each is a bucket of its own with slots of its own. A charge takes from the first in burn order that is not known to be
-//! exhausted; only where one has too few is a charge split.
+//! exhausted; only where one has too few is a charge split. What it takes of a billed overage also costs money of the
+//! tenant's *spend* bucket, bounded by the spend cap, all or nothing with the units.
 //!
 //! Totals are recorded every second, never differences, so that a repetition is harmless. When a tenant's rights change,
 //! when a period ends and when the node stops, the word is *sealed*: nothing more can be charged to it, and the database
@@ -31,8 +32,10 @@ mod desk;
 pub mod file;
 mod flush;
 mod grant;
+mod heed;
 mod hold;
 mod metrics;
+mod pledge;
 mod purse;
 mod rate_cell;
 mod recall;
@@ -61,7 +64,9 @@ use crate::{
         time::{Monotonic, UnixMillis, Version},
         units::Units,
     },
-    ports::{Answer, BoxFuture, BucketKey, ChargeError, Hold, Ledger, MeterUsage, StoreError, Wanted},
+    ports::{
+        Answer, BoxFuture, BucketKey, ChargeError, Hold, Ledger, MeterUsage, SpendUsage, StoreError, Wanted,
+    },
 };
 
 pub use metrics::{LedgerMetrics, UnitCounts};
@@ -127,6 +132,12 @@ impl EscrowLedger {
         recall::recall(&self.0, wanted);
     }
 
+    /// Usage events were charged to these tenants: what others have used of their buckets is looked up again with the next
+    /// flush.
+    pub fn heed(&self, tenants: &[TenantId]) {
+        heed::heed(&self.0, tenants);
+    }
+
     /// Records totals every second and returns what has ended, until `stop`. One task for the life of the node.
     pub async fn run(&self, stop: CancellationToken) {
         flush::run(&self.0, stop, flush::EVERY).await;
@@ -185,6 +196,14 @@ impl Ledger for EscrowLedger {
 
     fn usage(&self, rights: &Arc<Rights>, now: UnixMillis) -> BoxFuture<Result<Vec<MeterUsage>, StoreError>> {
         Box::pin(usage::usage(Arc::clone(&self.0), Arc::clone(rights), now))
+    }
+
+    fn spend(
+        &self,
+        rights: &Arc<Rights>,
+        now: UnixMillis,
+    ) -> BoxFuture<Result<Option<SpendUsage>, StoreError>> {
+        Box::pin(usage::spend(Arc::clone(&self.0), Arc::clone(rights), now))
     }
 
     fn known_used(&self, bucket: &BucketKey) -> Option<Units> {

@@ -25,7 +25,7 @@ use crate::{
         time::{Monotonic, UnixMillis},
         units::Units,
     },
-    ports::ChargeError,
+    ports::{ChargeError, Span},
 };
 
 /// See the module.
@@ -125,7 +125,7 @@ impl Asker<'_> {
     ) -> Result<Opened, ChargeError> {
         let stir = line.meter.stir.count();
         let monotonic = self.shared.monotonic();
-        let soft = sources.iter().any(|terms| terms.limit.is_none());
+        let soft = sources.iter().any(|terms| terms.limit.is_none()) && !self.is_capped(quota);
         let mut regular = !self.beyond;
         let mut wanted = Some(line.units.get());
         let mut pockets = Vec::with_capacity(sources.len());
@@ -168,6 +168,12 @@ impl Asker<'_> {
         let limit = sum(&pockets);
         let purse = Purse { line: number, month, limit, spent, pockets: pockets.into(), meter, stir };
         Ok(Opened { purse, stakes, regular })
+    }
+
+    /// Whether overage ends where the spend cap does: then it is not without limit.
+    fn is_capped(&self, quota: &Quota) -> bool {
+        matches!(quota.overage, Overage::Bill { .. })
+            && self.entitlement.offer.spend().is_some_and(|terms| terms.cap.is_some())
     }
 
     fn wish(&self, quota: &Quota, terms: &SourceTerms) -> Wish<'_> {
@@ -267,6 +273,11 @@ impl Purse {
         self.slots().filter(move |slot| {
             slot.terms().is_some_and(|terms| slot.bucket.outlook(terms, u64::MAX, now) == Outlook::Recalling)
         })
+    }
+
+    /// Those of them that are burnt before overage.
+    pub fn recalling_included(&self, now: Monotonic) -> impl Iterator<Item = &Arc<Slot>> {
+        self.recalling(now).filter(|slot| slot.bucket.key.span != Span::Overage)
     }
 
     /// What is left of all sources, as far as is known here; `None`: any number.

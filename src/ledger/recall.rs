@@ -24,7 +24,7 @@ pub(super) fn recall(shared: &Arc<Shared>, wanted: &[Wanted]) {
     let mut returned = Vec::new();
     for Wanted { bucket: key, remainder } in wanted {
         let Some(account) = shared.accounts.get(&key.tenant) else { continue };
-        let Some(meter) = account.known(&key.meter) else { continue };
+        let Some(meter) = account.known(key) else { continue };
         let recalled = meter.ask_known(key, |cell| cell.recall(shared, key)).flatten();
         let Some((bucket, slots)) = recalled else { continue };
         bucket.want(until);

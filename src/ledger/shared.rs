@@ -1,6 +1,7 @@
 //! What every part of the ledger reaches: the world outside, the queues, and the numbering of slots.
 
 use std::{
+    collections::HashSet,
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
@@ -26,6 +27,7 @@ use crate::{
     clock::Clock,
     domain::{
         catalog::Catalog,
+        id::TenantId,
         time::{Monotonic, UnixMillis},
     },
     freshness::Freshness,
@@ -88,6 +90,8 @@ pub(super) struct Shared {
     pub closed: AtomicBool,
     /// Exhausted buckets of which requests were refused since they were last looked at.
     pub watched: Mutex<Vec<Arc<Bucket>>>,
+    /// Tenants that were charged without this node.
+    pub charged: Mutex<HashSet<TenantId>>,
     /// The file has refused a word, and the log says so.
     full: AtomicBool,
     /// Something is to be recorded sooner than with the next flush.
@@ -108,6 +112,7 @@ impl Shared {
             catalog: ArcSwapOption::empty(),
             closed: AtomicBool::new(false),
             watched: Mutex::default(),
+            charged: Mutex::default(),
             full: AtomicBool::new(false),
             hurry: Notify::new(),
             seq: AtomicU64::new(1),

@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     domain::{
+        catalog::Stamp,
         period::{BillingCalendar, Period, Windows},
         time::{Monotonic, UnixMillis, Version},
         units::Units,
@@ -63,7 +64,9 @@ pub(super) struct Slot {
 #[derive(Debug)]
 struct Marked {
     marks: Option<Arc<Marks>>,
-    /// From then on they may be others, though the rights are of the same version.
+    /// By another catalog they may be others,
+    catalog: Option<Stamp>,
+    /// and from then on, though the rights are of the same version.
     until: UnixMillis,
 }
 
@@ -120,7 +123,7 @@ impl Slot {
             acked: Acked::default(),
             seen_used: AtomicU64::new(0),
             seen_at: AtomicU64::new(terms.opened.0),
-            marked: Mutex::new(Marked { marks: None, until: UnixMillis(i64::MIN) }),
+            marked: Mutex::new(Marked { marks: None, catalog: None, until: UnixMillis(i64::MIN) }),
         })
     }
 
@@ -129,25 +132,25 @@ impl Slot {
         Version(self.policies.load(Ordering::Relaxed))
     }
 
-    /// The limit is the same by policies of this version. Whether those are newer than all that said so before.
-    pub fn confirmed_by(&self, policies: Version) -> bool {
-        self.policies.fetch_max(policies.0, Ordering::Relaxed) < policies.0
+    /// The limit is the same by policies of this version.
+    pub fn confirmed_by(&self, policies: Version) {
+        self.policies.fetch_max(policies.0, Ordering::Relaxed);
     }
 
-    /// Learns what is told of its bucket, and until when that holds, where it may be something else by now: `anew`, or as
-    /// what it knew holds no longer. Whether it is something else.
+    /// Learns what is told of its bucket by this catalog, and until when that holds, where it may be something else by now.
+    /// Whether it is.
     pub fn mark(
         &self,
-        anew: bool,
+        catalog: Stamp,
         now: UnixMillis,
         marks: impl FnOnce() -> (Option<Marks>, UnixMillis),
     ) -> bool {
         let mut marked = lock(&self.marked);
-        if !anew && now < marked.until {
+        if marked.catalog == Some(catalog) && now < marked.until {
             return false;
         }
         let (marks, until) = marks();
-        marked.until = until;
+        (marked.catalog, marked.until) = (Some(catalog), until);
         if marked.marks.as_deref() == marks.as_ref() {
             return false;
         }

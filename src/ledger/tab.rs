@@ -10,6 +10,7 @@ use super::{
     account::MeterAccount,
     desk::Desk,
     metrics::MeterUnits,
+    pledge::Pledge,
     purse::{self, Asker, Opened, Purse},
     shared::{Home, Shared},
     slot::Slot,
@@ -94,6 +95,10 @@ pub(super) struct Tab {
     pub stakes: Few<Stake>,
     /// The sources of those lines whose month has several.
     pub purses: Box<[Purse]>,
+    /// The money that its overage costs, where that is billed.
+    pub pledge: Option<Box<Pledge>>,
+    /// It takes from one word: that says it when it is asked.
+    pub alone: bool,
     pub home: Arc<Home>,
     /// What the callers keep ready.
     pub ready: Ready,
@@ -191,6 +196,8 @@ impl Tab {
                 more: self.stakes.more.iter().map(stake).collect(),
             },
             purses: Box::default(),
+            pledge: None,
+            alone: self.alone,
             home: Arc::clone(&self.home),
             ready: Ready::default(),
         })
@@ -224,13 +231,16 @@ impl Tab {
                 }
             }
         }
+        let pledge = found.pledge(&asker, &lines)?;
         let Finding { time, regular, stakes, purses } = found;
         // Every meter is counted by the month at least.
         let stakes = Few::of(stakes).ok_or(ChargeError::Outdated)?;
         let plain = nodes == 0 && purses.is_empty();
+        let alone = stakes.more.is_empty() && pledge.is_none();
         let (home, ready) = (Arc::clone(&shared.home), Ready::default());
         let purses = purses.into_boxed_slice();
-        Ok(Self { time, plain, nodes, regular, once: false, lines, stakes, purses, home, ready })
+        let once = false;
+        Ok(Self { time, plain, nodes, regular, once, lines, stakes, purses, pledge, alone, home, ready })
     }
 
     /// Whether it is for these charges.
@@ -289,7 +299,7 @@ impl Tab {
             Some(purse) => purse.limit.is_some(),
             None => stake.bounded,
         };
-        !self.stakes.iter().any(refuses)
+        !self.stakes.iter().any(refuses) && !self.pledge.as_ref().is_some_and(|pledge| pledge.bounded)
     }
 
     /// Whether others than the request that it was made for may be charged by it.
@@ -309,7 +319,9 @@ impl Tab {
 
     /// Whether one of its words is charged no more.
     pub fn is_over(&self) -> bool {
-        self.stakes.iter().any(|stake| stake.slot.word.is_sealed()) || self.purses.iter().any(Purse::is_over)
+        self.stakes.iter().any(|stake| stake.slot.word.is_sealed())
+            || self.purses.iter().any(Purse::is_over)
+            || self.pledge.as_ref().is_some_and(|pledge| pledge.slot.word.is_sealed())
     }
 
     /// The words of one line, the longest window first.
@@ -368,6 +380,14 @@ impl Finding {
         let bounded = slot.is_bounded();
         self.stakes.push(Stake { slot, units: line.units, line: number, bounded });
         Ok(())
+    }
+
+    /// The money that the overage among its words costs.
+    fn pledge(&mut self, asker: &Asker<'_>, lines: &Few<Line>) -> Result<Option<Box<Pledge>>, ChargeError> {
+        let Some((pledge, regular)) = Pledge::open(asker, lines, &self.stakes)? else { return Ok(None) };
+        self.regular &= regular;
+        self.within(pledge.slot.period.start, pledge.slot.period.end);
+        Ok(Some(pledge))
     }
 
     /// The words of a line in its month.

@@ -6,6 +6,7 @@ use super::{
     bucket::Outlook,
     hold::give_back,
     metrics::Kind,
+    pledge::Pledge,
     purse::Purse,
     refill,
     shared::{Shared, lock},
@@ -72,7 +73,7 @@ impl Tab {
     #[inline]
     pub fn take(&self, shared: &Arc<Shared>, waited: bool) -> Take {
         // One word alone says it when it is asked.
-        if !self.stakes.more.is_empty()
+        if !self.alone
             && let Err(unfit) = self.look(shared, waited)
         {
             return unfit;
@@ -85,6 +86,16 @@ impl Tab {
             if refill::is_low(&stake.slot.low_water, left) {
                 refill::prefetch(shared, &stake.slot);
             }
+        }
+        if let Some(pledge) = &self.pledge {
+            let Spend::Taken { left } = pledge.slot.word.spend(pledge.money.get(), pledge.bounded) else {
+                self.untake(shared, usize::MAX);
+                return self.look(shared, waited).err().unwrap_or(Take::Again);
+            };
+            if refill::is_low(&pledge.slot.low_water, left) {
+                refill::prefetch(shared, &pledge.slot);
+            }
+            shared.soil(&pledge.slot);
         }
         for line in self.lines.iter() {
             line.counts.add(Kind::Admitted, line.units.get());
@@ -103,14 +114,7 @@ impl Tab {
             match slot.word.peek(units.get(), *bounded) {
                 Spend::Taken { .. } => {}
                 Spend::Sealed => return Err(Take::Moved),
-                Spend::Full => {
-                    // It has counted as far as it can: the next one goes on. A new one that is full at once has been
-                    // asked for more than any can count.
-                    if slot.word.totals().used == 0 || !slot.word.seal() {
-                        return Err(Take::Refused(ChargeError::Unavailable));
-                    }
-                    return Err(Take::Moved);
-                }
+                Spend::Full => return Err(full(slot)),
                 Spend::Short { need } => match self.purse_of(stake) {
                     Some(purse) => self.ask_purse(shared, purse, (slot, need), waited, &mut short)?,
                     None => {
@@ -121,7 +125,66 @@ impl Tab {
                 },
             }
         }
+        if let Some(pledge) = &self.pledge {
+            self.ask_pledge(shared, pledge, waited, &mut short)?;
+        }
         if short.is_empty() { Ok(()) } else { Err(Take::Short(short)) }
+    }
+
+    /// Whether there is money enough, or the database is to be asked for more, or others are giving theirs back.
+    fn ask_pledge(
+        &self,
+        shared: &Shared,
+        pledge: &Pledge,
+        waited: bool,
+        short: &mut Vec<Want>,
+    ) -> Result<(), Take> {
+        let slot = &pledge.slot;
+        let need = match slot.word.peek(pledge.money.get(), pledge.bounded) {
+            Spend::Taken { .. } => return Ok(()),
+            Spend::Sealed => return Err(Take::Moved),
+            // More than the cap is asked for all the same, so that it is known what was spent of it.
+            Spend::Full if pledge.is_above_cap() => pledge.money.get(),
+            Spend::Full => return Err(full(slot)),
+            Spend::Short { need } => need,
+        };
+        let recalling = match pledge.outlook(shared, need) {
+            Outlook::Unknown => false,
+            Outlook::Recalling if !waited && may_wait(slot) => true,
+            Outlook::Recalling | Outlook::Exhausted { .. } => {
+                return self.refuse_money(shared, pledge, waited, short);
+            }
+        };
+        let now = shared.monotonic();
+        if !recalling && (shared.outage.is_on(now) || shared.is_adrift(now)) {
+            return Err(Take::Refused(ChargeError::Unavailable));
+        }
+        short.push(Want { slot: Arc::clone(slot), need, recalling });
+        Ok(())
+    }
+
+    /// Too little money is left; but what others give back of the included units costs none.
+    fn refuse_money(
+        &self,
+        shared: &Shared,
+        pledge: &Pledge,
+        waited: bool,
+        short: &mut Vec<Want>,
+    ) -> Result<(), Take> {
+        if !self.purses.iter().all(Purse::is_current) {
+            return Err(Take::Moved);
+        }
+        let now = shared.monotonic();
+        if !waited {
+            let included = self.purses.iter().flat_map(|purse| purse.recalling_included(now));
+            let before = short.len();
+            let want = |slot: &Arc<Slot>| Want { slot: Arc::clone(slot), need: 1, recalling: true };
+            short.extend(included.filter(|slot| may_wait(slot)).map(want));
+            if short.len() > before {
+                return Ok(());
+            }
+        }
+        Err(Take::Refused(pledge.refuse(shared).into()))
     }
 
     /// One of several sources is short of units: whether the database is to be asked for more, or others are giving theirs
@@ -173,6 +236,15 @@ impl Tab {
             shared.soil(slot);
         }
     }
+}
+
+/// It has counted as far as it can: the next one goes on. A new one that is full at once has been asked for more than any can
+/// count.
+fn full(slot: &Slot) -> Take {
+    if slot.word.totals().used == 0 || !slot.word.seal() {
+        return Take::Refused(ChargeError::Unavailable);
+    }
+    Take::Moved
 }
 
 fn may_wait(slot: &Slot) -> bool {

@@ -8,10 +8,14 @@ use crate::{
         period::{Period, Window},
         plan::MeterIx,
         rights::{Rights, Source, SourceTerms},
-        time::UnixMillis,
+        spend::MoneyUnits,
+        time::{UnixMillis, Version},
         units::Units,
     },
-    ports::{BucketKey, Incarnation, MeterUsage, OthersUsage, SourceUsage, Span, StoreError, WindowUsage},
+    ports::{
+        BucketKey, Incarnation, MeterUsage, OthersUsage, SourceUsage, Span, SpendUsage, StoreError,
+        WindowUsage,
+    },
 };
 
 /// The pauses before looking again when something was being recorded between the database's answer and this node's own:
@@ -19,7 +23,7 @@ use crate::{
 const PAUSES: [u64; 10] = [0, 1, 2, 4, 8, 16, 32, 64, 128, 256];
 
 /// No incarnation has this name: all of them are others.
-const NOBODY: Incarnation = Incarnation(uuid::Uuid::nil());
+pub(super) const NOBODY: Incarnation = Incarnation(uuid::Uuid::nil());
 
 /// Where the numbers of a bucket go.
 struct Row {
@@ -42,17 +46,47 @@ pub(super) async fn usage(
     if keys.is_empty() {
         return Ok(answer);
     }
+    for (Row { meter, window, source, period, limit }, (used, uncertain)) in
+        rows.into_iter().zip(totals(&shared, &keys).await?)
+    {
+        let MeterUsage { windows, sources, .. } = &mut answer[meter];
+        windows.extend(window.map(|window| WindowUsage { window, period, limit, used, uncertain }));
+        sources.extend(source.map(|source| SourceUsage { source, period, limit, used, uncertain }));
+    }
+    Ok(answer)
+}
+
+/// See [`crate::ports::Ledger::spend`].
+pub(super) async fn spend(
+    shared: Arc<Shared>,
+    rights: Arc<Rights>,
+    now: UnixMillis,
+) -> Result<Option<SpendUsage>, StoreError> {
+    let Some(given) = &rights.entitlement else { return Ok(None) };
+    let Some(terms) = given.offer.spend() else { return Ok(None) };
+    let (Some(cap), Ok(meter)) = (terms.cap, terms.meter()) else { return Ok(None) };
+    let period = given.calendar.month(now);
+    let (tenant, span) = (rights.tenant.clone(), Span::Spend);
+    let key = BucketKey { tenant, meter, span, start: period.start, epoch: Version(0) };
+    let totals = totals(&shared, &[key]).await?;
+    let (spent, uncertain) = totals.first().copied().unwrap_or_default();
+    let (spent, uncertain) = (MoneyUnits::of(spent), MoneyUnits::of(uncertain));
+    Ok(Some(SpendUsage { currency: terms.currency, cap, spent, uncertain, period }))
+}
+
+/// What was used of each bucket, and what may have been besides.
+async fn totals(shared: &Shared, keys: &[BucketKey]) -> Result<Vec<(Units, Units)>, StoreError> {
     let mut used: Vec<(i128, Units)> = Vec::new();
     for pause in PAUSES {
         if pause > 0 {
             tokio::time::sleep(Duration::from_millis(pause)).await;
         }
-        settle_unsure(&shared, &keys).await?;
-        let before = own(&shared, &keys);
+        settle_unsure(shared, keys).await?;
+        let before = own(shared, keys);
         // Slots of this run that are settled and forgotten are not in memory any more: so the database is asked for
         // everybody, and what it does not have yet of this run is added.
-        let all = shared.world.store.others(NOBODY, &keys).await?;
-        let after = own(&shared, &keys);
+        let all = shared.world.store.others(NOBODY, keys).await?;
+        let after = own(shared, keys);
         // Uncertain is also what this run itself was granted before it was declared lost.
         let sum =
             |(all, own): (&OthersUsage, &Unrecorded)| (i128::from(all.used.get()) + own.net, all.uncertain);
@@ -62,18 +96,13 @@ pub(super) async fn usage(
             break;
         }
     }
-    for (Row { meter, window, source, period, limit }, (used, uncertain)) in rows.into_iter().zip(used) {
-        let used = Units::saturating(u64::try_from(used).unwrap_or(0));
-        let MeterUsage { windows, sources, .. } = &mut answer[meter];
-        windows.extend(window.map(|window| WindowUsage { window, period, limit, used, uncertain }));
-        sources.extend(source.map(|source| SourceUsage { source, period, limit, used, uncertain }));
-    }
-    Ok(answer)
+    let units = |used: i128| Units::saturating(u64::try_from(used).unwrap_or(0));
+    Ok(used.into_iter().map(|(used, uncertain)| (units(used), uncertain)).collect())
 }
 
 /// See [`crate::ports::Ledger::known_used`].
 pub(super) fn known(shared: &Shared, key: &BucketKey) -> Option<Units> {
-    let meter = shared.accounts.get(&key.tenant)?.known(&key.meter)?;
+    let meter = shared.accounts.get(&key.tenant)?.known(key)?;
     meter.ask_known(key, |cell| cell.used(key))?.map(Units::saturating)
 }
 
@@ -114,7 +143,7 @@ fn own(shared: &Shared, keys: &[BucketKey]) -> Vec<Unrecorded> {
     let account = keys.first().and_then(|key| shared.accounts.get(&key.tenant));
     keys.iter()
         .map(|key| {
-            let meter = account.as_ref().and_then(|account| account.known(&key.meter));
+            let meter = account.as_ref().and_then(|account| account.known(key));
             let cell = meter.and_then(|meter| meter.ask_known(key, |cell| cell.unrecorded(key)));
             cell.unwrap_or_default()
         })

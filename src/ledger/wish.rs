@@ -22,6 +22,8 @@ pub(super) enum Place {
     Overage,
     /// A grant's, in this period.
     Grant(Version, Period),
+    /// The money that a month's billed overage may cost.
+    Spend,
 }
 
 impl Place {
@@ -38,6 +40,7 @@ impl Place {
             Self::Window(window) => Span::Window(window),
             Self::Overage => Span::Overage,
             Self::Grant(..) => Span::Grant,
+            Self::Spend => Span::Spend,
         }
     }
 }
@@ -76,8 +79,8 @@ impl Wish<'_> {
         if !self.is_limited_as(slot) {
             return false;
         }
-        let newer = slot.confirmed_by(self.rights.catalog.deployed);
-        slot.mark(newer, self.now, || self.marks(meter))
+        slot.confirmed_by(self.rights.catalog.deployed);
+        slot.mark(self.rights.catalog.stamp, self.now, || self.marks(meter))
     }
 
     /// What is told of its bucket, and until when that holds.
@@ -87,6 +90,7 @@ impl Wish<'_> {
             Place::Overage => Source::Overage,
             Place::Grant(number, _) => Source::Grant(number),
             Place::Window(_) => return (None, UnixMillis::NEVER),
+            Place::Spend => return (self.marks_of_money(), UnixMillis::NEVER),
         };
         let meter = self.rights.catalog.meter_ix(meter.as_str());
         let marks = meter.and_then(|meter| self.entitlement.marks(meter, source, self.now));
@@ -94,17 +98,29 @@ impl Wish<'_> {
         (marks, self.rights.until.min(self.entitlement.calendar.month(self.now).end))
     }
 
+    /// What is told of a spend cap. It is another one only under other rights.
+    fn marks_of_money(&self) -> Option<Marks> {
+        let Entitlement { plan, offer, .. } = self.entitlement;
+        let (terms, warn_at) = (offer.spend()?, offer.warn_at.clone().unwrap_or_default());
+        Some(Marks::of_money(plan.clone(), self.period(), terms.cap?.units(), terms.currency, warn_at))
+    }
+
     /// Whether the slot's charges belong to the counting of these rights. (One version of a tenant may have two: one
     /// until an instant that is known beforehand, one from then on.)
     pub fn is_counted_with(&self, slot: &Slot) -> bool {
-        slot.counting == self.entitlement.epoch
+        slot.counting == self.counting()
+    }
+
+    /// Money that is spent stays so where counting begins anew.
+    fn counting(&self) -> Version {
+        if self.place == Place::Spend { Version(0) } else { self.entitlement.epoch }
     }
 
     /// Whether the slot is of the period that is wanted.
     pub fn is_at_the_time_of(&self, slot: &Slot) -> bool {
         match self.place {
             Place::Grant(_, period) => slot.period == period,
-            Place::Window(_) | Place::Overage => {
+            Place::Window(_) | Place::Overage | Place::Spend => {
                 // Mostly the calendar is the same, and no period has to be computed.
                 slot.period.contains(self.now)
                     && (slot.calendar == self.entitlement.calendar || slot.period == self.period())
@@ -116,7 +132,7 @@ impl Wish<'_> {
     pub fn contradicts(&self, slot: &Slot) -> bool {
         let concerned = match self.place {
             Place::Grant(_, period) => slot.period.start == period.start,
-            Place::Window(_) | Place::Overage => slot.period.contains(self.now),
+            Place::Window(_) | Place::Overage | Place::Spend => slot.period.contains(self.now),
         };
         concerned && !self.is_at_the_time_of(slot)
     }
@@ -125,14 +141,14 @@ impl Wish<'_> {
         match self.place {
             Place::Grant(_, period) => period,
             Place::Window(window) => self.entitlement.calendar.period(window, self.now),
-            Place::Overage => self.entitlement.calendar.month(self.now),
+            Place::Overage | Place::Spend => self.entitlement.calendar.month(self.now),
         }
     }
 
     /// The bucket and the terms of a slot that meets it.
     pub fn slot(&self, tenant: &TenantId, meter: &MeterId, opened: Monotonic) -> (BucketKey, SlotTerms) {
         let period = self.period();
-        let counting = self.entitlement.epoch;
+        let counting = self.counting();
         let key = BucketKey {
             tenant: tenant.clone(),
             meter: meter.clone(),

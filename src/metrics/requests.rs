@@ -35,7 +35,7 @@ pub enum Outcome {
 const OUTCOMES: [&str; 4] = ["forwarded", "refused", "observed", "failed"];
 
 /// The classes of an upstream's status, and the problem codes of the contract.
-const CODES: [&str; 26] = [
+const CODES: [&str; 27] = [
     "1xx",
     "2xx",
     "3xx",
@@ -48,6 +48,7 @@ const CODES: [&str; 26] = [
     "path-ambiguous",
     "request-malformed",
     "head-too-large",
+    "method-not-allowed",
     "tenant-unknown",
     "tenant-suspended",
     "subscription-inactive",

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use http::HeaderValue;
 
-use super::{parts::Parts, request::Client};
+use super::{language::Language, parts::Parts, request::Client};
 use crate::domain::{
     catalog::{Catalog, Digest, Unmatched},
     id::{PlanId, TenantId},
@@ -33,6 +33,8 @@ pub(crate) struct Context {
     pub(crate) client: Client,
     /// A HEAD request: its answer has no body.
     pub(crate) bodiless: bool,
+    /// The language in which a refusal is told.
+    pub(crate) language: Language,
 }
 
 impl Context {

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use http::HeaderMap;
+
 use super::{
     context::Route,
     matching::route,
@@ -9,7 +11,10 @@ use super::{
     stage::{Check, StageLayer},
 };
 use crate::{
-    domain::identity::Identity,
+    domain::{
+        identity::Identity,
+        time::{Monotonic, UnixMillis},
+    },
     ports::{Answer, Authenticator, Directory},
 };
 
@@ -48,6 +53,41 @@ fn decide_by_own<B>(head: &mut Head<B>, identity: &Identity) {
     }
 }
 
+/// What a request brings along to say for whom it is, and when it arrived.
+pub(super) struct Credentials<'r> {
+    pub(super) headers: &'r HeaderMap,
+    pub(super) now: UnixMillis,
+    pub(super) started: Monotonic,
+}
+
+/// Whom the credentials speak for.
+#[inline(always)]
+pub(super) fn ask<A: Authenticator, D: Directory>(
+    authenticator: &Arc<A>,
+    directory: &Arc<D>,
+    &Credentials { headers, now, started }: &Credentials<'_>,
+) -> Answer<Arc<Identity>, Rejection> {
+    match authenticator.identify(headers, now) {
+        // What is no credential, whatever was changed, need not wait for news.
+        Answer::Ready(Err(why)) if !why.may_change() || directory.is_current(started) => {
+            Answer::Ready(Err(why.into()))
+        }
+        Answer::Ready(Ok(identity)) if directory.is_current(started) => Answer::Ready(Ok(identity)),
+        Answer::Pending(pending) if directory.is_current(started) => {
+            Answer::Pending(Box::pin(async move { pending.await.map_err(Rejection::from) }))
+        }
+        Answer::Ready(_) | Answer::Pending(_) => {
+            let (authenticator, headers) = (Arc::clone(authenticator), headers.clone());
+            let news = directory.catch_up();
+            Answer::Pending(Box::pin(async move {
+                news.await?;
+                // Asked anew: the news may have revoked the credential.
+                Ok(authenticator.identify(&headers, now).wait().await?)
+            }))
+        }
+    }
+}
+
 impl<A: Authenticator, D: Directory, B> Check<Matched<B>> for Identify<A, D> {
     type Proof = Arc<Identity>;
     type Next = Identified<B>;
@@ -55,26 +95,12 @@ impl<A: Authenticator, D: Directory, B> Check<Matched<B>> for Identify<A, D> {
     #[inline]
     fn check(&self, request: &mut Matched<B>) -> Answer<Arc<Identity>, Rejection> {
         let head = &request.0;
-        let (headers, now, started) = (head.request.headers(), head.context.arrived, head.context.started);
-        match self.authenticator.identify(headers, now) {
-            // What is no credential, whatever was changed, need not wait for news.
-            Answer::Ready(Err(why)) if !why.may_change() || self.directory.is_current(started) => {
-                Answer::Ready(Err(why.into()))
-            }
-            Answer::Ready(Ok(identity)) if self.directory.is_current(started) => Answer::Ready(Ok(identity)),
-            Answer::Pending(pending) if self.directory.is_current(started) => {
-                Answer::Pending(Box::pin(async move { pending.await.map_err(Rejection::from) }))
-            }
-            Answer::Ready(_) | Answer::Pending(_) => {
-                let (authenticator, headers) = (Arc::clone(&self.authenticator), headers.clone());
-                let news = self.directory.catch_up();
-                Answer::Pending(Box::pin(async move {
-                    news.await?;
-                    // Asked anew: the news may have revoked the credential.
-                    Ok(authenticator.identify(&headers, now).wait().await?)
-                }))
-            }
-        }
+        let credentials = Credentials {
+            headers: head.request.headers(),
+            now: head.context.arrived,
+            started: head.context.started,
+        };
+        ask(&self.authenticator, &self.directory, &credentials)
     }
 
     #[inline]

@@ -13,10 +13,15 @@ use tower::Service;
 use super::{
     context::{Context, Route},
     facts::Facts,
+    faults::{Ambiguous, Malformed},
+    language::Language,
     parts::Parts,
-    request::{Answered, Client, ForwardError, Forwardable, Head, HeadRefusal, Matched, Refused, Rejection},
+    request::{
+        Answered, Client, ForwardError, Forwardable, Head, HeadRefusal, Matched, Refusal, Refused, Rejection,
+    },
     settle::SettledBody,
     shadow,
+    view::{self, Asked, Shown, ViewRefusal, Visit},
 };
 use crate::{
     domain::{
@@ -32,7 +37,7 @@ use crate::{
 const OWN: &str = "/.plangate";
 
 /// Why some methods are refused on any path.
-pub const NEVER_SERVED: HeadRefusal = HeadRefusal::Malformed("the methods TRACE and CONNECT are not served");
+pub const NEVER_SERVED: HeadRefusal = HeadRefusal::Malformed(Malformed::MethodNotServed);
 
 /// Whether a canonical path is one of the gateway's own, which no route can cover.
 #[must_use]
@@ -45,6 +50,7 @@ pub struct Named<B> {
     pub(super) request: Request<B>,
     pub(super) client: Client,
     pub(super) refusal: Option<HeadRefusal>,
+    pub(super) language: Language,
     pub(super) request_id: HeaderValue,
     pub(super) parts: Arc<Parts>,
     pub(super) arrived: UnixMillis,
@@ -133,6 +139,7 @@ where
             Ok(Passage::Protected) => {
                 MatchFutureState::Protected { inner: self.protected.call(Matched(head)) }
             }
+            Ok(Passage::Own(visit)) => own(visit, head),
         }
     }
 
@@ -155,7 +162,7 @@ where
 
 impl<P: Policies, D, S, F> Match<P, D, S, F> {
     fn head<B>(&self, named: Named<B>) -> Head<B> {
-        let Named { request, client, request_id, parts, arrived, started, .. } = named;
+        let Named { request, client, language, request_id, parts, arrived, started, .. } = named;
         let context = Context {
             parts,
             catalog: self.policies.catalog(),
@@ -167,6 +174,7 @@ impl<P: Policies, D, S, F> Match<P, D, S, F> {
             charges: None,
             client,
             bodiless: request.method() == Method::HEAD,
+            language,
         };
         Head { request, context }
     }
@@ -175,6 +183,8 @@ impl<P: Policies, D, S, F> Match<P, D, S, F> {
 enum Passage {
     Open,
     Protected,
+    /// The gateway itself answers.
+    Own(Visit),
 }
 
 /// Makes the request's path canonical and finds its route.
@@ -183,16 +193,17 @@ fn find<B>(head: &mut Head<B>) -> Result<Passage, HeadRefusal> {
         return Err(NEVER_SERVED);
     }
     if let Cow::Owned(path) =
-        canonicalise(head.request.uri().path()).map_err(|e| HeadRefusal::AmbiguousPath(e.reason()))?
+        canonicalise(head.request.uri().path()).map_err(|e| HeadRefusal::AmbiguousPath(e.into()))?
     {
         let uri = with_path(head.request.uri(), &path)
-            .ok_or(HeadRefusal::AmbiguousPath("the path has no canonical form"))?;
+            .ok_or(HeadRefusal::AmbiguousPath(Ambiguous::NoCanonicalForm))?;
         *head.request.uri_mut() = uri;
     }
     let path = head.request.uri().path();
     if is_own(path) {
         head.context.route = Route::Own;
-        return Ok(Passage::Protected);
+        let visit = Visit::of(&head.request, !head.context.parts.cors.is_off());
+        return Ok(visit.map_or(Passage::Protected, Passage::Own));
     }
     head.context.route = route(&head.context.catalog, head.request.method(), path);
     let public = match head.operation() {
@@ -254,6 +265,52 @@ fn with_path(uri: &Uri, path: &str) -> Option<Uri> {
     Uri::from_parts(parts).ok()
 }
 
+/// Has the gateway itself answer.
+#[cold]
+#[inline(never)]
+fn own<P, D, S, F, B>(visit: Visit, head: Head<B>) -> MatchFutureState<P, D, S, F, B>
+where
+    S: Service<Matched<B>>,
+    F: Service<Forwardable<B>>,
+{
+    let Head { request, context } = head;
+    let (head, _) = request.into_parts();
+    let refused = match visit {
+        Visit::Look => {
+            let (catalog, view) = (Arc::clone(&context.catalog), Arc::clone(&context.parts.view));
+            let (arrived, started) = (context.arrived, context.started);
+            let showing = view.show(Asked { headers: head.headers, catalog, arrived, started });
+            let looking = Looking { context, asked: (head.method, head.uri) };
+            return MatchFutureState::Own { showing, looking: Some(Box::new(looking)) };
+        }
+        Visit::Preflight => Refused::answered(view::preflight(&head.headers), context),
+        Visit::Refused => {
+            let (why, asked) = (ViewRefusal::Method.into(), Some((head.method, head.uri)));
+            Refused::away(Refusal { why, request: None, asked, limits: None, context })
+        }
+    };
+    MatchFutureState::Refused { refused: Some(refused) }
+}
+
+/// A request to which the gateway itself will answer.
+struct Looking {
+    context: Context,
+    asked: (Method, Uri),
+}
+
+impl Looking {
+    fn answer<B>(self, shown: Shown) -> Refused<B> {
+        let Self { mut context, asked } = self;
+        context.subject = shown.subject;
+        match shown.outcome {
+            Ok(figures) => Refused::answered(view::answer(&figures, &context), context),
+            Err(why) => {
+                Refused::away(Refusal { why, request: None, asked: Some(asked), limits: None, context })
+            }
+        }
+    }
+}
+
 pin_project_lite::pin_project! {
     /// The future of [`Match`].
     pub struct MatchFuture<P, D, S, F, B>
@@ -285,6 +342,10 @@ pin_project_lite::pin_project! {
         Refused {
             refused: Option<Refused<B>>,
         },
+        Own {
+            showing: BoxFuture<Shown>,
+            looking: Option<Box<Looking>>,
+        },
         Waiting {
             news: BoxFuture<Result<(), ResolveError>>,
             waiting: Option<Box<(Named<B>, Match<P, D, S, F>)>>,
@@ -309,6 +370,11 @@ where
                 MatchProjection::Protected { inner } => return inner.poll(cx),
                 MatchProjection::Refused { refused } => {
                     return refused.take().map_or(Poll::Pending, |refused| Poll::Ready(Err(refused)));
+                }
+                MatchProjection::Own { showing, looking } => {
+                    let shown = ready!(showing.as_mut().poll(cx));
+                    let Some(looking) = looking.take() else { return Poll::Pending };
+                    return Poll::Ready(Err(looking.answer(shown)));
                 }
                 MatchProjection::Open { forwarding, context } => {
                     let answer = ready!(forwarding.poll(cx));

@@ -91,8 +91,10 @@ mod cost;
 pub mod decide;
 pub mod embed;
 mod facts;
+pub mod faults;
 pub(crate) mod header_text;
 pub mod identify;
+pub mod language;
 pub mod matching;
 pub mod meter;
 pub mod names;
@@ -111,8 +113,9 @@ pub mod shadow;
 pub mod stack;
 pub mod stage;
 pub mod strip;
+pub mod view;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use stack::{Gateway, Stack};

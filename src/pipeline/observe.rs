@@ -10,7 +10,7 @@ use tower::Service;
 use super::{
     context::{Context, Route},
     problem,
-    request::{Answered, ForwardError, Forwardable, Matched, Refusal, Refused, Rejection, Subject},
+    request::{Answered, ForwardError, Forwardable, Matched, Refusal, Refused, Rejection, Subject, Turned},
     settle::SettledBody,
 };
 use crate::{
@@ -138,11 +138,14 @@ impl<F> Observer<F> {
     where
         F: Service<Forwardable<B>>,
     {
-        let Refused(mut refusal) = refused;
+        let mut refusal = match refused {
+            Refused(Turned::Away(refusal)) => refusal,
+            answered @ Refused(Turned::Answered(_)) => return Err(answered),
+        };
         if refusal.context.route == Route::Own {
-            return Err(Refused(refusal));
+            return Err(Refused(Turned::Away(refusal)));
         }
-        let Some(request) = refusal.request.take() else { return Err(Refused(refusal)) };
+        let Some(request) = refusal.request.take() else { return Err(Refused(Turned::Away(refusal))) };
         let Refusal { why, context, .. } = *refusal;
         note(&why, &context);
         let forwardable = Forwardable {

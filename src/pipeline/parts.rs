@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::HeaderName;
 
-use super::{cors::Cors, observe::Mode, refusals::RefusalRing, review::Review, shadow::Shadow};
+use super::{cors::Cors, observe::Mode, refusals::RefusalRing, review::Review, shadow::Shadow, view::View};
 use crate::{clock::Clock, metrics::Metrics};
 
 /// The shared parts. Each worker's stack has its own, so that no other core writes their count.
@@ -21,6 +21,8 @@ pub(crate) struct Parts {
     pub(crate) review: Arc<dyn Review>,
     /// Decides requests once more, where other policies are tried.
     pub(crate) shadow: Arc<dyn Shadow>,
+    /// Shows customers how they stand.
+    pub(crate) view: Arc<dyn View>,
 }
 
 impl std::fmt::Debug for Parts {

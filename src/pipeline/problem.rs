@@ -1,6 +1,7 @@
 //! Refusals as answers: the one place where a rejection gets its status, headers and body (RFC 9457).
 
 mod body;
+mod kind;
 mod offer;
 
 use std::time::Duration;
@@ -10,18 +11,21 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
 
 use self::body::Body;
+pub(crate) use self::kind::Kind;
 use super::{
     context::Context,
+    language::Language,
     ratelimit,
-    request::{ForwardError, HeadRefusal, Rejection, Subject},
+    request::{Rejection, Subject},
+    view::{self, ViewRefusal},
 };
 use crate::{
     domain::{denial::Denial, id::PlanId, time::UnixMillis, units::Units},
-    ports::{CredentialError, ResolveError, Standing},
+    ports::{CredentialError, Standing},
 };
 
 /// Headers of a refusal at the most, less those for browsers.
-const HEADERS: usize = 7;
+const HEADERS: usize = 9;
 
 /// What to wait where nothing says how long: the next try may well succeed.
 const SOON: u64 = 1;
@@ -31,86 +35,27 @@ const LATER: u64 = 3600;
 /// The problem code of the contract.
 #[must_use]
 pub const fn code(why: &Rejection) -> &'static str {
-    match why {
-        Rejection::Head(HeadRefusal::TooLarge) => "head-too-large",
-        Rejection::Head(HeadRefusal::Malformed(_)) | Rejection::Forward(ForwardError::ClientBody) => {
-            "request-malformed"
-        }
-        Rejection::Head(HeadRefusal::AmbiguousPath(_)) => "path-ambiguous",
-        Rejection::Credential(CredentialError::Missing) => "credential-missing",
-        Rejection::Credential(CredentialError::Invalid { .. }) => "credential-invalid",
-        Rejection::Credential(CredentialError::Expired) => "credential-expired",
-        Rejection::Credential(CredentialError::Ambiguous) => "credential-ambiguous",
-        Rejection::Credential(CredentialError::Unavailable)
-        | Rejection::Resolve(ResolveError::Unavailable) => "rights-unavailable",
-        Rejection::Resolve(ResolveError::TenantUnknown) => "tenant-unknown",
-        Rejection::Denied(denial) => denial.code(),
-        Rejection::LedgerUnavailable => "ledger-unavailable",
-        Rejection::Forward(ForwardError::Unreachable { .. }) => "upstream-unreachable",
-        Rejection::Forward(ForwardError::Timeout { .. }) => "upstream-timeout",
-        Rejection::Forward(ForwardError::Overloaded) => "overloaded",
-        Rejection::Forward(ForwardError::Withdrawn(why)) => code(why),
-    }
+    Kind::of(why).code()
 }
 
 /// The status that the client gets.
 #[must_use]
 pub fn status_of(why: &Rejection) -> u16 {
-    status(code(why)).0.as_u16()
+    Kind::of(why).status().as_u16()
 }
 
-/// What the client is told, in words.
+/// What the client is told, in English.
 #[must_use]
 pub fn detail(why: &Rejection) -> String {
-    match why {
-        Rejection::Head(refusal) => head_detail(*refusal).to_owned(),
-        other => other.to_string(),
-    }
-}
-
-const fn head_detail(refusal: HeadRefusal) -> &'static str {
-    match refusal {
-        HeadRefusal::TooLarge => "the request's head is larger than is accepted",
-        HeadRefusal::Malformed(what) | HeadRefusal::AmbiguousPath(what) => what,
-    }
-}
-
-/// Status and title of a code.
-fn status(code: &str) -> (StatusCode, &'static str) {
-    match code {
-        "credential-missing" => (StatusCode::UNAUTHORIZED, "Credential missing"),
-        "credential-invalid" => (StatusCode::UNAUTHORIZED, "Credential invalid"),
-        "credential-expired" => (StatusCode::UNAUTHORIZED, "Credential expired"),
-        "credential-ambiguous" => (StatusCode::BAD_REQUEST, "More than one credential"),
-        "path-ambiguous" => (StatusCode::BAD_REQUEST, "Ambiguous path"),
-        "request-malformed" => (StatusCode::BAD_REQUEST, "Malformed request"),
-        "head-too-large" => (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "Request head too large"),
-        "tenant-unknown" => (StatusCode::FORBIDDEN, "Unknown account"),
-        "tenant-suspended" => (StatusCode::FORBIDDEN, "Account suspended"),
-        "subscription-inactive" => (StatusCode::PAYMENT_REQUIRED, "No active subscription"),
-        "route-not-covered" => (StatusCode::NOT_FOUND, "Not found"),
-        "condition-failed" => (StatusCode::FORBIDDEN, "Condition cannot be told"),
-        "feature-not-in-plan" => (StatusCode::FORBIDDEN, "Not in the plan"),
-        "rate-limited" => (StatusCode::TOO_MANY_REQUESTS, "Too fast"),
-        "quota-exhausted" => (StatusCode::TOO_MANY_REQUESTS, "Quota used up"),
-        "ledger-unavailable" => (StatusCode::SERVICE_UNAVAILABLE, "Usage cannot be recorded"),
-        "rights-unavailable" => (StatusCode::SERVICE_UNAVAILABLE, "Rights cannot be read"),
-        "overloaded" => (StatusCode::SERVICE_UNAVAILABLE, "Overloaded"),
-        "upstream-timeout" => (StatusCode::GATEWAY_TIMEOUT, "Upstream timed out"),
-        _ => (StatusCode::BAD_GATEWAY, "Upstream unreachable"),
-    }
+    Language::English.detail(why).to_string()
 }
 
 /// Makes the answer to a refused request.
 pub(super) fn answer(why: &Rejection, context: &Context) -> Response<Full<Bytes>> {
-    let code = code(why);
-    let (status, title) = status(code);
+    let kind = Kind::of(why);
+    let status = kind.status();
     let retry_after = retry_after(why, status, context.arrived);
-    let body = if context.bodiless {
-        Bytes::new()
-    } else {
-        describe(why, context, (code, status, title), retry_after)
-    };
+    let body = if context.bodiless { Bytes::new() } else { describe(why, context, kind, retry_after) };
     let mut response = Response::new(Full::new(body));
     *response.status_mut() = status;
     response.headers_mut().reserve(HEADERS);
@@ -119,20 +64,12 @@ pub(super) fn answer(why: &Rejection, context: &Context) -> Response<Full<Bytes>
 }
 
 /// The problem's details.
-fn describe(
-    why: &Rejection,
-    context: &Context,
-    (code, status, title): (&str, StatusCode, &str),
-    retry_after: Option<u64>,
-) -> Bytes {
-    let mut body = Body::of(code);
-    body.text("title", title);
-    body.number("status", status.as_u16().into());
-    match why {
-        Rejection::Head(refusal) => body.text("detail", head_detail(*refusal)),
-        other => body.shown("detail", other),
-    }
-    body.text("code", code);
+fn describe(why: &Rejection, context: &Context, kind: Kind, retry_after: Option<u64>) -> Bytes {
+    let mut body = Body::of(kind.code());
+    body.text("title", context.language.title(kind));
+    body.number("status", kind.status().as_u16().into());
+    body.shown("detail", &context.language.detail(why));
+    body.text("code", kind.code());
     body.text("request_id", context.request_id.to_str().unwrap_or_default());
     if let Some(tenant) = context.subject.as_ref().map(Subject::tenant) {
         body.text("tenant", tenant);
@@ -163,6 +100,13 @@ fn describe_denial(body: &mut Body, denial: &Denial) {
             body.text("window", window.as_str());
             body.number("limit", limit.get());
             body.number("used", used.get());
+            body.shown("resets_at", &period.end);
+        }
+        Denial::SpendCapReached { meter, currency, cap, spent, period } => {
+            body.text("meter", meter.as_str());
+            body.shown("spend_cap", cap);
+            body.shown("spent", spent);
+            body.shown("currency", currency);
             body.shown("resets_at", &period.end);
         }
         Denial::SubscriptionInactive(state) => body.text("state", state.as_str()),
@@ -197,18 +141,20 @@ fn set_headers(headers: &mut HeaderMap, why: &Rejection, retry_after: Option<u64
                 ratelimit::refuse(headers, standing);
             }
         }
+        Rejection::View(ViewRefusal::Method) => view::allow(headers),
         _ => {}
     }
 }
 
 fn retry_after(why: &Rejection, status: StatusCode, now: UnixMillis) -> Option<u64> {
     match why {
-        Rejection::Denied(Denial::QuotaExhausted { period, .. }) => {
+        Rejection::Denied(Denial::QuotaExhausted { period, .. } | Denial::SpendCapReached { period, .. }) => {
             Some(now.seconds_until(period.end).max(SOON))
         }
         Rejection::Denied(Denial::RateLimited { retry_after, .. }) => {
             Some(retry_after.map_or(LATER, whole_seconds))
         }
+        Rejection::View(ViewRefusal::TooOften(wait)) => Some(whole_seconds(*wait)),
         _ => (status == StatusCode::SERVICE_UNAVAILABLE).then_some(SOON),
     }
 }

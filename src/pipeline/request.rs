@@ -5,10 +5,21 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use http::{HeaderValue, Method, Request, Uri};
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, Uri};
+use http_body_util::Full;
 
 pub use super::context::Subject;
-use super::{admission::Admission, context::Context, observe::Mode, ratelimit::Fields, shadow};
+use super::{
+    admission::Admission,
+    context::Context,
+    faults::{Ambiguous, Malformed},
+    language::Language,
+    observe::Mode,
+    ratelimit::Fields,
+    shadow,
+    view::ViewRefusal,
+};
 use crate::{
     domain::{denial::Denial, identity::Identity, rights::Rights, route::Operation},
     ports::Hold,
@@ -23,11 +34,14 @@ pub struct Inbound<B> {
     pub client: Client,
     /// The head was already found unacceptable; the stack only answers.
     pub refusal: Option<HeadRefusal>,
+    /// The language in which a refusal is to be told.
+    pub language: Language,
 }
 
 impl<B> From<Request<B>> for Inbound<B> {
     fn from(request: Request<B>) -> Self {
-        Self { request, client: Client::default(), refusal: None }
+        let language = Language::asked(request.headers());
+        Self { request, client: Client::default(), refusal: None, language }
     }
 }
 
@@ -45,10 +59,10 @@ pub struct Client {
 pub enum HeadRefusal {
     /// Over `caps.request_head`, or too many fields.
     TooLarge,
-    /// Not a well-formed HTTP request; the text says what.
-    Malformed(&'static str),
-    /// The request target has no one meaning; the text says why.
-    AmbiguousPath(&'static str),
+    /// Not a well-formed HTTP request.
+    Malformed(Malformed),
+    /// The request target has no one meaning.
+    AmbiguousPath(Ambiguous),
 }
 
 /// Everything about a request but its present stage.
@@ -159,9 +173,35 @@ impl ForwardError {
     }
 }
 
-/// A refused request. Refusals are rare and answers are not: in a box it takes no room in these.
+/// A request that does not go on to the upstream. Such are rare and answers are not: in a box it takes no room in these.
 #[derive(Debug)]
-pub struct Refused<B>(pub(crate) Box<Refusal<B>>);
+pub struct Refused<B>(pub(crate) Turned<B>);
+
+/// How a request ends here.
+#[derive(Debug)]
+pub(crate) enum Turned<B> {
+    /// It is refused.
+    Away(Box<Refusal<B>>),
+    /// It was for the gateway itself.
+    Answered(Box<OwnAnswer>),
+}
+
+/// The gateway's own answer to a request that was for it.
+#[derive(Debug)]
+pub(crate) struct OwnAnswer {
+    pub(crate) response: Response<Full<Bytes>>,
+    pub(crate) context: Context,
+}
+
+impl<B> Refused<B> {
+    pub(crate) fn away(refusal: Refusal<B>) -> Self {
+        Self(Turned::Away(Box::new(refusal)))
+    }
+
+    pub(crate) fn answered(response: Response<Full<Bytes>>, context: Context) -> Self {
+        Self(Turned::Answered(Box::new(OwnAnswer { response, context })))
+    }
+}
 
 /// Why a request is refused, and the request itself where it is still whole and `mode: observe` may let it pass.
 #[derive(Debug)]
@@ -186,7 +226,7 @@ impl<B> Refused<B> {
             }
             error => Rejection::Forward(error),
         };
-        Self(Box::new(Refusal { why, request: None, asked: None, limits, context }))
+        Self::away(Refusal { why, request: None, asked: None, limits, context })
     }
 }
 
@@ -217,7 +257,7 @@ impl<B> Head<B> {
             let (parts, _) = request.into_parts();
             (None, Some((parts.method, parts.uri)))
         };
-        Refused(Box::new(Refusal { why, request, asked, limits: None, context }))
+        Refused::away(Refusal { why, request, asked, limits: None, context })
     }
 
     /// What goes to the upstream for this subject, and what stays here.
@@ -276,6 +316,9 @@ pub enum Rejection {
     /// Units cannot be granted now.
     #[error("usage cannot be recorded at the moment")]
     LedgerUnavailable,
+    /// The customer's own view is not shown.
+    #[error(transparent)]
+    View(#[from] ViewRefusal),
     /// The upstream did not answer.
     #[error(transparent)]
     Forward(#[from] ForwardError),

@@ -16,7 +16,7 @@ use super::{
     matching::Named,
     parts::Parts,
     problem,
-    request::{Answered, ForwardError, Inbound, Refusal, Refused, Rejection, Subject},
+    request::{Answered, ForwardError, Inbound, OwnAnswer, Refusal, Refused, Rejection, Subject, Turned},
     request_id,
     settle::SettledBody,
 };
@@ -53,12 +53,12 @@ where
 
     #[inline]
     fn call(&mut self, inbound: Inbound<B>) -> Self::Future {
-        let Inbound { request, client, refusal } = inbound;
+        let Inbound { request, client, refusal, language } = inbound;
         let parts = Arc::clone(&self.parts);
         let origin = if parts.cors.is_off() { None } else { request.headers().get(header::ORIGIN).cloned() };
         let (arrived, started) = (parts.clock.now(), parts.clock.monotonic());
         let request_id = name(&request, client.trusted, arrived);
-        let named = Named { request, client, refusal, request_id, parts, arrived, started };
+        let named = Named { request, client, refusal, language, request_id, parts, arrived, started };
         RespondFuture { inner: self.inner.call(named), origin }
     }
 }
@@ -72,8 +72,20 @@ fn name<B>(request: &Request<B>, trusted: bool, now: UnixMillis) -> HeaderValue 
     given.map_or_else(|| request_id::fresh(now), HeaderValue::clone)
 }
 
-fn refuse<B, R>(refused: Refused<B>, origin: Option<&HeaderValue>) -> Response<RespondBody<R>> {
-    let Refusal { why, request, asked, limits, context } = *refused.0;
+/// Answers in the gateway's own words.
+fn turn<B, R>(refused: Refused<B>, origin: Option<&HeaderValue>) -> Response<RespondBody<R>> {
+    let OwnAnswer { mut response, context } = match refused.0 {
+        Turned::Away(refusal) => return refuse(*refusal, origin),
+        Turned::Answered(answer) => *answer,
+    };
+    let headers = response.headers_mut();
+    context.parts.cors.allow(origin, headers);
+    headers.insert(REQUEST_ID, context.request_id);
+    response.map(Either::Right)
+}
+
+fn refuse<B, R>(refusal: Refusal<B>, origin: Option<&HeaderValue>) -> Response<RespondBody<R>> {
+    let Refusal { why, request, asked, limits, context } = refusal;
     let mut response = problem::answer(&why, &context);
     let headers = response.headers_mut();
     if let Some(limits) = limits {
@@ -81,6 +93,7 @@ fn refuse<B, R>(refused: Refused<B>, origin: Option<&HeaderValue>) -> Response<R
     }
     let parts = &context.parts;
     parts.cors.allow(origin, headers);
+    context.language.tell(headers);
     let code = problem::code(&why);
     let outcome = if matches!(why, Rejection::Forward(_)) { Outcome::Failed } else { Outcome::Refused };
     parts.metrics.request(outcome, Code::of_problem(code), context.plan());
@@ -133,7 +146,7 @@ where
         let this = self.project();
         Poll::Ready(Ok(match ready!(this.inner.poll(cx)) {
             Ok(answered) => pass(answered),
-            Err(refused) => refuse(refused, this.origin.as_ref()),
+            Err(refused) => turn(refused, this.origin.as_ref()),
         }))
     }
 }

@@ -22,11 +22,12 @@ use super::{
     shadow::{Shadower, Trials},
     stage::Stage,
     strip::Strip,
+    view::Desk,
 };
 use crate::{
     clock::Clock,
     metrics::Metrics,
-    ports::{Authenticator, Directory, Ledger, Policies},
+    ports::{Authenticator, Bills, Directory, Ledger, Policies},
 };
 
 /// What the stages ask.
@@ -51,6 +52,8 @@ pub struct Gateway<P, A, D, L> {
     pub refusals: Arc<RefusalRing>,
     /// What is counted while other policies are tried.
     pub trials: Arc<Trials>,
+    /// What customers' months cost, for their own view; `None`: it says nothing of that.
+    pub bills: Option<Arc<dyn Bills>>,
 }
 
 impl<P, A, D, L> Clone for Gateway<P, A, D, L> {
@@ -66,6 +69,7 @@ impl<P, A, D, L> Clone for Gateway<P, A, D, L> {
             mode: self.mode,
             refusals: Arc::clone(&self.refusals),
             trials: Arc::clone(&self.trials),
+            bills: self.bills.clone(),
         }
     }
 }
@@ -108,6 +112,7 @@ where
             directory: Arc::clone(&self.directory),
             ledger: Arc::clone(&self.ledger),
         };
+        let asked = (Arc::clone(&self.authenticator), Arc::clone(&self.directory), Arc::clone(&self.ledger));
         let parts = Parts {
             clock: Arc::clone(&self.clock),
             metrics: Arc::clone(&self.metrics),
@@ -117,6 +122,7 @@ where
             refusals: Arc::clone(&self.refusals),
             review: Arc::new(review),
             shadow: Arc::new(shadow),
+            view: Arc::new(Desk::new(asked, self.bills.clone())),
         };
         Respond {
             inner: Match::new(Arc::clone(&self.policies), Arc::clone(&self.directory), observe, forward),

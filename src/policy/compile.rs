@@ -1,14 +1,17 @@
 //! From definitions to the catalog: names resolved, parents applied, routes in their table.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use super::{
     decode,
-    definition::{AddonFile, Declarations, Declared, Name, PlanFile, RoutesFile},
+    definition::{AddonFile, Declarations, Declared, Name, PlanFile, RoutesFile, StripeFile},
     diagnostic::{Diagnostic, Findings, Location, Severity},
     inherit, lint, names, origins, routes,
     source::{Kind, Sources},
-    yaml,
+    stripe, yaml,
 };
 use crate::domain::{
     addon::Addon,
@@ -33,6 +36,9 @@ pub(super) struct Read {
     pub(super) plans: BTreeMap<String, Option<PlanFile>>,
     pub(super) addons: Vec<AddonFile>,
     pub(super) routes: Option<RoutesFile>,
+    pub(super) stripe: Option<StripeFile>,
+    /// Names of add-ons whose files could not be read.
+    pub(super) unread_addons: BTreeSet<String>,
 }
 
 /// Compiles a folder.
@@ -61,7 +67,14 @@ fn read(sources: &Sources, findings: &mut Findings<'_>) -> Read {
         .problems
         .iter()
         .any(|p| p.code.starts_with("folder-") && matches!(p.location.file.as_str(), "" | "plans"));
-    let mut read = Read { declarations: None, plans: BTreeMap::new(), addons: Vec::new(), routes: None };
+    let mut read = Read {
+        declarations: None,
+        plans: BTreeMap::new(),
+        addons: Vec::new(),
+        routes: None,
+        stripe: None,
+        unread_addons: BTreeSet::new(),
+    };
     let mut found = [false; 2];
     for (ix, source) in sources.iter() {
         if source.kind == Kind::Cases {
@@ -84,8 +97,14 @@ fn read(sources: &Sources, findings: &mut Findings<'_>) -> Read {
                 found[1] = true;
                 read.routes = root.and_then(|root| decode::routes::decode(&root, findings));
             }
+            Kind::Stripe => {
+                read.stripe = root.and_then(|root| decode::stripe::decode(&root, findings));
+            }
             Kind::Addon => {
                 let addon = root.and_then(|root| decode::addon::decode(ix, &source.name, &root, findings));
+                if addon.is_none() {
+                    read.unread_addons.insert(decode::own_name::stem(&source.name).to_owned());
+                }
                 read.addons.extend(addon);
             }
             _ => {
@@ -153,6 +172,7 @@ fn assemble(
             .collect(),
         routes: table,
         unmatched,
+        stripe: Arc::new(read.stripe.as_ref().map(stripe::map).unwrap_or_default()),
         origins: Arc::new(origins::of(sources, declarations, read)),
         ..Catalog::empty(sources.digest())
     }

@@ -4,12 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{condition::AttributeTerms, source::Place};
 use crate::domain::{
+    billing::Told,
     id::{AddonId, FeatureId, LimitId, MeterId, PlanId},
     money::Price,
     plan::{Changes, Existing, PlanVersion, Quota},
     rate::Rate,
     route::{Methods, Pattern},
     settlement::CostHeader,
+    spend::SpendCap,
     subscription::UsageRule,
     units::{Allowance, Units},
     warning::WarnAt,
@@ -61,6 +63,7 @@ pub(super) struct PlanFile {
     pub(super) title: Option<String>,
     pub(super) extends: Option<Name>,
     pub(super) price: Option<Price>,
+    pub(super) spend_cap: Option<SpendCap>,
     pub(super) trial: Option<TrialTerms>,
     pub(super) grace_days: Option<u16>,
     pub(super) changes: Option<Changes>,
@@ -94,6 +97,28 @@ pub(super) struct AddonFile {
     pub(super) features: Vec<Name>,
     pub(super) limits: Vec<(Name, Allowance)>,
     pub(super) quotas: Vec<(Name, Quota)>,
+}
+
+/// `stripe.yaml`.
+#[derive(Debug)]
+pub(super) struct StripeFile {
+    pub(super) prices: Vec<(Name, Sale)>,
+    pub(super) lookup_keys: Vec<(Name, Sale)>,
+    pub(super) features: Vec<(Name, Name)>,
+    pub(super) meters: Vec<(Name, MeterTold)>,
+}
+
+/// What a price sells.
+#[derive(Debug)]
+pub(super) enum Sale {
+    Plan(Name),
+    Addon(Name),
+}
+
+#[derive(Debug)]
+pub(super) struct MeterTold {
+    pub(super) event_name: Name,
+    pub(super) count: Told,
 }
 
 /// `routes.yaml`.

@@ -43,11 +43,11 @@ pub(super) fn read(folder: &Path) -> Sources {
 fn read_top(folder: &Path, sources: &mut Sources) {
     for name in entries(folder, "", sources) {
         match name.as_str() {
-            "features.yaml" | "routes.yaml" => read_file(folder, name, sources),
+            "features.yaml" | "routes.yaml" | "stripe.yaml" => read_file(folder, name, sources),
             "plans" | "addons" | "cases" => read_inner(folder, &name, sources),
             "README.md" | "README" => {}
             _ => {
-                let known = ["features.yaml", "routes.yaml", "plans", "addons", "cases"];
+                let known = ["features.yaml", "routes.yaml", "stripe.yaml", "plans", "addons", "cases"];
                 let yaml = name.replace(".yml", ".yaml");
                 let same = known.into_iter().find(|known| *known == yaml);
                 let near = same.or_else(|| suggest::nearest(&yaml, known));

@@ -116,6 +116,7 @@ pub(super) fn plan(written: &PlanFile, parent: Option<&Plan>, declarations: &Dec
         title: written.title.clone(),
         parent: parent.map(|plan| plan.id.clone()),
         price: written.price.or_else(|| parent.and_then(|plan| plan.price)),
+        spend_cap: written.spend_cap.unwrap_or_else(|| parent.map(|plan| plan.spend_cap).unwrap_or_default()),
         trial: trial.or_else(|| parent.and_then(|plan| plan.trial.clone())),
         grace_days: written.grace_days.or_else(|| parent.and_then(|plan| plan.grace_days)),
         changes: changes.unwrap_or_default(),

@@ -1,7 +1,7 @@
 //! Policy files: read, checked, compiled, watched.
 //!
 //! A folder holds `features.yaml` (what can be sold), `plans/*.yaml` (what is sold), `addons/*.yaml` (what is sold beside
-//! plans), `routes.yaml` (what requests need and cost) and `cases/*.yaml` (examples that must hold). It goes through these rooms: `folder` reads the files, `yaml` makes
+//! plans), `stripe.yaml` (what the names of a Stripe account mean), `routes.yaml` (what requests need and cost) and `cases/*.yaml` (examples that must hold). It goes through these rooms: `folder` reads the files, `yaml` makes
 //! trees that know their places, `decode` makes definitions of them, `compile` puts these together into a
 //! [`Catalog`]; every room reports what it finds and goes on, so that all mistakes show in one run.
 //!
@@ -31,6 +31,7 @@ mod routes;
 mod rules;
 pub mod schema;
 mod source;
+mod stripe;
 mod suggest;
 mod syntax;
 mod test_report;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{
     compile::Read,
-    definition::{Declarations, Declared, Name},
+    definition::{Declarations, Declared, Name, Sale},
     diagnostic::Findings,
 };
 
@@ -41,13 +41,24 @@ impl<'k> Known<'k> {
                 let message = format!("unknown {} `{shown}`", self.kind);
                 let known = self.names.iter().copied();
                 let help = findings.suggest(name.place, &name.value, known).or_else(|| {
-                    let file = if self.kind == "plan" { "plans/" } else { "features.yaml" };
+                    let file = match self.kind {
+                        "plan" => "plans/",
+                        "add-on" => "addons/",
+                        _ => "features.yaml",
+                    };
                     self.names.is_empty().then(|| format!("{file} declares no {}", self.kind))
                 });
                 findings.error_help(self.code, name.place, message, help);
             }
         }
     }
+}
+
+/// The add-ons; `doubtful` are those whose file could not be read.
+fn addons(read: &Read) -> Known<'_> {
+    let mut names: Vec<&str> = read.addons.iter().map(|addon| addon.id.as_str()).collect();
+    names.sort_unstable();
+    Known { code: "unknown-addon", kind: "add-on", names, doubtful: Some(&read.unread_addons) }
 }
 
 /// Checks every name that plans, add-ons and routes use. Declarations must be sorted.
@@ -66,6 +77,14 @@ pub(super) fn check(read: &Read, findings: &mut Findings<'_>) {
     for addon in &read.addons {
         plans.check(&addon.plans, findings);
     }
+    if let Some(file) = &read.stripe {
+        let sales = || file.prices.iter().chain(&file.lookup_keys).map(|(_, sale)| sale);
+        let sold_plans =
+            sales().filter_map(|sale| if let Sale::Plan(name) = sale { Some(name) } else { None });
+        plans.check(sold_plans, findings);
+        let sold = sales().filter_map(|sale| if let Sale::Addon(name) = sale { Some(name) } else { None });
+        addons(read).check(sold, findings);
+    }
     let Some(declarations) = &read.declarations else { return };
     let features =
         Known::declared("unknown-feature", "feature", &declarations.features, |id| id.as_str(), declarations);
@@ -83,6 +102,10 @@ pub(super) fn check(read: &Read, findings: &mut Findings<'_>) {
         features.check(&addon.features, findings);
         limits.check(addon.limits.iter().map(|(name, _)| name), findings);
         meters.check(addon.quotas.iter().map(|(name, _)| name), findings);
+    }
+    if let Some(file) = &read.stripe {
+        features.check(file.features.iter().map(|(_, feature)| feature), findings);
+        meters.check(file.meters.iter().map(|(meter, _)| meter), findings);
     }
     if let Some(file) = &read.routes {
         meters.check(file.default_charge.iter().map(|(name, _)| name), findings);

@@ -108,7 +108,8 @@ impl Outcome {
             Self::Denied(
                 Denial::MeterNotInPlan { meter }
                 | Denial::RateLimited { meter, .. }
-                | Denial::QuotaExhausted { meter, .. },
+                | Denial::QuotaExhausted { meter, .. }
+                | Denial::SpendCapReached { meter, .. },
             ) => Some(meter.as_str()),
             _ => None,
         }

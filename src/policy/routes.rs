@@ -15,6 +15,7 @@ use crate::domain::{
         Amount, ChargeRule, ChargeUnits, Computed, ConditionError, Conditions, Predicate, RequestFacts, When,
     },
     features::FeatureSet,
+    miscalculation::Miscalculation,
     route::{Charge, ConflictKind, Operation, RouteConflict, RouteTable},
     settlement::SettleFrom,
     units::Units,
@@ -33,13 +34,13 @@ struct Unread;
 
 impl Predicate for Unread {
     fn holds(&self, _: &RequestFacts<'_>) -> Result<bool, ConditionError> {
-        Err(ConditionError::Failed("it could not be read"))
+        Err(ConditionError::Failed(Miscalculation::Unreadable))
     }
 }
 
 impl Amount for Unread {
     fn units(&self, _: &RequestFacts<'_>) -> Result<Units, ConditionError> {
-        Err(ConditionError::Failed("it could not be read"))
+        Err(ConditionError::Failed(Miscalculation::Unreadable))
     }
 }
 

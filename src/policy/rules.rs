@@ -87,6 +87,14 @@ pub const RULES: &[Rule] = &[
     warning("existing-without-effect", "No tenant can be on an older version yet."),
     warning("without-effect", "What is taken away was not there."),
     warning("overage-without-currency", "An overage has a price, its plan no currency."),
+    warning(
+        "spend-cap-without-effect",
+        "A spend cap bounds nothing: the plan has no currency, or bills no overage.",
+    ),
+    warning(
+        "spend-cap-inexact",
+        "A unit of overage costs no whole number of billionths, and counts as more under a spend cap.",
+    ),
     warning("overage-never-reached", "There is no overage beyond `unlimited`."),
     warning("window-never-reached", "A longer window ends before a shorter one."),
     warning("rollover-of-nothing", "At most nothing is carried over."),
@@ -95,6 +103,11 @@ pub const RULES: &[Rule] = &[
     warning("charge-above-burst", "A request costs more than a plan's burst ever allows."),
     warning("plan-out-of-reach", "Nothing in the policies leads to a plan."),
     warning("cheaper-has-more", "A plan has less than one that costs less."),
+    // Stripe.
+    error("invalid-stripe-name", "A price's id, a lookup key or an event's name cannot be one."),
+    error("invalid-sale", "It is not said clearly whether a price sells a plan or an add-on."),
+    error("invalid-count", "It is not said clearly which units are told to Stripe."),
+    warning("plan-not-sold", "A plan has a price, and no price of Stripe sells it."),
     // Routes.
     error("invalid-unmatched", "It is not said clearly what becomes of requests that no route covers."),
     error("invalid-route", "A route's path cannot be matched."),

@@ -12,6 +12,7 @@ pub(super) enum Kind {
     Plan,
     Addon,
     Routes,
+    Stripe,
     Cases,
 }
 
@@ -21,6 +22,7 @@ impl Kind {
         match name.split_once('/') {
             None if name == "features.yaml" => Some(Self::Features),
             None if name == "routes.yaml" => Some(Self::Routes),
+            None if name == "stripe.yaml" => Some(Self::Stripe),
             Some(("plans", file)) if is_yaml(file) => Some(Self::Plan),
             Some(("addons", file)) if is_yaml(file) => Some(Self::Addon),
             Some(("cases", file)) if is_yaml(file) => Some(Self::Cases),

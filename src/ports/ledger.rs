@@ -8,9 +8,11 @@ use super::{Answer, BoxFuture, Hold, Span, StoreError};
 use crate::domain::{
     denial::Denial,
     id::{MeterId, TenantId},
+    money::Currency,
     period::{Period, Window, Windows},
     rights::{Rights, Source},
     route::Charge,
+    spend::MoneyUnits,
     time::{Monotonic, UnixMillis, Version},
     units::Units,
     warning::Marks,
@@ -46,6 +48,17 @@ pub trait Ledger: Send + Sync + 'static {
 
     /// What a tenant has used of each of its meters, this node to the unit, the others as last flushed.
     fn usage(&self, rights: &Arc<Rights>, now: UnixMillis) -> BoxFuture<Result<Vec<MeterUsage>, StoreError>>;
+
+    /// What billed overage has cost a tenant in the running month, over all nodes as [`Ledger::usage`]. `None`: no spend cap
+    /// is in force.
+    fn spend(
+        &self,
+        rights: &Arc<Rights>,
+        now: UnixMillis,
+    ) -> BoxFuture<Result<Option<SpendUsage>, StoreError>> {
+        let _ = (rights, now);
+        Box::pin(async { Ok(None) })
+    }
 
     /// Units used of a bucket as far as this node knows without asking anybody: its own to the unit, the others' as it last
     /// heard of them. `None`: it knows nothing of the bucket.
@@ -110,6 +123,29 @@ pub struct SourceUsage {
     pub used: Units,
     /// Units of it that crashed nodes were granted and may have used.
     pub uncertain: Units,
+}
+
+/// How a tenant's spend cap stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SpendUsage {
+    /// Of every amount here.
+    pub currency: Currency,
+    /// The most that billed overage may cost in the month.
+    pub cap: MoneyUnits,
+    /// What it has cost so far, each unit at the price at which it was charged, rounded up.
+    pub spent: MoneyUnits,
+    /// What crashed nodes were granted and may have spent.
+    pub uncertain: MoneyUnits,
+    /// The month.
+    pub period: Period,
+}
+
+impl SpendUsage {
+    /// What is left; what is uncertain counts as spent.
+    #[must_use]
+    pub const fn remaining(&self) -> MoneyUnits {
+        self.cap.less(self.spent).less(self.uncertain)
+    }
 }
 
 /// Names a bucket: one tenant's units of one meter from one source in one period.

@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::{BucketKey, ChangeRow, Incarnation, Origin, Remainder, StoreError};
 use crate::domain::{
     catalog::Digest,
+    id::TenantId,
     time::{Epoch, UnixMillis, Version},
 };
 
@@ -154,6 +155,8 @@ pub struct PollAnswer {
     pub awaited: Vec<String>,
     /// Buckets that are wanted at this moment; at most some thousand.
     pub wanted: Vec<Wanted>,
+    /// Tenants that usage events were charged to in the last seconds; at most some thousand.
+    pub charged: Vec<TenantId>,
 }
 
 /// A registered node.

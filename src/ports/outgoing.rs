@@ -54,6 +54,12 @@ pub enum OutgoingError {
 /// Makes requests of others.
 #[async_trait]
 pub trait Outgoing: Send + Sync + 'static {
+    /// Checks what can be said of a URL without asking anybody: its form, its scheme, and an address that it names itself.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    fn check(&self, url: &str) -> Result<(), OutgoingError>;
+
     /// Makes one, within a bounded time.
     async fn post(&self, request: OutgoingRequest) -> Result<OutgoingAnswer, OutgoingError>;
 }

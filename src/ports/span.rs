@@ -13,19 +13,23 @@ pub enum Span {
     Overage,
     /// A grant's units, once or in one month.
     Grant,
+    /// What billed overage may cost in a month, in billionths of the currency after which the bucket's meter is called. It
+    /// goes on where counting begins anew: its bucket's epoch is 0.
+    Spend,
 }
 
 impl Span {
     /// What the plan includes in the billing month.
     pub const MONTH: Self = Self::Window(Window::Month);
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Window(Window::Hour),
         Self::Window(Window::Day),
         Self::Window(Window::Week),
         Self::MONTH,
         Self::Overage,
         Self::Grant,
+        Self::Spend,
     ];
 
     /// The word used in the database.
@@ -35,6 +39,7 @@ impl Span {
             Self::Window(window) => window.as_str(),
             Self::Overage => "overage",
             Self::Grant => "grant",
+            Self::Spend => "spend",
         }
     }
 
@@ -42,6 +47,12 @@ impl Span {
     #[must_use]
     pub fn parse(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|span| span.as_str() == word)
+    }
+
+    /// Whether it is a window shorter than the month.
+    #[must_use]
+    pub const fn is_shorter(self) -> bool {
+        matches!(self, Self::Window(Window::Hour | Window::Day | Window::Week))
     }
 
     /// Whether units are taken from it as from one of several sources. Of the others, which are limits beside these, a
@@ -72,7 +83,8 @@ mod tests {
     fn every_word_is_read_back() {
         for span in Span::ALL {
             assert_eq!(Span::parse(span.as_str()), Some(span));
-            assert_eq!(span.is_source(), !["hour", "day", "week"].contains(&span.as_str()));
+            assert_eq!(span.is_shorter(), ["hour", "day", "week"].contains(&span.as_str()));
+            assert_eq!(span.is_source(), ["month", "overage", "grant"].contains(&span.as_str()));
         }
         assert_eq!(Span::parse("year"), None);
     }

@@ -60,6 +60,9 @@ pub trait StripeStore: Send + Sync + 'static {
         origin: &Origin,
     ) -> Result<Linked, LinkError>;
 
+    /// Writes down that events are looked at again, which is then to be done: one event, or those in a state.
+    async fn note_replay(&self, what: &str, origin: &Origin) -> Result<Linked, LinkError>;
+
     /// Takes a tenant's customer away from it. Its plan stays as it is.
     async fn unlink_customer(&self, tenant: &TenantId, origin: &Origin) -> Result<Linked, LinkError>;
 }

@@ -61,6 +61,14 @@ pub struct Origin {
     pub idempotency: Option<Idempotency>,
 }
 
+impl Origin {
+    /// The same without the key of a repetition: for what is done beside the write that the key is of.
+    #[must_use]
+    pub fn plain(&self) -> Self {
+        Self { idempotency: None, ..self.clone() }
+    }
+}
+
 /// A client's key for one write, and a digest of what it asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Idempotency {

@@ -204,8 +204,9 @@ impl Book {
         let slot = self.slots.entry(totals.slot.clone()).or_insert_with(|| Slot::new(totals.at));
         let (before, after) = (*slot, slot.joined(totals, sealed));
         *slot = after;
-        bucket.allocated = (bucket.allocated + after.debit()).saturating_sub(before.debit());
-        bucket.used = (bucket.used + after.net()).saturating_sub(before.net());
+        // What has no limit may come to any number.
+        bucket.allocated = bucket.allocated.saturating_add(after.debit()).saturating_sub(before.debit());
+        bucket.used = bucket.used.saturating_add(after.net()).saturating_sub(before.net());
         bucket.warned.look(totals, sealed, bucket.used, &mut self.facts);
         if after.debit() < before.debit() || after.spare() < before.spare() {
             self.freed = self.freed.max(bucket.wanted_until);
@@ -260,7 +261,7 @@ impl Book {
 
     /// Lets a shorter window's bucket count what was used without being counted in it.
     pub(super) fn seed(&mut self, bucket: &BucketKey, end: UnixMillis, uncounted: u64) {
-        if bucket.span.is_source() {
+        if !bucket.span.is_shorter() {
             return;
         }
         let bucket = self.buckets.entry(bucket.clone()).or_insert_with(|| Bucket::new(end));
@@ -327,7 +328,7 @@ impl Book {
         match key.span {
             Span::MONTH => self.buckets.get(key).map_or(0, |bucket| bucket.seeded),
             Span::Overage => self.buckets.get(&key.month()).map_or(0, |bucket| bucket.allocated),
-            Span::Window(_) | Span::Grant => 0,
+            Span::Window(_) | Span::Grant | Span::Spend => 0,
         }
     }
 

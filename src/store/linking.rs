@@ -20,6 +20,7 @@ use crate::{
 /// The audit log's words.
 pub(super) const LINKED: &str = "billing.linked";
 pub(super) const UNLINKED: &str = "billing.unlinked";
+pub(super) const REPLAYED: &str = "billing.replayed";
 
 const VERSION: Sql = Sql::same("SELECT version FROM head");
 const LOCK_TENANT: Sql = Sql {
@@ -56,7 +57,7 @@ impl SqlStore {
         session.run(REMOVE, &[Arg::Text(tenant.as_str()), Arg::Text(customer)]).await?;
         let args = [Arg::Text(customer), Arg::Text(tenant.as_str()), Arg::Int(origin.at.0)];
         session.run(PUT, &args).await?;
-        record(session, tenant, LINKED, &detail(customer), origin).await
+        record(session, Some(tenant), LINKED, &detail(customer), origin).await
     }
 
     /// See [`crate::ports::StripeStore::unlink_customer`].
@@ -68,7 +69,18 @@ impl SqlStore {
         lock(&mut session, tenant).await?;
         let removed = session.first(REMOVE_ANY, &[Arg::Text(tenant.as_str())]).await?;
         let customer = removed.ok_or_else(|| LinkError::NotLinked(tenant.clone()))?.text(0)?;
-        record(session, tenant, UNLINKED, &detail(&customer), origin).await
+        record(session, Some(tenant), UNLINKED, &detail(&customer), origin).await
+    }
+}
+
+impl SqlStore {
+    /// See [`crate::ports::StripeStore::note_replay`].
+    pub(super) async fn note(&self, what: &str, origin: &Origin) -> Result<Linked, LinkError> {
+        let mut session = self.engine.begin(Lane::Data).await?;
+        if let Some(done) = claimed(&mut session, origin).await? {
+            return Ok(done);
+        }
+        record(session, None, REPLAYED, &json!({ "events": what }), origin).await
     }
 }
 
@@ -96,7 +108,7 @@ async fn lock(session: &mut Session, tenant: &TenantId) -> Result<(), LinkError>
 
 async fn record(
     mut session: Session,
-    tenant: &TenantId,
+    tenant: Option<&TenantId>,
     kind: &str,
     detail: &Value,
     origin: &Origin,
@@ -109,7 +121,7 @@ async fn record(
         at: origin.at,
         actor: &origin.actor,
         source: &origin.source,
-        tenant: Some(tenant.as_str()),
+        tenant: tenant.map(TenantId::as_str),
         kind,
         detail,
     };

@@ -202,7 +202,7 @@ impl Locked {
         session: &mut Session,
         totals: &[&SlotTotals],
     ) -> Result<(), StoreError> {
-        let shorter = totals.iter().filter(|totals| !totals.slot.bucket.span.is_source());
+        let shorter = totals.iter().filter(|totals| totals.slot.bucket.span.is_shorter());
         let ends: BTreeMap<&BucketKey, UnixMillis> = shorter.map(|t| (&t.slot.bucket, t.end)).collect();
         if ends.is_empty() {
             return Ok(());

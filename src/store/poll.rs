@@ -13,7 +13,10 @@ use super::{
     sql::SqlStore,
 };
 use crate::{
-    domain::time::{Epoch, UnixMillis, Version},
+    domain::{
+        id::TenantId,
+        time::{Epoch, UnixMillis, Version},
+    },
     ports::{ChangeRow, Heartbeat, PollAnswer, Remainder, StoreError, Wanted},
 };
 
@@ -52,6 +55,17 @@ macro_rules! wanted {
         )
     };
 }
+macro_rules! charged {
+    ($list:literal, $index_clock:expr) => {
+        concat!(
+            "(SELECT ",
+            $list,
+            " FROM (SELECT DISTINCT l.tenant FROM (SELECT tenant FROM usage_events WHERE at_ms > ",
+            $index_clock,
+            " - 2000 ORDER BY at_ms DESC LIMIT 2000) l) u)"
+        )
+    };
+}
 macro_rules! successor {
     () => {
         "(SELECT count(*) FROM incarnations i JOIN nodes n ON n.name = i.name AND n.incarnation <> i.incarnation \
@@ -67,8 +81,8 @@ macro_rules! changes {
 }
 
 // Head, clock, other live nodes, whether this one is registered, whether another has its name, epoch, whether it is the
-// same database, who is awaited, what is wanted; then the change, if any. The wanted ones are found by their index, which
-// takes a clock that stands still.
+// same database, who is awaited, what is wanted, who was charged by events; then the change, if any. The wanted and the
+// charged ones are found by their indices, which takes a clock that stands still.
 const POLL: Sql = Sql {
     postgres: concat!(
         "WITH beat AS (UPDATE nodes SET beat_ms = ",
@@ -90,6 +104,11 @@ const POLL: Sql = Sql {
             postgres_clock!(),
             "CAST(extract(epoch FROM statement_timestamp()) * 1000 AS BIGINT)"
         ),
+        ", ",
+        charged!(
+            "CAST(json_agg(u.tenant) AS TEXT)",
+            "CAST(extract(epoch FROM statement_timestamp()) * 1000 AS BIGINT)"
+        ),
         changes!()
     ),
     sqlite: concat!(
@@ -107,6 +126,8 @@ const POLL: Sql = Sql {
             sqlite_clock!(),
             sqlite_clock!()
         ),
+        ", ",
+        charged!("json_group_array(u.tenant)", sqlite_clock!()),
         changes!()
     ),
 };
@@ -124,9 +145,14 @@ const BEAT: Sql = timed!(
 fn names(text: Option<String>) -> Result<Vec<String>, StoreError> {
     let Some(text) = text else { return Ok(Vec::new()) };
     let mut names: Vec<String> =
-        serde_json::from_str(&text).map_err(|error| unreadable("the awaited nodes", error))?;
+        serde_json::from_str(&text).map_err(|error| unreadable("a list of names", error))?;
     names.sort_unstable();
     Ok(names)
+}
+
+fn charged(text: Option<String>) -> Result<Vec<TenantId>, StoreError> {
+    let tenant = |name: &String| TenantId::parse(name).map_err(|error| unreadable("a tenant's id", error));
+    names(text)?.iter().map(tenant).collect()
 }
 
 fn wanted(text: Option<String>) -> Result<Vec<Wanted>, StoreError> {
@@ -187,8 +213,8 @@ impl SqlStore {
         let head = rows::version(first, 0)?;
         let live = u32::try_from(first.count(2)?).unwrap_or(u32::MAX).saturating_add(1);
         let (registered, succeeded) = (first.flag(3)?, first.flag(4)?);
-        let changes: Vec<ChangeRow> = if first.maybe_int(9)?.is_some() {
-            rows.iter().map(|row| rows::change(row, 9)).collect::<Result<_, _>>()?
+        let changes: Vec<ChangeRow> = if first.maybe_int(10)?.is_some() {
+            rows.iter().map(|row| rows::change(row, 10)).collect::<Result<_, _>>()?
         } else {
             Vec::new()
         };
@@ -204,6 +230,7 @@ impl SqlStore {
             epoch: Epoch(first.count(5)?),
             awaited: names(first.maybe_text(7)?)?,
             wanted: wanted(first.maybe_text(8)?)?,
+            charged: charged(first.maybe_text(9)?)?,
         })
     }
 }

@@ -101,6 +101,7 @@ pub(super) fn settle(kept: &[Kept], tenant: &TenantId, catalog: &Catalog) -> (Fo
         use StripeEventState as S;
         let (state, why, decides) = match folded.verdicts.get(&kept.id) {
             Some(Verdict::Applied) => (S::Applied, None, true),
+            Some(Verdict::Settled) => (S::Applied, None, false),
             // What was in force once stays applied.
             Some(Verdict::Superseded { .. }) if kept.state == S::Applied => (S::Applied, None, false),
             Some(Verdict::Superseded { by }) => {
@@ -112,7 +113,9 @@ pub(super) fn settle(kept: &[Kept], tenant: &TenantId, catalog: &Catalog) -> (Fo
         };
         Mark { id: kept.id.clone(), state, why, tenant: Some(tenant.clone()), decides }
     };
-    let marks = kept.iter().filter_map(|kept| changed(kept, mark(kept))).collect();
+    // What never meant anything stays as it was when it came.
+    let meant = kept.iter().filter(|kept| kept.due || kept.event.is_some());
+    let marks = meant.filter_map(|kept| changed(kept, mark(kept))).collect();
     (folded, marks)
 }
 

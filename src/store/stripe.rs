@@ -312,6 +312,10 @@ impl StripeStore for SqlStore {
         self.call(self.link(tenant, customer, origin)).await
     }
 
+    async fn note_replay(&self, what: &str, origin: &Origin) -> Result<Linked, LinkError> {
+        self.call(self.note(what, origin)).await
+    }
+
     async fn unlink_customer(&self, tenant: &TenantId, origin: &Origin) -> Result<Linked, LinkError> {
         self.call(self.unlink(tenant, origin)).await
     }

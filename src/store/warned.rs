@@ -40,7 +40,7 @@ impl Warned {
             let bit = 1 << place;
             if mark.units <= used && self.told & bit == 0 {
                 self.told |= bit;
-                facts.extend(event(&marks, mark.kind, totals, used));
+                facts.push(event(&marks, mark.kind, totals, used));
             }
         }
     }
@@ -56,7 +56,7 @@ impl Warned {
         let bit = place.map_or(REFUSED, |place| 1 << place);
         if self.told & bit == 0 {
             self.told |= bit;
-            facts.extend(event(&marks, MarkKind::Exhausted, &request.totals, used));
+            facts.push(event(&marks, MarkKind::Exhausted, &request.totals, used));
         }
     }
 
@@ -78,7 +78,7 @@ impl Warned {
 }
 
 /// The fact that a mark was reached.
-fn event(marks: &Marks, kind: MarkKind, totals: &SlotTotals, used: u64) -> Option<NewEvent> {
+fn event(marks: &Marks, kind: MarkKind, totals: &SlotTotals, used: u64) -> NewEvent {
     let key = &totals.slot.bucket;
     let Marks { plan, period, limit, before, money, .. } = marks;
     // The counting and not the bucket's epoch, which is a grant's number: a month is exhausted once, of whatever source.
@@ -104,17 +104,25 @@ fn event(marks: &Marks, kind: MarkKind, totals: &SlotTotals, used: u64) -> Optio
                 "currency": currency.to_string(),
             }),
         ),
-        (MarkKind::Exhausted, Some(_)) => return None,
+        (MarkKind::Exhausted, Some(currency)) => (
+            EventKind::QuotaExhausted,
+            format!("{}/{month}/{limit}", key.span),
+            json!({
+                "spend_cap": amount(*limit),
+                "spent": amount(used),
+                "currency": currency.to_string(),
+            }),
+        ),
     };
     data["plan"] = json!(plan.as_str());
     data["period"] = span(*period);
-    Some(NewEvent {
+    NewEvent {
         name: format!("{}/{}/{}/{name}", event.as_str(), key.tenant, key.meter),
         kind: event,
         tenant: key.tenant.clone(),
         at: totals.at,
         data,
-    })
+    }
 }
 
 fn span(period: Period) -> Value {

@@ -49,6 +49,8 @@ pub trait Subscriber: Send + Sync + 'static {
     async fn all_changed(&self);
     /// Other nodes are refused units of these buckets: what is held of them is to be given back.
     fn wanted(&self, wanted: &[Wanted]);
+    /// Usage events were charged to these tenants: what is known of their usage is no longer true.
+    fn charged(&self, tenants: &[TenantId]);
     /// The database may have forgotten what it granted: returns everything that is held. Whether all of it is recorded.
     async fn returned(&self) -> bool;
 }
@@ -249,6 +251,9 @@ impl Feed {
         news |= self.settle_epoch(&answer).await?;
         if !answer.wanted.is_empty() {
             parts.subscribers.iter().for_each(|subscriber| subscriber.wanted(&answer.wanted));
+        }
+        if !answer.charged.is_empty() {
+            parts.subscribers.iter().for_each(|subscriber| subscriber.charged(&answer.charged));
         }
         let confirmed = parts.freshness.heard(sent, answered, answer.live_nodes);
         Ok(if news || !confirmed { Polled::Again } else { Polled::Done })

@@ -63,6 +63,7 @@ struct Registry {
     reasserted: AtomicU64,
     forgotten: AtomicBool,
     wanted: Mutex<Vec<Wanted>>,
+    charged: Mutex<Vec<TenantId>>,
 }
 
 #[async_trait]
@@ -92,6 +93,7 @@ impl NodeStore for Registry {
             epoch,
             awaited: if beat.reasserted < epoch { vec!["self".into()] } else { Vec::new() },
             wanted: std::mem::take(&mut self.wanted.lock().unwrap()),
+            charged: std::mem::take(&mut self.charged.lock().unwrap()),
         })
     }
     async fn deregister(&self, _: Incarnation) -> Result<(), StoreError> {
@@ -163,6 +165,9 @@ impl Subscriber for Heard {
     fn wanted(&self, wanted: &[Wanted]) {
         let mut heard = self.0.lock().unwrap();
         heard.extend(wanted.iter().map(|wanted| format!("wanted {}", wanted.bucket.tenant)));
+    }
+    fn charged(&self, tenants: &[TenantId]) {
+        self.0.lock().unwrap().extend(tenants.iter().map(|tenant| format!("charged {tenant}")));
     }
     async fn returned(&self) -> bool {
         let mut heard = self.0.lock().unwrap();
@@ -263,8 +268,9 @@ async fn what_others_want_is_passed_on() {
         epoch: Version(0),
     };
     scene.registry.wanted.lock().unwrap().push(Wanted { bucket, remainder: Remainder::default() });
+    scene.registry.charged.lock().unwrap().push(TenantId::parse("zeta").unwrap());
     scene.feed.catch_up().await;
-    assert_eq!(*scene.heard.0.lock().unwrap(), ["wanted acme"]);
+    assert_eq!(*scene.heard.0.lock().unwrap(), ["wanted acme", "charged zeta"]);
 }
 
 #[tokio::test]

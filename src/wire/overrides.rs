@@ -26,7 +26,8 @@ pub fn decode(document: &Value) -> Result<Overrides, Vec<FieldError>> {
             "limits" => overrides.limits = reader.named(&at, value, LimitId::parse, Reader::allowance),
             "quotas" => overrides.quotas = reader.named(&at, value, MeterId::parse, Reader::quota),
             "rates" => overrides.rates = reader.named(&at, value, MeterId::parse, Reader::rate),
-            _ => reader.unknown(&at, "features, limits, quotas or rates"),
+            "spend_cap" => overrides.spend_cap = reader.spend_cap(&at, value),
+            _ => reader.unknown(&at, "features, limits, quotas, rates or spend_cap"),
         }
     }
     if reader.errors.is_empty() { Ok(overrides) } else { Err(reader.errors) }
@@ -36,12 +37,16 @@ pub fn decode(document: &Value) -> Result<Overrides, Vec<FieldError>> {
 #[must_use]
 pub fn encode(overrides: &Overrides) -> Value {
     let map = |entries: Vec<(String, Value)>| Value::Object(entries.into_iter().collect());
-    json!({
+    let mut document = json!({
         "features": map(overrides.features.iter().map(|(id, on)| (id.to_string(), json!(on))).collect()),
         "limits": map(overrides.limits.iter().map(|(id, a)| (id.to_string(), allowance(*a))).collect()),
         "quotas": map(overrides.quotas.iter().map(|(id, q)| (id.to_string(), quota(q))).collect()),
         "rates": map(overrides.rates.iter().map(|(id, r)| (id.to_string(), rate(r.as_ref()))).collect()),
-    })
+    });
+    if let Some(cap) = overrides.spend_cap {
+        document["spend_cap"] = json!(cap.to_string());
+    }
+    document
 }
 
 #[cfg(test)]
@@ -61,9 +66,13 @@ mod tests {
                 "kept": { "limit": 9, "overage": { "mode": "allow", "cap": 1 }, "rollover": { "max": 5000 } },
             },
             "rates": { "requests": { "limit": 5, "per": "1s", "burst": 9 }, "other": "unlimited" },
+            "spend_cap": "200.00",
         });
         assert_eq!(encode(&decode(&document).unwrap()), document);
         assert!(decode(&json!({})).unwrap().is_empty());
+        let unlimited = decode(&json!({ "spend_cap": "unlimited" })).unwrap();
+        assert!(!unlimited.is_empty(), "it replaces the plan's");
+        assert_eq!(encode(&unlimited)["spend_cap"], "unlimited");
     }
 
     #[test]
@@ -104,5 +113,15 @@ mod tests {
             ]
         );
         assert_eq!(decode(&json!([])).unwrap_err().len(), 1);
+        for cap in
+            [json!(200), json!("-1"), json!("1e3"), json!("0.0000000001"), json!("9000001"), json!(null)]
+        {
+            let errors = decode(&json!({ "spend_cap": cap })).unwrap_err();
+            assert_eq!(
+                errors.iter().map(|e| e.pointer.as_str()).collect::<Vec<_>>(),
+                ["/spend_cap"],
+                "{cap}"
+            );
+        }
     }
 }

@@ -53,6 +53,7 @@ pub fn encode(plan: &Plan, catalog: &Catalog) -> Value {
     let price =
         |price: Price| json!({ "amount": price.amount.to_string(), "currency": price.currency.to_string() });
     put("price", plan.price.map(price));
+    put("spend_cap", plan.spend_cap.limit().map(|cap| json!(cap.to_string())));
     put("trial", plan.trial.as_ref().map(trial));
     put("grace", plan.grace_days.map(|days| json!({ "days": days })));
     let Changes { upgrade, downgrade } = plan.changes;
@@ -100,6 +101,7 @@ impl Reader {
             "title" => plan.title = self.line(at, value),
             "extends" => plan.parent = self.plan_id(at, value),
             "price" => plan.price = self.price(at, value),
+            "spend_cap" => plan.spend_cap = self.spend_cap(at, value).unwrap_or_default(),
             "trial" => plan.trial = self.trial(at, value),
             "grace" => plan.grace_days = self.days_of(at, value, (0, 365)),
             "changes" => plan.changes = self.changes(at, value),

@@ -20,15 +20,19 @@ pub fn body(kind: EventKind, at: UnixMillis) -> String {
         EventKind::SubscriptionStateChanged => json!({
             "state": "active", "previous_state": "trialing", "plan": "pro", "version": 1,
         }),
-        EventKind::TrialWillEnd => json!({ "plan": "pro", "trial_end": month_end.to_string() }),
+        EventKind::TrialWillEnd => json!({
+            "plan": "pro", "trial_ends_at": month_end.to_string(), "then": "free",
+        }),
         EventKind::QuotaThreshold => json!({
-            "meter": "requests", "threshold": 80, "limit": 100_000, "used": 80_000, "period": period,
+            "meter": "requests", "threshold": 80, "limit": 100_000, "used": 80_000, "plan": "basic",
+            "period": period,
         }),
         EventKind::QuotaExhausted => json!({
-            "meter": "requests", "limit": 100_000, "used": 100_000, "period": period,
+            "meter": "requests", "limit": 100_000, "used": 100_000, "plan": "basic", "period": period,
         }),
         EventKind::SpendThreshold => json!({
-            "threshold": 80, "cap": "200.00", "spent": "160.00", "currency": "USD", "period": period,
+            "threshold": 80, "spend_cap": "200.00", "spent": "160.00", "currency": "USD", "plan": "pro",
+            "period": period,
         }),
         EventKind::StatementClosed => json!({
             "period": period, "total": "42.50", "currency": "USD",

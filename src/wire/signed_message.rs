@@ -106,6 +106,24 @@ pub fn signatures(keys: &[SigningKey], id: &str, timestamp: i64, body: &[u8]) ->
     each.join(" ")
 }
 
+/// The headers of a message that is sent now, in seconds. A secret that is none signs nothing.
+#[must_use]
+pub fn headers<'a>(
+    secrets: impl IntoIterator<Item = &'a str>,
+    id: &str,
+    now: i64,
+    body: &[u8],
+) -> Vec<(&'static str, String)> {
+    let keys: Vec<SigningKey> =
+        secrets.into_iter().filter_map(|secret| SigningKey::parse(secret).ok()).collect();
+    vec![
+        ("content-type", "application/json".to_owned()),
+        (ID, id.to_owned()),
+        (TIMESTAMP, now.to_string()),
+        (SIGNATURE, signatures(&keys, id, now, body)),
+    ]
+}
+
 /// Why a message is not believed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotVerified {

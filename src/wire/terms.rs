@@ -11,6 +11,7 @@ use crate::domain::{
     period::Window,
     plan::{Overage, Quota, Rollover},
     rate::Rate,
+    spend::{InvalidSpendCap, SpendCap},
     units::{Allowance, Units},
 };
 
@@ -278,6 +279,19 @@ impl Reader {
             }
             _ => self.fail(at, "`limit` and `per` are both needed"),
         }
+    }
+}
+
+impl Reader {
+    pub(super) fn spend_cap(&mut self, at: &str, value: &Value) -> Option<SpendCap> {
+        let Some(text) = value.as_str() else {
+            let detail = format!(
+                "expected a quoted decimal such as \"200.00\", or \"unlimited\", got {}",
+                kind(value)
+            );
+            return self.fail(at, detail);
+        };
+        text.parse().map_err(|error: InvalidSpendCap| self.fail::<()>(at, error.to_string())).ok()
     }
 }
 

@@ -342,7 +342,7 @@ async fn refusals_can_be_read_by_listed_origins_only() {
     assert_eq!(cors(&reply)[..2], [Some("https://anyone.example"), None], "without cookies");
     let off = Setup::before(&upstream).start().await;
     let reply = from("https://app.example").send(off.data).await;
-    assert_eq!((cors(&reply), reply.header("vary")), ([None; 3], None));
+    assert_eq!((cors(&reply), reply.header("vary")), ([None; 3], Some("Accept-Language")));
 }
 
 #[tokio::test]

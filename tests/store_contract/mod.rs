@@ -13,6 +13,7 @@ mod recall;
 mod revisions;
 mod shadow;
 mod statements;
+mod stripe;
 mod survey;
 mod tenants;
 mod tidy;

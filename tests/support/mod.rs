@@ -16,5 +16,6 @@ pub mod process;
 pub mod provider;
 pub mod refusal;
 pub mod slow;
+pub mod stripe;
 pub mod tls;
 pub mod upstream;

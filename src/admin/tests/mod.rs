@@ -6,6 +6,7 @@ mod fakes;
 mod history;
 mod life;
 mod no_revisions;
+mod no_stripe;
 mod policies;
 mod policy_diff;
 mod reads;
@@ -13,6 +14,7 @@ mod sale;
 mod socket;
 mod statements;
 mod usage_events;
+mod webhooks;
 mod writes;
 
 use std::sync::Arc;

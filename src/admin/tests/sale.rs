@@ -306,7 +306,7 @@ async fn what_is_sold() {
             "price": {"amount": "49.00", "currency": "USD"},
             "trial": {"days": 14, "then": "free", "usage": "reset"},
             "changes": {"upgrade": "now", "downgrade": "period_end"},
-            "grace_days": 3, "existing": "stay", "introduced_at": null,
+            "spend_cap": null, "grace_days": 3, "existing": "stay", "introduced_at": null,
         })
     );
     let addons = api.ok("GET", "/v1/addons", "").await["items"].clone();

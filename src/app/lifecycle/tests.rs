@@ -524,7 +524,7 @@ async fn the_end_of_a_trial_is_told_in_time_by_any_number_of_nodes() {
         all.into_iter().map(|row| (row.tenant.to_string(), row.at)).collect::<Vec<_>>()
     };
     let second = Duration::from_secs(1);
-    let at = |wait: Duration| START + wait - Duration::from_millis(SETTLED_MILLIS.unsigned_abs());
+    let at = |wait: Duration| UnixMillis((START + wait).0 - SETTLED_MILLIS);
     let short = ("short".to_owned(), at(second));
     assert_eq!(told(second).await, [short.clone()], "it is shorter than the notice");
     assert_eq!(told(DAY * 9).await, [short.clone()]);

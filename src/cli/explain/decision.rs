@@ -73,7 +73,10 @@ fn show_step(answer: &Value, step: &Value, text: &mut Text) {
             }
         }
         "rate" => list(answer, "rates").iter().for_each(|rate| show_rate(rate, text)),
-        "quota" => list(answer, "quotas").iter().for_each(|quota| show_quota(quota, text)),
+        "quota" => {
+            list(answer, "quotas").iter().for_each(|quota| show_quota(quota, text));
+            answer.get("spend_cap").into_iter().for_each(|cap| show_spend_cap(cap, text));
+        }
         "route" => {
             text.ground(0, step);
             if let Some(rule) = answer.get("charge_rule").filter(|rule| rule.is_object()) {
@@ -116,6 +119,14 @@ fn show_quota(quota: &Value, text: &mut Text) {
     }
 }
 
+fn show_spend_cap(cap: &Value, text: &mut Text) {
+    let [needs, spent, limit, currency, resets] =
+        ["/needs", "/spent", "/limit", "/currency", "/resets_at"].map(|place| field(cap, place));
+    let line = format!("spend cap: needs {needs}, {spent} of {limit} {currency} spent, resets {resets}");
+    text.below(0, &line);
+    text.ground(2, cap);
+}
+
 fn used(of: &Value) -> String {
     let (used, limit) = (number(of, "used"), number(of, "limit"));
     match of.get("remaining").and_then(Value::as_u64) {
@@ -153,6 +164,12 @@ fn what_helps(answer: &Value) -> Vec<String> {
             help.push(format!("`plangate tenant overrides {tenant}` sets it for this tenant alone"));
         }
         "quota-exhausted" => {
+            if let Some(cap) = answer.get("spend_cap") {
+                help.push(format!("to wait until {}", field(cap, "/resets_at")));
+                help.push(format!(
+                    "`plangate tenant overrides {tenant}` sets another `spend_cap` for this tenant"
+                ));
+            }
             if let Some(quota) = refusing {
                 let (meter, resets) = (field(quota, "/meter"), field(quota, "/resets_at"));
                 // What needs more than there ever is does not pass later either.

@@ -96,6 +96,12 @@ fn terms_of(plan: &Plan, out: &mut Collected<'_>) {
         let value = json!({ "amount": amount.to_string(), "currency": currency.to_string() });
         out.add_key(TermKey::Price, format!("{amount} {currency} a month"), value);
     }
+    if let Some(cap) = plan.spend_cap.limit() {
+        let currency = plan.price.map(|price| format!(" {}", price.currency)).unwrap_or_default();
+        out.add_key(TermKey::SpendCap, format!("{cap}{currency} of overage a month"), json!(cap.to_string()));
+    } else if out.origins.is_some_and(|origins| origins.key(TermKey::SpendCap).is_some()) {
+        out.add_key(TermKey::SpendCap, plan.spend_cap.to_string(), json!(plan.spend_cap.to_string()));
+    }
     if let Some(trial) = &plan.trial {
         let then = trial.then.as_ref().map_or("block", PlanId::as_str);
         let usage = trial.usage.as_str();

@@ -46,6 +46,9 @@ fn plan(found: &mut Found<'_>, before: (&Catalog, &Plan), after: (&Catalog, &Pla
         is.parent.as_ref().map(ToString::to_string),
     );
     found.price(was.price, is.price);
+    // More may be spent, or less is refused: which of both is better is for the customer to say.
+    let cap = |plan: &Plan| plan.spend_cap.limit().map(|cap| cap.to_string());
+    found.plain("spend_cap", cap(was), cap(is));
     found.plain("trial", was.trial.as_ref().map(trial), is.trial.as_ref().map(trial));
     let days = |plan: &Plan| plan.grace_days.unwrap_or(Plan::GRACE_DAYS);
     let grace = |plan: &Plan| plan.grace_days.map(|days| format!("{days} days"));

@@ -234,7 +234,7 @@ impl Assessment {
             let mut amounts =
                 given.map(|given| bill::fixed(given, month.tenant, catalog)).unwrap_or_default();
             for (currency, amount) in beyond {
-                bill::add(&mut amounts, currency, amount);
+                bill::add(&mut amounts, currency, bill::capped(given, currency, amount));
             }
             amounts
         };

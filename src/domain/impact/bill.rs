@@ -51,3 +51,9 @@ pub(super) fn overage(
     let billed = beyond > 0 && given.state != State::Trialing;
     billed.then(|| (currency, Total::metered(price, per, Units::saturating(beyond))))
 }
+
+/// What of a month's overage is let through under the spend cap.
+pub(super) fn capped(given: Option<&Entitlement>, currency: Currency, overage: Total) -> Total {
+    let terms = given.and_then(|given| given.offer.spend()).filter(|terms| terms.currency == currency);
+    terms.and_then(|terms| terms.cap).map_or(overage, |cap| overage.min(cap.total()))
+}

@@ -277,6 +277,7 @@ fn cap_line(currency: Currency, cap: Total, overage: &[Line]) -> Option<Line> {
 }
 
 /// The most that overage may cost in a month, by a plan as a tenant has it.
-const fn spend_cap(_plan: &Plan) -> Option<(Currency, Total)> {
-    None
+fn spend_cap(plan: &Plan) -> Option<(Currency, Total)> {
+    let terms = plan.spend()?;
+    Some((terms.currency, terms.cap?.total()))
 }

@@ -24,6 +24,8 @@ pub struct Folded {
 pub enum Verdict {
     /// It decides, or did so together with others.
     Applied,
+    /// It says what was so already.
+    Settled,
     /// A later event about the same decides.
     Superseded {
         /// Which.
@@ -136,8 +138,8 @@ fn verdict(
         }
         StripeFact::Payment { subscription, .. } => match lives.get(subscription.as_str()) {
             Some(life) if life.status().is_some() => {
-                let behind = life.behind.is_some_and(|first| first.id == event.id);
-                if behind { Verdict::Applied } else { after(event, life.payment) }
+                let mut decide = life.behind.iter().chain(&life.turned);
+                if decide.any(|one| one.id == event.id) { Verdict::Applied } else { Verdict::Settled }
             }
             Some(life) if !life.unmapped.is_empty() => {
                 Verdict::Waiting(format!("what subscription `{subscription}` sells is not known"))

@@ -70,8 +70,8 @@ pub(super) struct Life<'e> {
     pub(super) sold: Option<(&'e StripeEvent, Terms)>,
     /// What it said of itself and could not be understood, with the reason.
     pub(super) unmapped: Vec<(&'e StripeEvent, String)>,
-    /// The latest about its invoices.
-    pub(super) payment: Option<&'e StripeEvent>,
+    /// What was said about its invoices since and has changed how it stands.
+    pub(super) turned: Vec<&'e StripeEvent>,
     /// The first of those that say, without a break, that it is behind.
     pub(super) behind: Option<&'e StripeEvent>,
     status: Option<StripeStatus>,
@@ -91,18 +91,23 @@ impl<'e> Life<'e> {
             }
         }
         self.latest = Some((event, snapshot));
+        self.turned.clear();
         self.stand(event, snapshot.status);
     }
 
     /// The next thing about its invoices.
     pub(super) fn pay(&mut self, event: &'e StripeEvent, paid: bool) {
         use StripeStatus as S;
-        self.payment = Some(event);
-        match (self.status, paid) {
-            (Some(S::Active | S::PastDue), false) => self.stand(event, S::PastDue),
-            (Some(S::PastDue | S::Unpaid | S::Incomplete), true) => self.stand(event, S::Active),
-            _ => {}
-        }
+        let status = match (self.status, paid) {
+            (Some(S::Active), false) => S::PastDue,
+            (Some(S::PastDue | S::Unpaid | S::Incomplete), true) => S::Active,
+            // Nothing is known of it yet; if it says that it is behind, it is since then.
+            (None, false) => return self.behind = self.behind.or(Some(event)),
+            (None, true) => return self.behind = None,
+            _ => return,
+        };
+        self.turned.push(event);
+        self.stand(event, status);
     }
 
     fn stand(&mut self, event: &'e StripeEvent, status: StripeStatus) {

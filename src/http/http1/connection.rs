@@ -34,7 +34,10 @@ use crate::{
         watch::Watch,
         worker::{News, Phase, Worker},
     },
-    pipeline::request::{Client, HeadRefusal, Inbound},
+    pipeline::{
+        language::Language,
+        request::{Client, HeadRefusal, Inbound},
+    },
 };
 
 /// A client that speaks HTTP/1.
@@ -137,7 +140,9 @@ impl Connection {
         loop {
             let answered = match self.next().await {
                 Ok(Next::Head(head)) => self.exchange(stack, head).await,
-                Ok(Next::Refused { refusal, of_head }) => self.refuse(stack, refusal, of_head).await,
+                Ok(Next::Refused { refusal, of_head, language }) => {
+                    self.refuse(stack, refusal, of_head, language).await
+                }
                 Ok(Next::End) => return Over::Close,
                 Err(Gone) => return Over::Gone,
             };
@@ -168,6 +173,7 @@ impl Connection {
         stack: &mut S,
         refusal: HeadRefusal,
         of_head: bool,
+        language: Language,
     ) -> Result<Ended, Gone>
     where
         S: Service<Inbound<ServerBody>, Response = Response<RB>, Error = Infallible>,
@@ -180,7 +186,8 @@ impl Connection {
         }
         let asked = Asked::of(request.method(), Version::HTTP_11, request.headers());
         let answering = Answering { asked, keep: false, switch: None };
-        self.answer(stack, Inbound { request, client: self.client, refusal: Some(refusal) }, answering).await
+        let inbound = Inbound { request, client: self.client, refusal: Some(refusal), language };
+        self.answer(stack, inbound, answering).await
     }
 
     async fn exchange<S, RB>(&mut self, stack: &mut S, head: Box<Head>) -> Result<Ended, Gone>
@@ -189,7 +196,7 @@ impl Connection {
         RB: Body<Data = Bytes>,
         RB::Error: Into<BoxError>,
     {
-        let Head { mut parts, keep, .. } = *head;
+        let Head { mut parts, keep, language, .. } = *head;
         let asked = Asked::of(&parts.method, parts.version, &parts.headers);
         let mut switch = None;
         if headers::wants_websocket(&parts) {
@@ -205,7 +212,8 @@ impl Connection {
             drop(request);
             return self.write(answer, answering).await;
         }
-        self.answer(stack, Inbound { request, client: self.client, refusal: None }, answering).await
+        let inbound = Inbound { request, client: self.client, refusal: None, language };
+        self.answer(stack, inbound, answering).await
     }
 
     /// Has the stack answer, and writes that.

@@ -20,7 +20,7 @@ use crate::{
         head::{self, Framing, Head, Verdict},
         worker::Worker,
     },
-    pipeline::request::HeadRefusal,
+    pipeline::{faults::Malformed, language::Language, request::HeadRefusal},
 };
 
 /// What is read at a time, at least and at most.
@@ -74,6 +74,7 @@ pub(super) enum Next {
     Refused {
         refusal: HeadRefusal,
         of_head: bool,
+        language: Language,
     },
     /// The client has nothing more to ask.
     End,
@@ -137,7 +138,7 @@ impl Wire {
                 self.inbox.advance(2);
                 self.empty_lines += 1;
                 if self.empty_lines > EMPTY_LINES {
-                    let refusal = HeadRefusal::Malformed("too many empty lines before the request line");
+                    let refusal = HeadRefusal::Malformed(Malformed::EmptyLines);
                     return Poll::Ready(Ok(self.refuse(refusal, false)));
                 }
             }
@@ -200,7 +201,8 @@ impl Wire {
         self.request += 1;
         self.rest = Rest::Lost;
         self.conversation.request_starts();
-        Next::Refused { refusal, of_head }
+        let language = Language::asked_in(&self.inbox);
+        Next::Refused { refusal, of_head, language }
     }
 
     /// Whether the whole request was read.

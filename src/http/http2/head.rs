@@ -6,7 +6,7 @@ use ::http::{
 };
 
 use crate::http::{head, host};
-use crate::pipeline::request::HeadRefusal;
+use crate::pipeline::{faults::Malformed, request::HeadRefusal};
 
 /// What HPACK counts for each field beside its bytes.
 const FIELD_OVERHEAD: usize = 32;
@@ -28,27 +28,27 @@ fn judge<B>(request: &Request<B>, cap: usize) -> Result<(), HeadRefusal> {
         return Err(HeadRefusal::TooLarge);
     }
     if matches!(*request.method(), Method::TRACE | Method::CONNECT) {
-        return malformed("the methods TRACE and CONNECT are not served");
+        return malformed(Malformed::MethodNotServed);
     }
     head::judge_target(target.as_bytes())?;
     let mut hosts = headers.get_all(HOST).iter();
     let (named, more) = (hosts.next(), hosts.next());
     if more.is_some() {
-        return malformed("more than one Host");
+        return malformed(Malformed::ManyHosts);
     }
     let host = match (request.uri().authority(), named) {
-        (None, None) => return malformed("the request has no :authority"),
+        (None, None) => return malformed(Malformed::NoAuthority),
         (Some(authority), Some(named)) if authority.as_str().as_bytes() != named.as_bytes() => {
-            return malformed(":authority and Host differ");
+            return malformed(Malformed::TwoAuthorities);
         }
         (Some(authority), _) => authority.as_str().as_bytes(),
         (None, Some(named)) => named.as_bytes(),
     };
     if !host::is_valid(host) {
-        return malformed("the Host is not valid");
+        return malformed(Malformed::Host);
     }
     if headers.get_all(CONTENT_LENGTH).iter().count() > 1 {
-        return malformed("more than one Content-Length");
+        return malformed(Malformed::ManyLengths);
     }
     Ok(())
 }

@@ -16,7 +16,10 @@ use tower::{Service, ServiceExt, util::Oneshot};
 
 use super::{answer::Answer, head};
 use crate::http::{conversation::Conversation, probe, server_body::ServerBody, settings::Settings};
-use crate::pipeline::request::{Client, Inbound};
+use crate::pipeline::{
+    language::Language,
+    request::{Client, Inbound},
+};
 
 /// The service of one client connection.
 pub(super) struct Door<S> {
@@ -43,8 +46,9 @@ where
             let answer = answer.map(|body| Answer::own(body, Rc::clone(&conversation)));
             return Serving { state: State::Probe { answer: Some(answer) }, conversation };
         }
+        let language = Language::asked(request.headers());
         let request = request.map(|body| ServerBody::http2(body, &conversation));
-        let inbound = Inbound { request, client: self.client, refusal };
+        let inbound = Inbound { request, client: self.client, refusal, language };
         Serving { state: State::Stack { future: self.stack.clone().oneshot(inbound) }, conversation }
     }
 }

@@ -56,7 +56,7 @@ fn own(status: u16, text: String) -> Reply {
 }
 
 async fn answer(inbound: Inbound<ServerBody>, proxy: Proxy<ServerBody>) -> Result<Reply, Infallible> {
-    let Inbound { request, client, refusal } = inbound;
+    let Inbound { request, client, refusal, .. } = inbound;
     match refusal {
         Some(HeadRefusal::TooLarge) => return Ok(own(431, "too large".into())),
         Some(HeadRefusal::Malformed(why)) => return Ok(own(400, format!("malformed: {why}"))),

@@ -40,7 +40,7 @@ fn slot(seq: u64) -> SlotKey {
     let bucket = BucketKey {
         tenant: TenantId::parse(&format!("tenant-{}", seq % 7)).unwrap(),
         meter: MeterId::parse("requests").unwrap(),
-        span: Span::ALL[usize::try_from(seq % 6).unwrap()],
+        span: Span::ALL[usize::try_from(seq % 7).unwrap()],
         start: UnixMillis(-1_000_000),
         epoch: Version(seq / 3),
     };
@@ -454,7 +454,7 @@ fn a_description_that_describes_nothing_is_refused() {
         u64::from_le_bytes([window, tenant, meter, COUNTED.bits(), 0, 0, 0, 0])
     };
     let impossible: [(usize, u64); 12] = [
-        (88, shape(6, 8, 8)),
+        (88, shape(7, 8, 8)),
         (88, shape(0, 0, 8)),
         (88, shape(0, 7, 8)),
         (88, shape(0, 8, 0)),

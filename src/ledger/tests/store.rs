@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     sync::{
-        Mutex,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
 };
@@ -17,6 +17,7 @@ use crate::{
         period::Windows,
         time::{UnixMillis, Version},
         units::Units,
+        warning::Marks,
     },
     ports::{
         BoxFuture, BucketKey, GrantOutcome, GrantRequest, Incarnation, LedgerStore, OthersUsage, Remainder,
@@ -71,11 +72,17 @@ pub struct MemoryStore {
     pub limit: Mutex<u64>,
     /// The limits of buckets besides those of windows.
     pub limits: Mutex<HashMap<BucketKey, u64>>,
+    /// What is told of buckets, as was reported last.
+    pub marks: Mutex<BTreeMap<BucketKey, Option<Arc<Marks>>>>,
 }
 
 impl MemoryStore {
     fn check(&self) -> Result<(), StoreError> {
         if self.away.load(Ordering::SeqCst) { Err(StoreError::Unavailable("away".into())) } else { Ok(()) }
+    }
+
+    fn mark(&self, totals: &SlotTotals) {
+        self.marks.lock().unwrap().insert(totals.slot.bucket.clone(), totals.marks.clone());
     }
 
     fn record(slots: &mut Slots, totals: &SlotTotals) {
@@ -94,6 +101,7 @@ impl MemoryStore {
 
     fn grant_one(&self, slots: &mut Slots, request: &GrantRequest) -> GrantOutcome {
         assert!(!request.totals.sealed && request.need > 0);
+        self.mark(&request.totals);
         Self::record(slots, &request.totals);
         let slot = &request.totals.slot;
         let current = self.versions.lock().unwrap().get(&slot.bucket.tenant).copied();
@@ -222,7 +230,10 @@ impl LedgerStore for MemoryStore {
             return Err(StoreError::Corrupt("poison".into()));
         }
         let mut slots = self.slots.lock().unwrap();
-        totals.iter().for_each(|totals| Self::record(&mut slots, totals));
+        for totals in totals {
+            self.mark(totals);
+            Self::record(&mut slots, totals);
+        }
         Ok(())
     }
 

@@ -11,8 +11,10 @@ use crate::domain::{
     catalog::Catalog,
     denial::Denial,
     id::{MeterId, PlanId},
+    money::Currency,
     period::Window,
     rate::Rate,
+    spend::MoneyUnits,
     tenant::Overrides,
     transitions::State,
     units::Units,
@@ -57,6 +59,7 @@ enum Reason<'a> {
     Plan,
     Rate(&'a MeterId, Rate),
     Quota(&'a MeterId, Window, Units),
+    Spend(&'a MeterId, Currency, MoneyUnits),
 }
 
 impl<'a> Reason<'a> {
@@ -72,6 +75,7 @@ impl<'a> Reason<'a> {
             | Denial::MeterNotInPlan { .. } => Self::Plan,
             Denial::RateLimited { meter, rate, .. } => Self::Rate(meter, *rate),
             Denial::QuotaExhausted { meter, window, used, .. } => Self::Quota(meter, *window, *used),
+            Denial::SpendCapReached { meter, currency, spent, .. } => Self::Spend(meter, *currency, *spent),
         })
     }
 }

@@ -102,6 +102,7 @@ pub(super) fn refused<B>(head: &Head<B>, why: &Rejection, subject: Option<&Subje
         Rejection::Head(_)
         | Rejection::Resolve(ResolveError::Unavailable)
         | Rejection::LedgerUnavailable
+        | Rejection::View(_)
         | Rejection::Forward(_) => return,
     };
     if head.context.route != Route::Own {

@@ -3,7 +3,10 @@
 use super::scene::{Scene, refusal, request};
 use crate::{
     domain::denial::Denial,
-    pipeline::request::{ForwardError, HeadRefusal, Inbound},
+    pipeline::{
+        faults::{Ambiguous, Malformed},
+        request::{ForwardError, HeadRefusal, Inbound},
+    },
     ports::{ChargeError, CredentialError, ResolveError},
 };
 
@@ -46,8 +49,8 @@ async fn the_head_comes_before_everything() {
     scene.told().credential = Some(CredentialError::Expired);
     for (refusal_, expected) in [
         (HeadRefusal::TooLarge, was(431, "head-too-large")),
-        (HeadRefusal::Malformed("no"), was(400, "request-malformed")),
-        (HeadRefusal::AmbiguousPath("no"), was(400, "path-ambiguous")),
+        (HeadRefusal::Malformed(Malformed::NoHost), was(400, "request-malformed")),
+        (HeadRefusal::AmbiguousPath(Ambiguous::NotAPath), was(400, "path-ambiguous")),
     ] {
         let inbound = Inbound { refusal: Some(refusal_), ..Inbound::from(request("GET", "/open")) };
         assert_eq!(refusal(scene.start(inbound).await).await, expected);

@@ -8,6 +8,6 @@ mod refusing;
 mod remembering;
 mod reserving;
 mod reviewing;
-mod scene;
+pub(crate) mod scene;
 mod shadowing;
 mod waiting;

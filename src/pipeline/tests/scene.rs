@@ -42,7 +42,7 @@ use crate::{
     freshness::Freshness,
     metrics::Metrics,
     ports::{
-        Answer, Authenticator, BoxFuture, BucketKey, ChargeError, CredentialError, Directory, Hold,
+        Answer, Authenticator, Bills, BoxFuture, BucketKey, ChargeError, CredentialError, Directory, Hold,
         HoldEntry, Ledger, MeterUsage, Policies, ResolveError, Span, Standing, StoreError, TriedRights,
     },
 };
@@ -114,6 +114,7 @@ pub struct Scene {
     pub refusals: Arc<crate::pipeline::refusals::RefusalRing>,
     pub cors: Cors,
     pub freshness: Arc<Freshness>,
+    pub bills: Option<Arc<dyn Bills>>,
     pub trials: Arc<Trials>,
 }
 
@@ -136,6 +137,7 @@ impl Scene {
             mode: Mode::Enforce,
             refusals: Arc::default(),
             cors: Cors::default(),
+            bills: None,
             trials: Arc::new(Trials::new(Arc::clone(&freshness))),
             freshness,
         }
@@ -168,6 +170,7 @@ impl Scene {
             mode: self.mode,
             refusals: Arc::clone(&self.refusals),
             trials: Arc::clone(&self.trials),
+            bills: self.bills.clone(),
         };
         gateway
             .layer(forward)

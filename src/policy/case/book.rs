@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use crate::domain::{
     denial::Denial,
     id::MeterId,
+    money::Currency,
     period::{Period, Window},
     plan::{MeterIx, Overage, Quota},
     rights::{Entitlement, Source},
     rollover::Taken,
     route::Charge,
+    spend::{MoneyUnits, UnitCost},
     time::{UnixMillis, Version},
     units::Units,
 };
@@ -53,6 +55,8 @@ struct Count {
 #[derive(Debug, Default)]
 pub(super) struct Book {
     counts: BTreeMap<Bucket, Count>,
+    /// What billed overage has cost in the month that begins then.
+    spent: BTreeMap<(Currency, UnixMillis), MoneyUnits>,
 }
 
 /// One source and what is left in it.
@@ -167,7 +171,52 @@ impl Book {
                 times = times.min(fits);
             }
         }
-        Ok(times)
+        self.afford(entitlement, charges, now, times, name)
+    }
+
+    /// How many times these charges fit under the spend cap, up to so many; where they do not once, the refusal.
+    fn afford(
+        &self,
+        entitlement: &Entitlement,
+        charges: &[Charge],
+        now: UnixMillis,
+        most: u64,
+        name: impl Fn(MeterIx) -> Option<MeterId>,
+    ) -> Result<u64, Denial> {
+        let Some((terms, cap)) = entitlement.offer.spend().and_then(|terms| Some((terms, terms.cap?))) else {
+            return Ok(most);
+        };
+        let period = entitlement.calendar.month(now);
+        let spent = self.spent.get(&(terms.currency, period.start)).copied().unwrap_or_default();
+        let billed = charges.iter().filter_map(|charge| {
+            let cost = UnitCost::of_meter(&entitlement.terms(charge.meter))?;
+            let pockets = self.pockets(entitlement, charge.meter, now);
+            let within = pockets.iter().filter(|pocket| pocket.bucket.span != Span::Source(Source::Overage));
+            let included =
+                within.fold(0_u64, |sum, pocket| sum.saturating_add(pocket.left.unwrap_or(u64::MAX)));
+            Some((charge, cost.money, included))
+        });
+        let billed: Vec<(&Charge, MoneyUnits, u64)> = billed.collect();
+        let fits = |times: u64| {
+            let cost = billed.iter().fold(MoneyUnits::ZERO, |sum, (charge, cost, included)| {
+                let beyond = charge.units.get().saturating_mul(times).saturating_sub(*included);
+                sum.plus(cost.times(Units::saturating(beyond)))
+            });
+            cost == MoneyUnits::ZERO || cost <= cap.less(spent)
+        };
+        // The more times, the more it costs: the last that fits is between these two.
+        let (mut fitting, mut above) = (0, most.saturating_add(1));
+        while above - fitting > 1 {
+            let middle = fitting + (above - fitting) / 2;
+            if fits(middle) { fitting = middle } else { above = middle }
+        }
+        let meter = billed.iter().find(|(charge, _, included)| charge.units.get() > *included);
+        match meter.and_then(|(charge, ..)| name(charge.meter)).filter(|_| fitting == 0) {
+            Some(meter) => {
+                Err(Denial::SpendCapReached { meter, currency: terms.currency, cap, spent, period })
+            }
+            None => Ok(fitting),
+        }
     }
 
     /// Charges so many times what [`Book::fit`] found to fit. Every window counts, also those that only another plan
@@ -212,12 +261,24 @@ impl Book {
             let taken = left.map_or(rest, |left| left.min(rest));
             if taken > 0 {
                 self.put(bucket, taken, limit);
+                self.pay(entitlement, bucket, taken);
             }
             rest -= taken;
         }
         if rest > 0 {
             let month = entitlement.calendar.month(now);
             self.put(Bucket::of(entitlement, meter, Span::Source(Source::Plan), month), rest, None);
+        }
+    }
+
+    /// Counts what billed overage costs.
+    fn pay(&mut self, entitlement: &Entitlement, bucket: Bucket, units: u64) {
+        let cost = UnitCost::of_meter(&entitlement.terms(bucket.meter));
+        if let (Some(cost), Some(terms)) = (cost, entitlement.offer.spend())
+            && bucket.span == Span::Source(Source::Overage)
+        {
+            let spent = self.spent.entry((terms.currency, bucket.start)).or_default();
+            *spent = spent.plus(cost.money.times(Units::saturating(units)));
         }
     }
 

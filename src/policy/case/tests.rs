@@ -22,7 +22,7 @@ routes:
   - { match: \"GET /d\", charge: { tokens: 1 } }
   - { match: \"GET /open\", public: true }
 ";
-const PLANS: [(&str, &str); 8] = [
+const PLANS: [(&str, &str); 9] = [
     ("small", "price: { amount: \"1\", currency: EUR }\nfeatures: [chat]\nquotas: { requests: 10 }\n"),
     (
         "big",
@@ -30,6 +30,11 @@ const PLANS: [(&str, &str); 8] = [
          quotas: { requests: 100 }\nchanges: { downgrade: period_end }\n",
     ),
     ("soft", "features: [chat]\nquotas: { requests: { limit: 5, overage: { mode: allow, cap: 3 } } }\n"),
+    (
+        "billed",
+        "price: { amount: \"1\", currency: EUR }\nspend_cap: \"0.30\"\nfeatures: [chat]\n\
+         quotas: { requests: { limit: 5, overage: { mode: bill, price: \"0.10\" } } }\n",
+    ),
     ("rolls", "features: [chat]\nquotas: { requests: { limit: 10, rollover: { max: 50% } } }\n"),
     ("windows", "features: [chat]\nquotas: { requests: { limit: 100, hour: 2, day: 4, week: 6 } }\n"),
     ("daily", "features: [chat]\nquotas: { requests: { limit: 100, day: 4 } }\n"),
@@ -301,6 +306,26 @@ fn grants_addons_and_overrides_come_on_top() {
 }
 
 #[test]
+fn a_spend_cap_ends_what_is_billed() {
+    let used = "{ plan: billed, used: { requests: 4 } }";
+    let reached = [("", "GET /a", "ok"), ("{ requests: 3 }", "", USED_UP), ("{ next: month }", "", "ok")];
+    holds(used, MARCH, &reached);
+    // What was used before the case counts as spent, too; what is spent stays so where counting begins anew.
+    holds("{ plan: billed, used: { requests: 8 } }", MARCH, &[("", "GET /a", USED_UP)]);
+    let raised = [
+        ("", "GET /a", USED_UP),
+        ("{ overrides: { spend_cap: \"0.40\" } }", "", "ok"),
+        ("", "", USED_UP),
+        ("{ overrides: { spend_cap: unlimited } }", "", "ok"),
+        ("{ overrides: {} }", "", USED_UP),
+    ];
+    holds("{ plan: billed, used: { requests: 8 } }", MARCH, &raised);
+    let failed = fails("{ plan: billed, used: { requests: 8 } }", MARCH, &[("", "GET /a", "ok")]);
+    let reason = format!("{failed:?}");
+    assert!(reason.contains("the spend cap of 0.30 EUR a month is reached"), "{reason}");
+}
+
+#[test]
 fn windows_begin_anew_where_the_tenant_has_them() {
     let windows = [
         ("", "GET /a", "ok"),
@@ -464,7 +489,7 @@ fn coverage_is_of_what_cases_look_at() {
         tried(&found.plans),
         ["big {\"quota-exhausted\": 1}", "small {\"allow\": 1, \"subscription-inactive\": 1}"]
     );
-    assert_eq!((found.tried(), found.percent()), ((3 + 1 + 2, 5 + 2 + 8), 40));
+    assert_eq!((found.tried(), found.percent()), ((3 + 1 + 2, 5 + 2 + 9), 37));
     assert_eq!(super::percent((0, 0)), 100);
     assert_eq!(super::percent((999, 1000)), 99);
 }

@@ -20,6 +20,7 @@ use ipnet::IpNet;
 use super::slot::Slot;
 use crate::domain::{
     condition::{Amount, ConditionError, Predicate, RequestFacts},
+    miscalculation::Miscalculation,
     units::Units,
 };
 
@@ -109,7 +110,7 @@ impl Program {
         &self,
         facts: &RequestFacts<'_>,
         take: fn(&dyn Val) -> Option<T>,
-        otherwise: &'static str,
+        otherwise: Miscalculation,
     ) -> Result<T, ConditionError> {
         let filling = Filling { slots: &self.slots, facts, trouble: OnceLock::new() };
         let mut context = Context::with_env(environment());
@@ -133,43 +134,45 @@ impl Program {
                 }
             };
         }
-        ConditionError::Failed(words(error))
+        ConditionError::Failed(miscalculation(error))
     }
 }
 
 /// What went wrong, without the values with which it did.
-fn words(error: &ExecutionError) -> &'static str {
+fn miscalculation(error: &ExecutionError) -> Miscalculation {
     match error {
         ExecutionError::FunctionError { function, .. } => match function.as_str() {
-            "int" => "`int(...)` of what is no whole number",
-            "double" => "`double(...)` of what is no number",
-            "bool" => "`bool(...)` of what is neither `true` nor `false`",
-            "timestamp" => "`timestamp(...)` of what is no instant",
-            "duration" => "`duration(...)` of what is no duration",
-            "inCidr" => "`inCidr(...)` of what is no address",
-            _ => "a function cannot be applied to its arguments",
+            "int" => Miscalculation::Int,
+            "double" => Miscalculation::Double,
+            "bool" => Miscalculation::Bool,
+            "timestamp" => Miscalculation::Timestamp,
+            "duration" => Miscalculation::Duration,
+            "inCidr" => Miscalculation::Address,
+            _ => Miscalculation::Arguments,
         },
-        ExecutionError::Overflow(..) => "a number is too large",
-        ExecutionError::DivisionByZero(_) | ExecutionError::RemainderByZero(_) => "a division by zero",
-        ExecutionError::NoSuchKey(_) => "a map has no such key",
-        ExecutionError::IndexOutOfBounds(_) => "a list has no such place",
-        ExecutionError::DuplicateKey(_) => "a map has a key twice",
-        ExecutionError::UndeclaredReference(_) => "a name is not known",
-        _ => "a value is of another kind than is expected of it",
+        ExecutionError::Overflow(..) => Miscalculation::Overflow,
+        ExecutionError::DivisionByZero(_) | ExecutionError::RemainderByZero(_) => {
+            Miscalculation::DivisionByZero
+        }
+        ExecutionError::NoSuchKey(_) => Miscalculation::NoSuchKey,
+        ExecutionError::IndexOutOfBounds(_) => Miscalculation::NoSuchPlace,
+        ExecutionError::DuplicateKey(_) => Miscalculation::KeyTwice,
+        ExecutionError::UndeclaredReference(_) => Miscalculation::UnknownName,
+        _ => Miscalculation::OtherKind,
     }
 }
 
 impl Predicate for Program {
     fn holds(&self, facts: &RequestFacts<'_>) -> Result<bool, ConditionError> {
         let truth = |value: &dyn Val| value.downcast_ref::<CelBool>().map(|value| *value.inner());
-        self.run(facts, truth, "the condition is neither true nor false")
+        self.run(facts, truth, Miscalculation::NoTruth)
     }
 }
 
 impl Amount for Program {
     fn units(&self, facts: &RequestFacts<'_>) -> Result<Units, ConditionError> {
         let number = |value: &dyn Val| value.downcast_ref::<CelInt>().map(|value| *value.inner());
-        let number = self.run(facts, number, "the amount is no whole number")?;
+        let number = self.run(facts, number, Miscalculation::NoWholeNumber)?;
         let units = u64::try_from(number).ok().and_then(|number| Units::new(number).ok());
         units.ok_or(ConditionError::OutOfRange)
     }

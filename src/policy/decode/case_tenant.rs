@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{
     Fields,
     case::{is_addon, is_feature, is_limit, is_meter, is_plan},
-    named, quota, rate, scalar,
+    named, quota, rate, scalar, spend,
 };
 use crate::domain::{
     addon::{Attached, MOST_OF_AN_ADDON},
@@ -238,6 +238,7 @@ pub(super) fn overrides(node: &Node, catalog: Option<&Catalog>, findings: &mut F
     };
     let (features, limits, quotas, rates) =
         (section("features"), section("limits"), section("quotas"), section("rates"));
+    out.spend_cap = fields.get("spend_cap").and_then(|node| spend::spend_cap(node, findings));
     for (name, node) in features {
         if is_feature(&name, catalog, findings)
             && let Some(on) = scalar::truth(node, "a feature", findings)

@@ -19,6 +19,8 @@ mod reserve;
 mod route_text;
 pub(super) mod routes;
 mod scalar;
+mod spend;
+pub(super) mod stripe;
 
 use std::rc::Rc;
 

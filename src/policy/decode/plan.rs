@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Fields, life, named, names, own_name, price::price, quota, rate, scalar};
+use super::{Fields, life, named, names, own_name, price::price, quota, rate, scalar, spend};
 use crate::domain::{id::PlanId, plan::PlanVersion};
 use crate::policy::{
     definition::{At, Name, PlanFile},
@@ -31,6 +31,7 @@ pub(in crate::policy) fn decode(
     let title = fields.get("title").and_then(|node| scalar::line(node, "the title", findings));
     let extends = fields.get("extends").and_then(|node| parent(node, findings));
     let price = fields.get("price").and_then(|node| price(node, findings));
+    let spend_cap = fields.get("spend_cap").and_then(|node| spend::spend_cap(node, findings));
     let version = fields.get("version").and_then(|node| life::version(node, findings));
     let existing = fields.get("existing").and_then(|node| life::existing(node, findings));
     let trial = fields.get("trial").and_then(|node| life::trial(node, findings));
@@ -57,6 +58,7 @@ pub(in crate::policy) fn decode(
         title,
         extends,
         price,
+        spend_cap,
         trial,
         grace_days,
         changes,

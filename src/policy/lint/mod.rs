@@ -7,6 +7,8 @@ mod nobody;
 mod plans;
 mod prices;
 mod reach;
+mod sold;
+mod spend;
 
 use super::{compile::Read, diagnostic::Findings, extras};
 use crate::domain::{
@@ -19,7 +21,9 @@ pub(super) fn check(catalog: &Catalog, read: &Read, findings: &mut Findings<'_>)
     names::check(catalog, read, findings);
     plans::check(catalog, read, findings);
     prices::check(catalog, read, findings);
+    spend::check(catalog, read, findings);
     reach::check(read, catalog, findings);
+    sold::check(catalog, read, findings);
     extras::check(catalog, read, findings);
     if let Some(file) = &read.routes {
         nobody::check(catalog, read, file, findings);

@@ -5,7 +5,7 @@ use super::{
     routes::HeaderName,
     shape::{Named, one_of, shape, value},
     step::Step,
-    value::{Allowance, Line, MeterName, Name, SomeUnits, Switch, Units},
+    value::{Allowance, Line, MeterName, Name, SomeUnits, SpendCap, Switch, Units},
 };
 
 shape! {
@@ -198,6 +198,8 @@ shape! {
         quotas: Named<MeterName, QuotaForms>,
         /// Rates instead of the plan's.
         rates: Named<MeterName, RateForms>,
+        /// The spend cap instead of the plan's.
+        spend_cap: SpendCap,
     }
 }
 

@@ -18,6 +18,7 @@ mod plan;
 mod routes;
 mod shape;
 mod step;
+mod stripe;
 #[cfg(test)]
 mod tests;
 mod value;
@@ -35,6 +36,7 @@ pub(super) use features::{Attribute, Declaration, Features, Meter};
 pub(super) use plan::{Changes, Grace, Overage, Plan, Price, Quota, Rate, Rollover, Trial};
 pub(super) use routes::{ComputedCharge, Defaults, FixedCharge, Header, Reserve, Route, Routes};
 pub(super) use step::{After, Grant, PastDue, Step};
+pub(super) use stripe::{Sale, Stripe, ToldMeter};
 
 /// A kind of policy files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,13 +49,16 @@ pub enum Kind {
     Addon,
     /// `routes.yaml`.
     Routes,
+    /// `stripe.yaml`.
+    Stripe,
     /// One of `cases/`.
     Cases,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Features, Self::Plan, Self::Addon, Self::Routes, Self::Cases];
+    pub const ALL: [Self; 6] =
+        [Self::Features, Self::Plan, Self::Addon, Self::Routes, Self::Stripe, Self::Cases];
 
     /// Its name.
     #[must_use]
@@ -63,6 +68,7 @@ impl Kind {
             Self::Plan => "plan",
             Self::Addon => "addon",
             Self::Routes => "routes",
+            Self::Stripe => "stripe",
             Self::Cases => "cases",
         }
     }
@@ -81,6 +87,7 @@ impl Kind {
             Self::Plan => "plans/*.yaml",
             Self::Addon => "addons/*.yaml",
             Self::Routes => "routes.yaml",
+            Self::Stripe => "stripe.yaml",
             Self::Cases => "cases/*.yaml",
         }
     }
@@ -94,6 +101,7 @@ pub fn of(kind: Kind) -> Value {
         Kind::Plan => schema::<Plan>(),
         Kind::Addon => schema::<Addon>(),
         Kind::Routes => schema::<Routes>(),
+        Kind::Stripe => schema::<Stripe>(),
         Kind::Cases => schema::<Cases>(),
     }
 }

@@ -2,7 +2,9 @@
 
 use super::{
     shape::{Distinct, Named, one_of, shape, value},
-    value::{Allowance, Amount, Currency, Line, MeterName, Name, SomeUnits, Span, Units, Unlimited},
+    value::{
+        Allowance, Amount, Currency, Line, MeterName, Name, SomeUnits, Span, SpendCap, Units, Unlimited,
+    },
 };
 
 shape! {
@@ -24,6 +26,9 @@ shape! {
         extends: Name,
         /// What it costs a month: for people, webhooks, and to tell an upgrade from a downgrade.
         price: Price,
+        /// The most that billed overage may cost in a billing month, across all meters, in the price's currency.
+        #[schemars(extend("default" = "unlimited"))]
+        spend_cap: SpendCap,
         /// How it may be tried.
         trial: Trial,
         /// For how long it still entitles after a payment failed.

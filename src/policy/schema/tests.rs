@@ -30,11 +30,12 @@ fn kind(name: &str) -> Option<Kind> {
         source::Kind::Plan => Kind::Plan,
         source::Kind::Addon => Kind::Addon,
         source::Kind::Routes => Kind::Routes,
+        source::Kind::Stripe => Kind::Stripe,
         source::Kind::Cases => Kind::Cases,
     })
 }
 
-struct Validators([Validator; 5]);
+struct Validators([Validator; 6]);
 
 impl Validators {
     fn new() -> Self {

@@ -40,6 +40,19 @@ value! {
     Amount = { "title": "quoted decimal", "type": "string", "pattern": "^[0-9]+(\\.[0-9]{1,12})?$", "examples": ["19.00"] }
 }
 value! {
+    /// Money that is counted: quoted, at most 9000000, with at most 9 fractional digits.
+    CountedAmount = {
+        "title": "quoted decimal",
+        "type": "string",
+        "pattern": "^0*([0-8]?[0-9]{1,6}(\\.[0-9]{1,9}0{0,3})?|9000000(\\.0{1,12})?)$",
+        "examples": ["200.00"],
+    }
+}
+one_of! {
+    /// The most that may be spent, or no end.
+    SpendCap = [CountedAmount, Unlimited]
+}
+value! {
     /// A currency by its three letters.
     Currency = { "title": "currency", "type": "string", "pattern": "^[A-Z]{3}$", "examples": ["USD", "EUR"] }
 }

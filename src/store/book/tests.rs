@@ -326,6 +326,21 @@ fn what_grants_and_overage_are_charged_counts_in_the_hours_and_in_shorter_window
 }
 
 #[test]
+fn money_is_no_units_and_no_window() {
+    const H: i64 = 3_600_000;
+    let mut book = Book::default();
+    let money = BucketKey { meter: "usd".parse().unwrap(), span: Span::Spend, epoch: Version(0), ..key() };
+    let mut spent = SlotTotals { at: UnixMillis(5 * H), ..totals(1, 700, 200, false) };
+    spent.slot.bucket = money.clone();
+    book.record(&spent);
+    assert!(book.usage.is_empty(), "nobody has used any dollars");
+    assert_eq!((book.buckets[&money].used, book.buckets[&money].allocated), (500, 500));
+    assert_eq!(book.uncounted(&money, UnixMillis(24 * H)), 0);
+    book.seed(&money, UnixMillis(24 * H), 9);
+    assert_eq!(book.buckets[&money].used, 500, "it is not seeded");
+}
+
+#[test]
 fn a_month_and_its_overage_never_come_to_more_than_both_may() {
     let beyond = || BucketKey { span: Span::Overage, ..key() };
     let ask_of = |bucket: BucketKey, granted, used, (limit, ceiling): (u64, u64), need| {

@@ -107,6 +107,7 @@ impl State {
             epoch: self.epoch,
             awaited: self.awaited(),
             wanted: self.wanted(now),
+            charged: self.charged_lately(now),
         }
     }
 

@@ -18,8 +18,8 @@ use crate::{
         time::{Epoch, UnixMillis, Version},
     },
     ports::{
-        AuditRow, ChangeRow, Committed, Deployed, EventDigest, EventKey, ExecuteError, GrantRow, Incarnation,
-        KeptPlan, Linked, Lost, NewEvent, Origin, WebhookDone,
+        AuditRow, ChangeRow, Committed, Deployed, EventKey, ExecuteError, GrantRow, Incarnation, KeptPlan,
+        Linked, Lost, NewEvent, Origin, WebhookDone,
     },
     store::{
         billing::Entries,
@@ -31,7 +31,10 @@ use crate::{
     },
 };
 
-use super::{meter_exports::Pieces, shadow::Counted, statements::Bills, stripe::Told, webhooks::Webhooks};
+use super::{
+    meter_exports::Pieces, shadow::Counted, statements::Bills, stripe::Told,
+    usage_events::Known as KnownEvent, webhooks::Webhooks,
+};
 
 #[derive(Default)]
 pub(super) struct State {
@@ -77,8 +80,8 @@ pub(super) struct State {
     pub(super) webhooks: Webhooks,
     /// The time by which they are.
     pub(super) clock: Option<Arc<dyn Clock>>,
-    /// Usage events that were charged: what they say, and when they came.
-    pub(super) events: HashMap<EventKey, (EventDigest, UnixMillis)>,
+    /// Usage events that were charged.
+    pub(super) events: HashMap<EventKey, KnownEvent>,
     pub(super) epoch: Epoch,
     pub(super) epoch_since: UnixMillis,
     pub(super) book: Book,

@@ -70,7 +70,7 @@ fn is_of(key: &BucketKey, end: UnixMillis, tenant: &TenantId, period: Period) ->
         && match key.span {
             Span::MONTH | Span::Overage => period.contains(key.start),
             Span::Grant => key.start < period.end && end > period.start,
-            Span::Window(_) => false,
+            Span::Window(_) | Span::Spend => false,
         }
 }
 
@@ -103,7 +103,7 @@ impl State {
                 source: match key.span {
                     Span::Grant => Source::Grant(key.epoch),
                     Span::Overage => Source::Overage,
-                    Span::Window(_) => Source::Plan,
+                    Span::Window(_) | Span::Spend => Source::Plan,
                 },
                 counting: key.epoch,
                 grant: self.grants.get(tenant).into_iter().flatten().find_map(|row| {

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
+use serde_json::{Value, json};
 
 use super::{
     Memory,
@@ -152,15 +153,8 @@ impl State {
         customer: Option<&str>,
         origin: &Origin,
     ) -> Result<Linked, LinkError> {
-        if let Some(idempotency) = &origin.idempotency
-            && let Some((fingerprint, earlier)) = self.idempotency.get(&idempotency.key)
-        {
-            return match earlier {
-                Outcome::Linked(done) if *fingerprint == idempotency.fingerprint => {
-                    Ok(Linked { replayed: true, ..done.clone() })
-                }
-                _ => Err(LinkError::IdempotencyConflict),
-            };
+        if let Some(done) = self.linked_before(origin)? {
+            return Ok(done);
         }
         if !self.tenants.contains_key(tenant) {
             return Err(LinkError::NoTenant(tenant.clone()));
@@ -184,6 +178,21 @@ impl State {
                 (linking::UNLINKED, had)
             }
         };
+        Ok(self.note(Some(tenant), kind, linking::detail(&shown), origin))
+    }
+
+    fn linked_before(&self, origin: &Origin) -> Result<Option<Linked>, LinkError> {
+        let Some(idempotency) = &origin.idempotency else { return Ok(None) };
+        match self.idempotency.get(&idempotency.key) {
+            None => Ok(None),
+            Some((fingerprint, Outcome::Linked(done))) if *fingerprint == idempotency.fingerprint => {
+                Ok(Some(Linked { replayed: true, ..done.clone() }))
+            }
+            Some(_) => Err(LinkError::IdempotencyConflict),
+        }
+    }
+
+    fn note(&mut self, tenant: Option<&TenantId>, kind: &str, detail: Value, origin: &Origin) -> Linked {
         let done = Linked { version: self.version, replayed: false };
         let cursor = self.next_cursor();
         self.audit.push(AuditRow {
@@ -192,15 +201,15 @@ impl State {
             at: origin.at,
             actor: origin.actor.clone(),
             source: origin.source.clone(),
-            tenant: Some(tenant.clone()),
+            tenant: tenant.cloned(),
             kind: kind.to_owned(),
-            detail: linking::detail(&shown),
+            detail,
         });
         if let Some(idempotency) = &origin.idempotency {
             let entry = (idempotency.fingerprint.clone(), Outcome::Linked(done.clone()));
             self.idempotency.insert(idempotency.key.clone(), entry);
         }
-        Ok(done)
+        done
     }
 }
 
@@ -290,6 +299,14 @@ impl StripeStore for Memory {
         origin: &Origin,
     ) -> Result<Linked, LinkError> {
         self.state()?.link(tenant, Some(customer), origin)
+    }
+
+    async fn note_replay(&self, what: &str, origin: &Origin) -> Result<Linked, LinkError> {
+        let mut state = self.state()?;
+        match state.linked_before(origin)? {
+            Some(done) => Ok(done),
+            None => Ok(state.note(None, linking::REPLAYED, json!({ "events": what }), origin)),
+        }
     }
 
     async fn unlink_customer(&self, tenant: &TenantId, origin: &Origin) -> Result<Linked, LinkError> {

@@ -58,7 +58,7 @@ impl SurveyStore for Memory {
                 Span::Grant => Source::Grant(key.epoch),
                 Span::Overage => Source::Overage,
                 Span::MONTH => Source::Plan,
-                Span::Window(_) => continue,
+                Span::Window(_) | Span::Spend => continue,
             };
             let asked = tenants.iter().any(|one| one.tenant == key.tenant);
             if asked && key.start <= now && bucket.end > now {

@@ -1,6 +1,6 @@
 //! Usage events over a book that is all in memory.
 
-use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, hash_map::Entry};
 
 use async_trait::async_trait;
 
@@ -9,18 +9,25 @@ use super::{
     state::{Outcome, State},
 };
 use crate::{
-    domain::time::UnixMillis,
+    domain::{id::TenantId, time::UnixMillis},
     ports::{
         EVENTS, EventDigest, EventKey, EventOutcome, Idempotency, StoreError, UsageEvent, UsageEventStore,
     },
     store::book::{Drawn, Setting},
 };
 
+/// An event that was charged.
+pub(super) struct Known {
+    digest: EventDigest,
+    tenant: TenantId,
+    at: UnixMillis,
+}
+
 impl State {
     /// One event, and whether somebody was asked to give back what it needs.
     fn charge_event(&mut self, event: &UsageEvent, now: UnixMillis) -> (EventOutcome, bool) {
-        if let Some((digest, _)) = self.events.get(&event.key) {
-            let same = *digest == event.digest;
+        if let Some(known) = self.events.get(&event.key) {
+            let same = known.digest == event.digest;
             return (if same { EventOutcome::Duplicate } else { EventOutcome::Conflict }, false);
         }
         let tenant = self.tenants.get(&event.tenant).map(|tenant| tenant.version);
@@ -34,7 +41,8 @@ impl State {
         let setting = self.setting(now);
         let outcome = match self.book.draw(event, Setting { tenant, ..setting }) {
             Drawn::Charged => {
-                self.events.insert(event.key.clone(), (event.digest, now));
+                let known = Known { digest: event.digest, tenant: event.tenant.clone(), at: now };
+                self.events.insert(event.key.clone(), known);
                 EventOutcome::Charged
             }
             Drawn::Stale => EventOutcome::Stale,
@@ -54,10 +62,17 @@ impl State {
         (outcome, false)
     }
 
+    /// Tenants that events were charged to in the last two seconds.
+    pub(super) fn charged_lately(&self, now: UnixMillis) -> Vec<TenantId> {
+        let lately = self.events.values().filter(|known| known.at.0 > now.0 - 2_000);
+        let tenants: BTreeSet<&TenantId> = lately.map(|known| &known.tenant).collect();
+        tenants.into_iter().cloned().collect()
+    }
+
     /// Forgets events that came before an instant.
     pub(super) fn forget_usage_events(&mut self, before: UnixMillis) -> u64 {
         let known = self.events.len();
-        self.events.retain(|_, (_, at)| *at >= before);
+        self.events.retain(|_, event| event.at >= before);
         (known - self.events.len()) as u64
     }
 }
@@ -66,7 +81,7 @@ impl State {
 impl UsageEventStore for Memory {
     async fn known_events(&self, keys: &[EventKey]) -> Result<Vec<Option<EventDigest>>, StoreError> {
         let state = self.state()?;
-        Ok(keys.iter().map(|key| state.events.get(key).map(|(digest, _)| *digest)).collect())
+        Ok(keys.iter().map(|key| state.events.get(key).map(|known| known.digest)).collect())
     }
 
     async fn charge_events(&self, events: &[UsageEvent]) -> Result<Vec<EventOutcome>, StoreError> {

@@ -73,6 +73,7 @@ impl World {
         let parts = LifecycleParts {
             tenants: Arc::clone(&self.store) as _,
             lives: Arc::clone(&self.store) as _,
+            events: Arc::clone(&self.store) as _,
             policies: Arc::clone(&self.policies) as _,
             freshness: Arc::clone(&self.freshness),
             clock: Arc::clone(&self.clock) as _,
@@ -128,6 +129,7 @@ impl World {
             sealed,
             counted: Windows::default(),
             counting: own.epoch,
+            marks: None,
         };
         self.store.flush(&[totals]).await.unwrap();
     }

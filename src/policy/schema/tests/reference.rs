@@ -7,7 +7,10 @@ use serde_json::{Map, Value};
 use super::super::{
     Addon, After, Attribute, Case, Cases, Changes, ComputedCharge, Declaration, Defaults, Expectation,
     Features, FixedCharge, Grace, Grant, Header, Kind, Meter, Overage, Overrides, PastDue, Plan, Price,
-    Quota, Rate, Request, Reserve, Rollover, Route, Routes, Step, Tenant, Trial, Used, addon::AddedQuota, of,
+    Quota, Rate, Request, Reserve, Rollover, Route, Routes, Step, Stripe, Tenant, ToldMeter, Trial, Used,
+    addon::AddedQuota,
+    of,
+    stripe::{AddonSale, PlanSale},
 };
 use super::root;
 
@@ -45,6 +48,12 @@ fn shapes(kind: Kind) -> Vec<Shape> {
             ("ComputedCharge", ComputedCharge::KEYS),
             ("Reserve", Reserve::KEYS),
             ("Header", Header::KEYS),
+        ],
+        Kind::Stripe => vec![
+            ("", Stripe::KEYS),
+            ("PlanSale", PlanSale::KEYS),
+            ("AddonSale", AddonSale::KEYS),
+            ("ToldMeter", ToldMeter::KEYS),
         ],
         Kind::Cases => vec![
             ("", Cases::KEYS),

@@ -1,0 +1,5 @@
+//! Tests of requests to others and of deliveries.
+
+mod dispatching;
+mod guarding;
+mod talking;
