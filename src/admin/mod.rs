@@ -1,7 +1,7 @@
 //! The admin API: what an operator, a billing system or the `plangate` command changes and asks.
 //!
 //! [`router`] builds it over the ports alone, [`serve`] runs it on a listener of its own. Every answer but the probes
-//! needs the token; every error is a problem document; every write is one [`crate::domain::command::Command`].
+//! needs a token whose role allows it; every error is a problem document; every write is one [`crate::domain::command::Command`].
 
 mod access;
 mod addons;
@@ -37,6 +37,7 @@ mod quota_check;
 mod refusals;
 mod refused;
 mod rights;
+mod roles;
 mod rules;
 mod serve;
 mod shadow;
@@ -53,6 +54,7 @@ mod subscription_view;
 mod tenants;
 #[cfg(test)]
 mod tests;
+mod tokens;
 mod upcoming;
 mod usage;
 mod views;
@@ -74,9 +76,10 @@ use crate::{
     domain::{catalog::Digest, id::TenantId, revision::PolicyFiles},
     pipeline::refusals::Refusals,
     ports::{
-        Barrier, Bills, EventStore, KeyIssuer, Ledger, LifecycleStore, MeterExportStore, NodeStore, Outgoing,
-        Policies, PolicyCompiler, Previews, Readiness, RevisionStore, ShadowStore, StatementStore,
-        StripeStore, SurveyStore, TenantStore, UsageEventStore, WebhookStore,
+        AuditStore, Barrier, Bills, EventStore, KeyIssuer, Ledger, LifecycleStore, MeterExportStore,
+        NodeStore, Outgoing, Policies, PolicyCompiler, Previews, Readiness, RevisionStore, ShadowStore,
+        StatementStore, StripeStore, SurveyStore, TenantStore, TokenIssuer, TokenStore, UsageEventStore,
+        WebhookStore,
     },
 };
 use present::Present;
@@ -138,7 +141,13 @@ pub struct AdminState {
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
     /// Whether this node can take requests.
     pub readiness: Arc<dyn Fn() -> Readiness + Send + Sync>,
-    /// The bearer token; without one everything but the probes is refused.
+    /// The audit log, line by line.
+    pub audit: Arc<dyn AuditStore>,
+    /// Tokens of this API that were made by command.
+    pub tokens: Arc<dyn TokenStore>,
+    /// Makes them.
+    pub token_issuer: Arc<dyn TokenIssuer>,
+    /// The configured bearer token; without one, and without one made by command, everything but the probes is refused.
     pub token: Option<String>,
 }
 
@@ -183,9 +192,9 @@ pub fn router(state: AdminState) -> Router {
 }
 
 fn build(ports: AdminState, body_time: Duration) -> Router {
-    let access = access::Access::new(ports.token.as_deref());
     let (reckoning, texts) = (tokio::sync::Semaphore::new(1), rules::Texts::default());
     let shared = Shared(Arc::new(Inner { ports, body_time, reckoning, texts }));
+    let access = access::Access::new(shared.clone());
     let (routes, _) = openapi::routes().split_for_parts();
     routes
         .fallback(operations::no_such_path)

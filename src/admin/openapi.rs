@@ -16,8 +16,8 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{
     Shared, addons, billing, billing_events, check, deploy, event_log, events_in, exports, feeds, grants,
     keys, nodes, offers, operations, overrides, policy, policy_diff, problem::ProblemView, refusals, rights,
-    shadow, standing, statements, subscription, subscription_view, tenants, upcoming, usage, webhook_calls,
-    webhook_messages,
+    shadow, standing, statements, subscription, subscription_view, tenants, tokens, upcoming, usage,
+    webhook_calls, webhook_messages,
 };
 
 #[derive(OpenApi)]
@@ -99,6 +99,9 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(feeds::list_changes))
         .routes(routes!(feeds::list_audit))
         .routes(routes!(event_log::list_events))
+        .routes(routes!(feeds::get_audit_head))
+        .routes(routes!(tokens::create_token, tokens::list_tokens))
+        .routes(routes!(tokens::revoke_token))
         .routes(routes!(operations::healthz))
         .routes(routes!(operations::readyz))
         .routes(routes!(operations::metrics))
@@ -111,7 +114,7 @@ pub fn document() -> Document {
     let scheme = SecurityScheme::Http(
         HttpBuilder::new()
             .scheme(HttpAuthScheme::Bearer)
-            .description(Some("The token that PLANGATE_ADMIN_TOKEN sets"))
+            .description(Some("The token that PLANGATE_ADMIN_TOKEN sets, or one that `POST /v1/tokens` made"))
             .build(),
     );
     document.components.get_or_insert_default().security_schemes.insert(TOKEN.to_owned(), RefOr::T(scheme));
@@ -173,6 +176,7 @@ fn common() -> BTreeMap<String, RefOr<Response>> {
     [
         ("400", problem("A field, parameter or header is not valid; `pointer` names the field")),
         ("401", unauthorized),
+        ("403", problem("The token's role does not allow it; `detail` says which role does")),
         ("500", problem("A defect")),
         ("503", away),
     ]

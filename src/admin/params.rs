@@ -42,6 +42,23 @@ pub(super) struct WebhookPath(pub(super) WebhookId);
 /// The webhook and the event that the path names.
 pub(super) struct DeliveryPath(pub(super) WebhookId, pub(super) String);
 
+/// The id of an admin token from the path.
+pub(super) struct TokenPath(pub(super) String);
+
+impl FromRequestParts<Shared> for TokenPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Result<Self, Problem> {
+        let params = segments(parts, shared).await?;
+        let id = params.iter().next().map_or("", |(_, id)| id);
+        let fits = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
+        if id.is_empty() || id.len() > 63 || !id.as_bytes().iter().all(fits) {
+            return Err(Problem::new(Code::PathInvalid, "expected the id of a token, such as `tok_...`"));
+        }
+        Ok(Self(id.to_owned()))
+    }
+}
+
 /// A node's name from the path.
 pub(super) struct NodePath(pub(super) String);
 

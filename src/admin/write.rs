@@ -8,7 +8,9 @@ use http::{HeaderMap, request::Parts};
 use serde::de::DeserializeOwned;
 
 use super::{
-    MAX_BODY, MAX_POLICIES, Shared, body, instants,
+    MAX_BODY, MAX_POLICIES, Shared,
+    access::Caller,
+    body, instants,
     params::Params,
     problem::{Code, Problem},
     views::Nothing,
@@ -124,7 +126,8 @@ impl<T: DeserializeOwned> Write<T> {
             Some(ConnectInfo(peer)) => peer.ip().to_string(),
             None => "local".to_owned(),
         };
-        let origin = Origin { at: shared.clock.now(), actor: "admin".to_owned(), source, idempotency };
+        let actor = parts.extensions.get::<Caller>().map_or("unknown", |caller| &*caller.name).to_owned();
+        let origin = Origin { at: shared.clock.now(), actor, source, idempotency };
         Ok((Self { asked, ticket: Ticket { origin, wait } }, taken))
     }
 }

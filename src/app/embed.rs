@@ -134,7 +134,7 @@ impl Embedded {
     pub async fn create_key(&self, tenant: &TenantId) -> Result<String, ExecuteError> {
         let hasher = self.engine.credentials.hasher().clone();
         let issuer = Issuer { hasher, clock: Arc::clone(&self.clock) as _ };
-        let made = issuer.generate().map_err(StoreError::Unavailable)?;
+        let made = KeyIssuer::generate(&issuer).map_err(StoreError::Unavailable)?;
         let (id, hash) = (made.id, made.hash);
         let change = Change::CreateKey { id, hash, name: None, expires_at: None, imported: false };
         self.change(tenant, change).await?;

@@ -15,6 +15,7 @@ mod lifecycle;
 mod meter_events;
 mod mistake;
 mod obedience;
+pub mod offline_token;
 mod patience;
 pub mod places;
 mod plan_versions;

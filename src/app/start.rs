@@ -300,6 +300,7 @@ impl Ground {
     fn admin(&self, store: &Arc<dyn Store>, engine: &Engine) -> Router {
         let barrier = self.barrier(engine);
         let hasher = engine.credentials.hasher().clone();
+        let issuer = Arc::new(Issuer { hasher, clock: Arc::clone(&self.clock) as _ });
         let (figures, board) = (self.figures.clone(), Arc::clone(&self.board));
         let watched = Arc::clone(&self.watched);
         let (freshness, clock) = (Arc::clone(&self.freshness), Arc::clone(&self.clock));
@@ -323,7 +324,7 @@ impl Ground {
             bills: Arc::clone(&engine.bills),
             previews: Arc::clone(&engine.versions) as _,
             ledger: Arc::new(engine.ledger.clone()),
-            keys: Arc::new(Issuer { hasher, clock: Arc::clone(&self.clock) as _ }),
+            keys: Arc::clone(&issuer) as _,
             barrier: Arc::new(barrier),
             clock: Arc::clone(&self.clock) as _,
             node: self.config.node_name(),
@@ -331,6 +332,9 @@ impl Ground {
             refusals: Arc::clone(&engine.refusals),
             metrics: Arc::new(move || figures.render()),
             readiness: Arc::new(move || board.read()),
+            audit: Arc::clone(store) as _,
+            tokens: Arc::clone(store) as _,
+            token_issuer: issuer,
             token: self.config.admin.token.as_ref().map(|token| token.0.clone()).filter(|t| !t.is_empty()),
         })
     }

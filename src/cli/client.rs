@@ -240,7 +240,10 @@ fn explain(status: StatusCode, problem: &Value) -> String {
         }));
     }
     let next = match text("code") {
-        "credential-invalid" => "PLANGATE_ADMIN_TOKEN must be the token that the server was started with",
+        "credential-invalid" => {
+            "PLANGATE_ADMIN_TOKEN must be the token that the server was started with, or one of `plangate token create`"
+        }
+        "token-not-found" | "name-taken" => "`plangate token list` shows the tokens",
         "tenant-not-found" => "`plangate tenant list` shows the tenants, `plangate tenant put` makes one",
         "subscription-not-found" => "`plangate subscription put` puts a tenant on a plan",
         "state-forbids" | "nothing-to-undo" => {

@@ -4,6 +4,7 @@
 //! `policy diff`: something differs.
 
 mod addon;
+mod audit;
 mod billing;
 mod client;
 mod demo;
@@ -23,6 +24,7 @@ mod subscription;
 mod tenant;
 #[cfg(test)]
 mod tests;
+mod token;
 mod upcoming;
 mod usage;
 mod webhooks;
@@ -80,6 +82,10 @@ pub enum Command {
     /// Tell others of what happens: make webhooks, see what was delivered, receive and send samples
     #[command(alias = "webhook")]
     Webhooks(webhooks::Webhooks),
+    /// Read the audit log, export it, and verify that nobody changed it
+    Audit(audit::Audit),
+    /// Make, list and revoke tokens of the admin API
+    Token(token::Token),
     /// List the nodes, and write off one that does not come back
     Node(node::Node),
     /// Print a shell's completion script
@@ -160,6 +166,8 @@ pub fn execute(command: Command) -> Result<(), Failure> {
         Command::Event(command) => calling(command.run()),
         Command::Statement(command) => calling(command.run()),
         Command::Webhooks(command) => calling(command.run()),
+        Command::Audit(command) => calling(command.run()),
+        Command::Token(command) => calling(command.run()),
         Command::Node(command) => calling(command.run()),
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -35,7 +35,7 @@ pub use authenticator::{Credentials, Prepared};
 pub use counts::CacheCounts;
 pub use front::CredentialsFront;
 pub use jwt::{Algorithm, UnknownAlgorithm};
-pub use key::{ApiKeySecret, ImportedKey, KeyHasher, NoRandomness, WeakKey, new_key_id};
+pub use key::{AdminTokenSecret, ApiKeySecret, ImportedKey, KeyHasher, NoRandomness, WeakKey, new_key_id};
 pub use settings::{IssuerSettings, Settings, SettingsError, TokenKeys};
 
 /// Chooses the cryptography that tokens are verified with, for the whole process. May be called any number of times;

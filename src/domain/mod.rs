@@ -31,6 +31,7 @@ pub mod plan;
 pub mod rate;
 pub mod revision;
 pub mod rights;
+pub mod role;
 pub mod rollover;
 pub mod route;
 pub mod settlement;

@@ -40,7 +40,7 @@ async fn look_at(shared: &Shared, tenants: &HashSet<TenantId>) -> Result<(), Sto
         .flat_map(|account| account.charged())
         .collect();
     for some in keys.chunks(MOST) {
-        let meter = |key: &BucketKey| shared.accounts.get(&key.tenant)?.known(&key.meter);
+        let meter = |key: &BucketKey| shared.accounts.get(&key.tenant)?.known(key);
         let before: Vec<_> = some
             .iter()
             .map(|key| meter(key).and_then(|meter| meter.ask_known(key, |cell| cell.unrecorded(key))))

@@ -1,6 +1,8 @@
 //! What the stages and surfaces ask of the world. Adapters implement these; nothing above knows which adapter it has.
 
+mod admin_tokens;
 mod administration;
+mod audit;
 mod bills;
 mod directory;
 mod hold;
@@ -24,7 +26,9 @@ mod webhooks;
 
 use std::{future::Future, pin::Pin};
 
+pub use admin_tokens::*;
 pub use administration::*;
+pub use audit::*;
 pub use bills::*;
 pub use directory::*;
 pub use hold::*;

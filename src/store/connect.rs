@@ -15,9 +15,9 @@ use super::{
     tidy::{Retention, Tidied},
 };
 use crate::ports::{
-    EventStore, KeyStore, LedgerStore, LifecycleStore, MeterExportStore, NodeStore, PlanStore, RevisionStore,
-    ShadowStore, StatementStore, StoreError, StripeStore, SurveyStore, TenantStore, UsageEventStore,
-    WebhookStore,
+    AuditStore, EventStore, KeyStore, LedgerStore, LifecycleStore, MeterExportStore, NodeStore, PlanStore,
+    RevisionStore, ShadowStore, StatementStore, StoreError, StripeStore, SurveyStore, TenantStore,
+    TokenStore, UsageEventStore, WebhookStore,
 };
 
 /// A whole store: coerces to an `Arc` of any of its ports.
@@ -35,6 +35,8 @@ pub trait Store:
     + ShadowStore
     + StatementStore
     + SurveyStore
+    + AuditStore
+    + TokenStore
     + StripeStore
     + WebhookStore
     + UsageEventStore

@@ -1,9 +1,10 @@
 //! Carries a change out: one transaction with one version.
 //!
-//! Locks are taken in one order: the idempotency key, the tenant, a key's hash, and the head last. Who holds the head waits
-//! for nothing, so that versions are handed out as fast as commits are, in the order in which they become visible.
+//! Locks are taken in one order: the idempotency key, the tenant, a key's hash, the head, and with the lines of the audit
+//! log their chain's head last. Who holds the head waits for nothing else, so that versions are handed out as fast as commits are, in the order in which they become visible.
 
 use super::{
+    altered::{self, Sides},
     audit::{self, Entry},
     billing, change,
     classify::unreadable,
@@ -19,6 +20,7 @@ use crate::{
     domain::{
         command::{Change, Command},
         id::TenantId,
+        identity::ApiKey,
         tenant::Tenant,
         time::{UnixMillis, Version},
     },
@@ -47,7 +49,10 @@ const INSERT_KEY: Sql = Sql::same(
     "INSERT INTO keys (id, tenant, hash, name, expires_ms, imported, created_ms) \
      VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING",
 );
-const DELETE_KEY: Sql = Sql::same("DELETE FROM keys WHERE id = $1 AND tenant = $2");
+const DELETE_KEY: Sql = Sql::same(
+    "DELETE FROM keys WHERE id = $1 AND tenant = $2 \
+     RETURNING CAST(0 AS BIGINT), id, tenant, name, expires_ms, imported, created_ms",
+);
 
 pub(super) const INSERT_CHANGE: Sql =
     Sql::same("INSERT INTO changes (version, tenant, kind, at_ms) VALUES ($1, $2, $3, $4)");
@@ -131,7 +136,7 @@ impl SqlStore {
             let corrected = rolls && keep::correct_roll(session, &before).await?;
             return Ok(Step::There(there, corrected));
         }
-        change_keys(session, command, origin.at).await?;
+        let revoked = change_keys(session, command, origin.at).await?;
         let unused = rollover::read(session, command, &before, origin.at).await?;
 
         let Some(row) = session.first(BUMP, &[]).await? else { return Ok(Step::FailedOver) };
@@ -146,7 +151,13 @@ impl SqlStore {
                 billing::write(session, &before.id, &entries).await?;
             }
         }
-        let lines = journal::lines(&command.change, origin, made.as_ref());
+        let mut lines = journal::lines(&command.change, origin, made.as_ref());
+        let (made, revoked) = (made.as_ref(), revoked.as_ref());
+        altered::tell(
+            &mut lines,
+            &command.change,
+            &Sides { before: &before, created, made, revoked, at: origin.at },
+        );
         record(session, command, origin, version, &lines, &effect).await?;
         if self.engine.notifies() {
             session.run(NOTIFY, &[Arg::Text(&version.to_string())]).await?;
@@ -258,7 +269,12 @@ async fn read_tenant(session: &mut Session, id: &TenantId) -> Result<Tenant, Sto
 }
 
 /// What a change does besides the tenant's facts, as far as it needs no version: before the head is locked.
-async fn change_keys(session: &mut Session, command: &Command, at: UnixMillis) -> Result<(), ExecuteError> {
+/// Answers the key that was taken away.
+async fn change_keys(
+    session: &mut Session,
+    command: &Command,
+    at: UnixMillis,
+) -> Result<Option<ApiKey>, ExecuteError> {
     let tenant = Arg::Text(command.tenant.as_str());
     match &command.change {
         Change::CreateKey { id, hash, name, expires_at, imported } => {
@@ -276,17 +292,17 @@ async fn change_keys(session: &mut Session, command: &Command, at: UnixMillis) -
             }
         }
         Change::RevokeKey(id) => {
-            let removed = session.run(DELETE_KEY, &[Arg::Text(id.as_str()), tenant]).await?;
-            if removed == 0 {
-                return Err(ExecuteError::NoKey(command.tenant.clone(), id.clone()));
-            }
+            let removed = session.first(DELETE_KEY, &[Arg::Text(id.as_str()), tenant]).await?;
+            let removed = removed.as_ref().map(rows::key).transpose()?.flatten();
+            let none = || ExecuteError::NoKey(command.tenant.clone(), id.clone());
+            return removed.ok_or_else(none).map(Some);
         }
         Change::DeleteTenant => {
             session.run(DELETE_TENANT, &[tenant]).await?;
         }
         _ => {}
     }
-    Ok(())
+    Ok(None)
 }
 
 /// Writes the feed, the audit log and the idempotency record.
@@ -303,7 +319,11 @@ async fn record(
     for kind in journal::kinds(lines) {
         session.run(INSERT_CHANGE, &[number, tenant, Arg::Text(kind), at]).await?;
     }
-    for Line { actor, source, kind, detail } in lines {
+    if let Some(idempotency) = &origin.idempotency {
+        let effect = change::encode_effect(effect);
+        session.run(KEEP_OUTCOME, &[Arg::Text(&idempotency.key), number, Arg::Text(&effect)]).await?;
+    }
+    for Line { actor, source, kind, detail, altered } in lines {
         let entry = Entry {
             version,
             at: origin.at,
@@ -313,11 +333,7 @@ async fn record(
             kind,
             detail,
         };
-        audit::append(session, &entry).await?;
-    }
-    if let Some(idempotency) = &origin.idempotency {
-        let effect = change::encode_effect(effect);
-        session.run(KEEP_OUTCOME, &[Arg::Text(&idempotency.key), number, Arg::Text(&effect)]).await?;
+        audit::append_altered(session, &entry, &altered.before, &altered.after).await?;
     }
     Ok(())
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
+use super::altered::Altered;
 use crate::{
     domain::{
         command::{Change, Subscribe, TrialOffer, When},
@@ -30,6 +31,8 @@ pub(super) struct Line {
     /// The word in the feed, too.
     pub(super) kind: &'static str,
     pub(super) detail: Value,
+    /// What it altered; see [`super::altered::tell`].
+    pub(super) altered: Altered,
 }
 
 /// The lines of a change, with all that happened by itself until it was made, in order. That something was written down is
@@ -41,6 +44,7 @@ pub(super) fn lines(change: &Change, origin: &Origin, made: Option<&(Tenant, Vec
         source: BY_ITSELF.1.to_owned(),
         kind: one.what.kind(),
         detail: event(one),
+        altered: Altered::default(),
     };
     // What comes of the change itself, such as the end of a grace of no days, is after it.
     let (before, then) = happened.split_at(happened.partition_point(|one| one.at < origin.at));
@@ -54,6 +58,7 @@ pub(super) fn lines(change: &Change, origin: &Origin, made: Option<&(Tenant, Vec
                 Some((tenant, _)) if matches!(change, Change::RollOver { .. }) => rolled_over(tenant),
                 _ => detail(change),
             },
+            altered: Altered::default(),
         });
     }
     lines.extend(then.iter().map(by_itself));

@@ -113,7 +113,6 @@ async fn record(session: &mut Session, name: &str, lost: Lost, origin: &Origin) 
         kind: KIND,
         detail: &detail(name, lost),
     };
-    audit::append(session, &entry).await?;
     if let Some(idempotency) = &origin.idempotency {
         let effect = encode(lost);
         session
@@ -123,7 +122,7 @@ async fn record(session: &mut Session, name: &str, lost: Lost, origin: &Origin) 
             )
             .await?;
     }
-    Ok(())
+    audit::append(session, &entry).await
 }
 
 /// What the audit log says of it.

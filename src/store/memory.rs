@@ -12,6 +12,8 @@ mod statements;
 mod stripe;
 mod survey;
 mod tidy;
+mod tokens;
+mod trail;
 mod usage_events;
 mod webhooks;
 
@@ -141,7 +143,7 @@ impl TenantStore for Memory {
 
     async fn audit(&self, after: u64, limit: u32) -> Result<Vec<AuditRow>, StoreError> {
         let state = self.state()?;
-        Ok(take(limit, state.audit.iter().filter(|row| row.cursor > after).cloned()))
+        Ok(take(limit, state.audit.rows().filter(|row| row.cursor > after).cloned()))
     }
 
     async fn usage(&self, tenant: &TenantId, span: Period) -> Result<Vec<UsageRow>, StoreError> {

@@ -20,6 +20,7 @@ const POSTGRES: &[(i64, &str, &str)] = &[
     (11, "statements", include_str!("migrations/postgres/0011_statements.sql")),
     (12, "stripe", include_str!("migrations/postgres/0012_stripe.sql")),
     (13, "usage_events", include_str!("migrations/postgres/0013_usage_events.sql")),
+    (14, "audit", include_str!("migrations/postgres/0014_audit.sql")),
     (15, "meter_exports", include_str!("migrations/postgres/0015_meter_exports.sql")),
 ];
 const SQLITE: &[(i64, &str, &str)] = &[
@@ -35,6 +36,7 @@ const SQLITE: &[(i64, &str, &str)] = &[
     (11, "statements", include_str!("migrations/sqlite/0011_statements.sql")),
     (12, "stripe", include_str!("migrations/sqlite/0012_stripe.sql")),
     (13, "usage_events", include_str!("migrations/sqlite/0013_usage_events.sql")),
+    (14, "audit", include_str!("migrations/sqlite/0014_audit.sql")),
     (15, "meter_exports", include_str!("migrations/sqlite/0015_meter_exports.sql")),
 ];
 

@@ -5,6 +5,7 @@
 //! ledger speak to a small session that spells a statement for either database; the rules of buckets and of changes know
 //! no database at all, and the memory store is little more than those rules.
 
+mod altered;
 mod audit;
 mod billing;
 mod book;
@@ -49,6 +50,7 @@ mod tenant_row;
 mod tenants;
 mod tidy;
 mod tidy_messages;
+mod tokens;
 mod told;
 mod usage_events;
 mod warned;

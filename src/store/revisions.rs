@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 
 use super::{
+    altered::{Altered, between},
     audit::{self, Entry},
     classify::unreadable,
     engine::Lane,
@@ -113,6 +114,19 @@ pub(super) fn detail(command: &DeployCommand, after: &Deployment) -> Value {
     })
 }
 
+/// What the audit log says was altered.
+pub(super) fn altered(before: &Deployment, after: &Deployment) -> Altered {
+    let facts = |of: &Deployment| {
+        json!({
+            "number": of.number.0,
+            "enforced": of.enforced.as_ref().map(|digest| &*digest.0),
+            "candidate": of.candidate.as_ref().map(|trial| &*trial.digest.0),
+            "rollout": of.candidate.as_ref().map(|trial| rollout::encode(&trial.rollout)),
+        })
+    };
+    between(&facts(before), &facts(after))
+}
+
 /// The kind of the change feed and of the audit log.
 pub(super) fn feed_kind(command: &DeployCommand) -> String {
     format!("policy.{}", command.change.kind())
@@ -160,7 +174,7 @@ impl SqlStore {
         after.number = RevisionNumber(now.number.0 + 1);
         let said = (command.message.as_deref(), command.author.as_deref());
         insert(&mut session, &after, command.change.kind(), said, origin).await?;
-        record(&mut session, command, &after, origin).await?;
+        record(&mut session, command, (&now, &after), origin).await?;
         if self.engine.notifies() {
             session.run(NOTIFY, &[Arg::Text(&version.to_string())]).await?;
         }
@@ -240,13 +254,17 @@ async fn insert(
 async fn record(
     session: &mut Session,
     command: &DeployCommand,
-    after: &Deployment,
+    (now, after): (&Deployment, &Deployment),
     origin: &Origin,
 ) -> Result<(), StoreError> {
     let (version, at) = (Arg::Int(signed(after.version.0)), Arg::Int(origin.at.0));
     let kind = feed_kind(command);
     session.run(SET_HEAD, &[version]).await?;
     session.run(INSERT_CHANGE, &[version, Arg::Text(""), Arg::Text(&kind), at]).await?;
+    if let Some(idempotency) = &origin.idempotency {
+        let effect = encode(after.number);
+        session.run(KEEP_OUTCOME, &[Arg::Text(&idempotency.key), version, Arg::Text(&effect)]).await?;
+    }
     let entry = Entry {
         version: after.version,
         at: origin.at,
@@ -256,12 +274,8 @@ async fn record(
         kind: &kind,
         detail: &detail(command, after),
     };
-    audit::append(session, &entry).await?;
-    if let Some(idempotency) = &origin.idempotency {
-        let effect = encode(after.number);
-        session.run(KEEP_OUTCOME, &[Arg::Text(&idempotency.key), version, Arg::Text(&effect)]).await?;
-    }
-    Ok(())
+    let altered = altered(now, after);
+    audit::append_altered(session, &entry, &altered.before, &altered.after).await
 }
 
 #[async_trait]

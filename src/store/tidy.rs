@@ -133,9 +133,6 @@ const DELETE_DAYS: Sql = Sql::same(
     "DELETE FROM usage_days WHERE (tenant, meter, day_ms) IN (\
      SELECT tenant, meter, day_ms FROM usage_days WHERE day_ms < $1 ORDER BY day_ms LIMIT $2)",
 );
-const DELETE_AUDIT: Sql = Sql::same(
-    "DELETE FROM audit WHERE place IN (SELECT place FROM audit WHERE at_ms < $1 ORDER BY at_ms LIMIT $2)",
-);
 const DELETE_EVENTS: Sql = Sql::same(
     "DELETE FROM outbox WHERE place IN (SELECT place FROM outbox WHERE at_ms < $1 ORDER BY at_ms LIMIT $2)",
 );
@@ -181,9 +178,9 @@ impl SqlStore {
         let buckets = self.delete_buckets(old.buckets, most).await?;
         let mut session = self.engine.begin(Lane::Data).await?;
         let days = session.run(DELETE_DAYS, &[Arg::Int(old.days.0), Arg::Int(most)]).await?;
-        let audit = session.run(DELETE_AUDIT, &[Arg::Int(old.audit.0), Arg::Int(most)]).await?;
         let events = session.run(DELETE_EVENTS, &[Arg::Int(old.events.0), Arg::Int(most)]).await?;
         session.commit().await?;
+        let audit = self.tidy_audit(old.audit, most).await?;
         let files = self.forget_files(now, old.buckets, most).await?;
         let shadow = self.forget_trials().await?;
         let stripe = self.forget_stripe_events(old.stripe, most).await?;

@@ -1,6 +1,9 @@
 //! Text and JSON shapes that several adapters share, and their way into the domain and back.
 
 pub mod attributes;
+pub mod audit;
+pub mod audit_chain;
+pub mod audit_export;
 pub mod belongings;
 pub mod billing_facts;
 pub mod diff;

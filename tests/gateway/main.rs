@@ -9,6 +9,7 @@ mod support;
 
 mod administration;
 mod adoption;
+mod audit;
 mod between;
 mod billing;
 mod codes;

@@ -202,6 +202,13 @@ async fn set_back(on: &Fixture) {
         "ALTER TABLE subscriptions DROP COLUMN bills_until_ms",
         "DROP TABLE bucket_hours",
         "DROP TABLE statements",
+        "DROP TABLE admin_tokens",
+        "DROP TABLE audit_chain",
+        "DROP INDEX audit_of_tenant",
+        "ALTER TABLE audit DROP COLUMN earlier",
+        "ALTER TABLE audit DROP COLUMN later",
+        "ALTER TABLE audit DROP COLUMN previous",
+        "ALTER TABLE audit DROP COLUMN hash",
         "DROP TABLE stripe_events",
         "DROP TABLE meter_exports",
         "DROP TABLE bucket_exports",
@@ -228,6 +235,9 @@ async fn set_back(on: &Fixture) {
         "DELETE FROM _sqlx_migrations WHERE version >= 3",
     ] {
         on.raw(statement).await;
+    }
+    if matches!(on.kind, Kind::Postgres { .. }) {
+        on.raw("ALTER TABLE audit ALTER COLUMN place ADD GENERATED ALWAYS AS IDENTITY").await;
     }
 }
 

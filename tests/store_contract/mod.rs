@@ -1,5 +1,6 @@
 //! The contract, by port.
 
+mod audit;
 mod exports;
 mod failover;
 mod ledger;
@@ -17,6 +18,7 @@ mod stripe;
 mod survey;
 mod tenants;
 mod tidy;
+mod tokens;
 mod usage_events;
 mod warnings;
 mod webhooks;

@@ -10,9 +10,11 @@ mod packed;
 mod reviews;
 mod secret;
 mod shelf;
+mod token;
 
 pub use hash::KeyHasher;
 pub use imported::{ImportedKey, WeakKey};
 pub(super) use lookup::KeyLookup;
 pub(super) use secret::PREFIX;
 pub use secret::{ApiKeySecret, NoRandomness, new_key_id};
+pub use token::AdminTokenSecret;

@@ -13,8 +13,6 @@ pub(crate) const PREFIX: &str = "pgk_";
 /// Random characters of a key: 30 of 62 kinds are 178 bits.
 const RANDOM: usize = 30;
 
-const LENGTH: usize = PREFIX.len() + RANDOM + checksum::LENGTH;
-
 /// The system has no randomness to give.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the system's source of randomness failed")]
@@ -32,21 +30,7 @@ impl ApiKeySecret {
     /// # Errors
     /// [`NoRandomness`], when the system's source fails.
     pub fn generate() -> Result<Self, NoRandomness> {
-        let source = SystemRandom::new();
-        let mut text = String::with_capacity(LENGTH);
-        text.push_str(PREFIX);
-        while text.len() < PREFIX.len() + RANDOM {
-            let mut bytes = [0u8; 2 * RANDOM];
-            source.fill(&mut bytes).map_err(|_| NoRandomness)?;
-            // Of 256 values the 248 that are a multiple of 62 are taken, so that every digit is as likely as another.
-            let digits = bytes.iter().filter(|byte| **byte < 248).map(|byte| usize::from(*byte % 62));
-            for digit in digits.take(PREFIX.len() + RANDOM - text.len()) {
-                text.push(char::from(ALPHABET[digit]));
-            }
-        }
-        let sum = checksum::of(text.as_bytes());
-        text.extend(sum.iter().map(|digit| char::from(*digit)));
-        Ok(Self(text))
+        random(PREFIX).map(Self)
     }
 
     /// The key itself, to be shown to its owner.
@@ -62,12 +46,39 @@ impl fmt::Debug for ApiKeySecret {
     }
 }
 
+/// A text of this beginning that nobody has seen before: 30 random letters and digits, and six for a checksum.
+///
+/// # Errors
+/// [`NoRandomness`], when the system's source fails.
+pub(super) fn random(prefix: &str) -> Result<String, NoRandomness> {
+    let source = SystemRandom::new();
+    let mut text = String::with_capacity(prefix.len() + RANDOM + checksum::LENGTH);
+    text.push_str(prefix);
+    while text.len() < prefix.len() + RANDOM {
+        let mut bytes = [0u8; 2 * RANDOM];
+        source.fill(&mut bytes).map_err(|_| NoRandomness)?;
+        // Of 256 values the 248 that are a multiple of 62 are taken, so that every digit is as likely as another.
+        let digits = bytes.iter().filter(|byte| **byte < 248).map(|byte| usize::from(*byte % 62));
+        for digit in digits.take(prefix.len() + RANDOM - text.len()) {
+            text.push(char::from(ALPHABET[digit]));
+        }
+    }
+    let sum = checksum::of(text.as_bytes());
+    text.extend(sum.iter().map(|digit| char::from(*digit)));
+    Ok(text)
+}
+
 /// Whether a text can be a key of ours at all: its length, its letters and its checksum.
 pub(super) fn is_well_formed(text: &[u8]) -> bool {
+    has_form(text, PREFIX)
+}
+
+/// Whether a text can be one of [`random`] with this beginning.
+pub(super) fn has_form(text: &[u8], prefix: &str) -> bool {
     let Some((body, sum)) = text.split_last_chunk::<{ checksum::LENGTH }>() else { return false };
-    text.len() == LENGTH
-        && text.starts_with(PREFIX.as_bytes())
-        && text[PREFIX.len()..].iter().all(u8::is_ascii_alphanumeric)
+    text.len() == prefix.len() + RANDOM + checksum::LENGTH
+        && text.starts_with(prefix.as_bytes())
+        && text[prefix.len()..].iter().all(u8::is_ascii_alphanumeric)
         && checksum::of(body) == *sum
 }
 

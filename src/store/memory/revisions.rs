@@ -14,7 +14,7 @@ use crate::{
         time::Version,
     },
     ports::{AuditRow, ChangeRow, DeployCommand, DeployError, Deployed, Origin, RevisionStore, StoreError},
-    store::revisions::{IMPORT, begun, deployment, detail, feed_kind},
+    store::revisions::{IMPORT, altered, begun, deployment, detail, feed_kind},
 };
 
 impl State {
@@ -46,7 +46,7 @@ impl State {
         ));
         self.version = version;
         self.revisions.append(&mut entries);
-        self.record_deploy(command, &after, origin);
+        self.record_deploy(command, (&now, &after), origin);
         let done = Deployed { version, number: after.number, replayed: false };
         if let Some(idempotency) = &origin.idempotency {
             let kept = (idempotency.fingerprint.clone(), Outcome::Deploy(done.clone()));
@@ -63,12 +63,17 @@ impl State {
         self.revisions.iter().rev().find(fits).map(|revision| revision.enforced.clone())
     }
 
-    fn record_deploy(&mut self, command: &DeployCommand, after: &Deployment, origin: &Origin) {
+    fn record_deploy(
+        &mut self,
+        command: &DeployCommand,
+        (now, after): (&Deployment, &Deployment),
+        origin: &Origin,
+    ) {
         let (version, kind) = (after.version, feed_kind(command));
         self.changes.push_back(ChangeRow { version, tenant: None, kind: kind.clone(), at: origin.at });
         self.prune(version, origin.at);
         let cursor = self.next_cursor();
-        self.audit.push(AuditRow {
+        let row = AuditRow {
             cursor,
             version,
             at: origin.at,
@@ -77,7 +82,8 @@ impl State {
             tenant: None,
             kind,
             detail: detail(command, after),
-        });
+        };
+        self.audit.push_altered(row, altered(now, after));
     }
 }
 

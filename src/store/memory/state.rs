@@ -14,6 +14,7 @@ use crate::{
         identity::{ApiKey, KeyHash},
         plan::PlanRef,
         revision::{PolicyFiles, Revision},
+        role::AdminToken,
         tenant::Tenant,
         time::{Epoch, UnixMillis, Version},
     },
@@ -22,6 +23,7 @@ use crate::{
         Linked, Lost, NewEvent, Origin, WebhookDone,
     },
     store::{
+        altered::{self, Sides},
         billing::Entries,
         book::Book,
         change,
@@ -32,7 +34,7 @@ use crate::{
 };
 
 use super::{
-    meter_exports::Pieces, shadow::Counted, statements::Bills, stripe::Told,
+    meter_exports::Pieces, shadow::Counted, statements::Bills, stripe::Told, trail::Trail,
     usage_events::Known as KnownEvent, webhooks::Webhooks,
 };
 
@@ -43,9 +45,9 @@ pub(super) struct State {
     pub(super) keys: BTreeMap<KeyId, (KeyHash, ApiKey)>,
     pub(super) by_hash: HashMap<KeyHash, KeyId>,
     pub(super) changes: VecDeque<ChangeRow>,
-    pub(super) audit: Vec<AuditRow>,
-    /// Lines that were ever written to it.
-    audited: u64,
+    pub(super) audit: Trail,
+    /// Tokens of the admin API with their hashes, by name.
+    pub(super) tokens: BTreeMap<String, (KeyHash, AdminToken)>,
     /// By key: the fingerprint of what was asked, and what it led to.
     pub(super) idempotency: HashMap<String, (String, Outcome)>,
     pub(super) nodes: BTreeMap<String, Node>,
@@ -93,6 +95,7 @@ pub(super) enum Outcome {
     Change(Committed),
     Lost(Lost),
     Deploy(Deployed),
+    Token(String),
     /// A piece of usage is told again.
     Retried,
     Linked(Linked),
@@ -154,7 +157,7 @@ impl State {
         let version = Version(self.version.0 + 1);
         let effect = change::effect(&before.at(origin.at), created, &command.change, version);
         let made = change::make(&before, &command.change, &unused, origin.at, version)?;
-        self.change_keys(command, origin.at)?;
+        let revoked = self.change_keys(command, origin.at)?;
 
         self.version = version;
         if let Some((after, happened)) = &made {
@@ -167,12 +170,19 @@ impl State {
             self.tenants.insert(command.tenant.clone(), after.clone());
         }
         let done = Committed { version, effect, replayed: false };
-        let lines = journal::lines(&command.change, origin, made.as_ref());
+        let mut lines = journal::lines(&command.change, origin, made.as_ref());
+        let (made, revoked) = (made.as_ref(), revoked.as_ref());
+        altered::tell(
+            &mut lines,
+            &command.change,
+            &Sides { before: &before, created, made, revoked, at: origin.at },
+        );
         self.record(command, origin, lines, &done);
         Ok(done)
     }
 
-    fn change_keys(&mut self, command: &Command, at: UnixMillis) -> Result<(), ExecuteError> {
+    /// Answers the key that was taken away.
+    fn change_keys(&mut self, command: &Command, at: UnixMillis) -> Result<Option<ApiKey>, ExecuteError> {
         match &command.change {
             Change::CreateKey { id, hash, name, expires_at, imported } => {
                 if self.by_hash.contains_key(hash) || self.keys.contains_key(id) {
@@ -192,7 +202,7 @@ impl State {
             Change::RevokeKey(id) => match self.keys.get(id) {
                 Some((hash, key)) if key.tenant == command.tenant => {
                     self.by_hash.remove(hash);
-                    self.keys.remove(id);
+                    return Ok(self.keys.remove(id).map(|(_, key)| key));
                 }
                 _ => return Err(ExecuteError::NoKey(command.tenant.clone(), id.clone())),
             },
@@ -208,7 +218,7 @@ impl State {
             }
             _ => {}
         }
-        Ok(())
+        Ok(None)
     }
 
     fn record(&mut self, command: &Command, origin: &Origin, lines: Vec<Line>, done: &Committed) {
@@ -221,9 +231,9 @@ impl State {
             });
         }
         self.prune(done.version, origin.at);
-        for Line { actor, source, kind, detail } in lines {
+        for Line { actor, source, kind, detail, altered } in lines {
             let cursor = self.next_cursor();
-            self.audit.push(AuditRow {
+            let row = AuditRow {
                 cursor,
                 version: done.version,
                 at: origin.at,
@@ -232,7 +242,8 @@ impl State {
                 tenant: Some(command.tenant.clone()),
                 kind: kind.to_owned(),
                 detail,
-            });
+            };
+            self.audit.push_altered(row, altered);
         }
         if let Some(idempotency) = &origin.idempotency {
             let entry = (idempotency.fingerprint.clone(), Outcome::Change(done.clone()));
@@ -261,9 +272,8 @@ impl State {
     }
 
     /// The place of the next line in the audit log.
-    pub(super) fn next_cursor(&mut self) -> u64 {
-        self.audited += 1;
-        self.audited
+    pub(super) const fn next_cursor(&self) -> u64 {
+        self.audit.next()
     }
 
     pub(super) fn live(&self, now: UnixMillis) -> u32 {

@@ -15,8 +15,7 @@ impl State {
         let (hours, buckets) = (self.roll_up(old), self.delete_buckets(old));
         let days = self.days.len();
         self.days.retain(|(_, _, day), _| *day >= old.days);
-        let audit = self.audit.len();
-        self.audit.retain(|row| row.at >= old.audit);
+        let audit = self.audit.tidy(old.audit);
         let files = self.files.len();
         for node in self.nodes.values() {
             self.files.entry(node.file).and_modify(|file| file.used = now);
@@ -28,7 +27,7 @@ impl State {
             hours,
             days: (days - self.days.len()) as u64,
             buckets,
-            audit: (audit - self.audit.len()) as u64,
+            audit,
             files: (files - self.files.len()) as u64,
             stripe: self.told.forget(old.stripe),
             shadow: self.shadow.forget(|trial| trial != running),
