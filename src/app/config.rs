@@ -73,6 +73,7 @@ pub struct Config {
     #[serde(default)]
     pub webhooks: WebhooksConfig,
     /// Stripe.
+    #[serde(default)]
     pub stripe: StripeConfig,
     /// Where it was read.
     #[serde(skip)]
@@ -254,7 +255,7 @@ impl Default for Caps {
 }
 
 /// `stripe`.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default, expecting = "a map of keys")]
 pub struct StripeConfig {
     /// Where Stripe's webhooks arrive; without it nowhere.
@@ -265,6 +266,31 @@ pub struct StripeConfig {
     /// A file with more of them, one a line.
     #[serde(deserialize_with = "super::values::optional")]
     pub webhook_secrets_file: Option<PathBuf>,
+    /// The key with which usage is told; without one, nor a file with it, none is.
+    #[serde(deserialize_with = "super::values::optional")]
+    pub api_key: Option<Secret>,
+    /// A file with that key.
+    #[serde(deserialize_with = "super::values::optional")]
+    pub api_key_file: Option<PathBuf>,
+    /// Where Stripe's API is.
+    #[serde(deserialize_with = "super::values::optional_uri")]
+    pub api_base: Option<Uri>,
+    /// How long usage rests before it is told, so that what is given back meanwhile never is.
+    pub told_after: Span,
+}
+
+impl Default for StripeConfig {
+    fn default() -> Self {
+        Self {
+            listen: None,
+            webhook_secrets: Vec::new(),
+            webhook_secrets_file: None,
+            api_key: None,
+            api_key_file: None,
+            api_base: None,
+            told_after: Span(Duration::from_secs(3_600)),
+        }
+    }
 }
 
 /// `retention`.

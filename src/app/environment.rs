@@ -73,6 +73,10 @@ const TEXTS: &[&str] = &[
     "retention.audit",
     "stripe.listen",
     "stripe.webhook_secrets_file",
+    "stripe.api_key",
+    "stripe.api_key_file",
+    "stripe.api_base",
+    "stripe.told_after",
 ];
 
 /// Keys whose variables hold JSON, and what is expected there.
@@ -97,6 +101,9 @@ const JSON: &[(&str, &str)] = &[
     ("stripe", "a map as JSON"),
     ("stripe.webhook_secrets", "a list as JSON, such as [\"whsec_...\"]"),
 ];
+
+/// How long usage may rest before it is told.
+const LONGEST_REST: std::time::Duration = std::time::Duration::from_secs(86_400);
 
 /// Longer than any month.
 const SHORTEST_HOURS: Kept = Kept::days(35);
@@ -279,6 +286,15 @@ fn check_stripe(stripe: &StripeConfig) -> Result<(), Mistake> {
     if stripe.listen.is_some() && stripe.webhook_secrets.is_empty() && stripe.webhook_secrets_file.is_none() {
         let detail = "missing: expected the secret of the endpoint, or webhook_secrets_file".to_owned();
         return Err(("stripe.webhook_secrets".to_owned(), detail));
+    }
+    if stripe.api_key.is_some() && stripe.api_key_file.is_some() {
+        let detail = "expected either the key, or stripe.api_key_file".to_owned();
+        return Err(("stripe.api_key".to_owned(), detail));
+    }
+    if stripe.told_after.0 > LONGEST_REST {
+        let given = duration::format(stripe.told_after.0);
+        let detail = format!("`{given}`: expected at most 24h, as Stripe takes nothing that is much older");
+        return Err(("stripe.told_after".to_owned(), detail));
     }
     Ok(())
 }

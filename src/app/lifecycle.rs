@@ -99,7 +99,7 @@ impl Lifecycle {
     }
 
     /// Writes down a part of what is due; `true`: there is more.
-    async fn turn(&mut self) -> Result<bool, StoreError> {
+    pub(super) async fn turn(&mut self) -> Result<bool, StoreError> {
         let monotonic = self.parts.clock.monotonic();
         // Who has just thawed knows neither the time nor the policies.
         if !matches!(self.parts.freshness.knowledge(monotonic), Knowledge::Fresh) {

@@ -20,6 +20,8 @@ mod patience;
 pub mod places;
 mod plan_versions;
 mod readiness;
+#[cfg(test)]
+mod reconciliation;
 pub mod serve;
 mod settings;
 mod shadowing;

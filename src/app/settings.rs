@@ -3,7 +3,8 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use super::{
-    config::{Config, RetentionConfig, UnknownTenant, WebhooksConfig},
+    config::{Config, RetentionConfig, StripeConfig, UnknownTenant, WebhooksConfig},
+    meter_events::MeterEventSettings,
     mistake,
     readiness::ReadinessBoard,
     start::StartError,
@@ -72,6 +73,36 @@ pub(super) fn outgoing(config: &WebhooksConfig) -> Result<Arc<dyn Outgoing>, Sta
         .map(|outgoing| Arc::new(outgoing) as _)
         .map_err(|error| StartError::System(std::io::Error::other(error)))
 }
+
+/// How usage is told to Stripe; `None`: it is not.
+pub(super) fn meter_events(config: &StripeConfig) -> Result<Option<MeterEventSettings>, StartError> {
+    let key = match (&config.api_key, &config.api_key_file) {
+        (Some(key), _) => key.0.clone(),
+        (None, Some(file)) => {
+            let read = std::fs::read_to_string(file);
+            read.map_err(|source| StartError::File {
+                key: "stripe.api_key_file",
+                file: file.display().to_string(),
+                source,
+            })?
+        }
+        (None, None) => return Ok(None),
+    };
+    let key = key.trim().to_owned();
+    if key.is_empty() || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
+        let detail = "expected a key of visible characters, such as sk_live_ or rk_live_ and what follows it";
+        return Err(StartError::Value { key: "stripe.api_key", detail: detail.to_owned() });
+    }
+    let base = config.api_base.as_ref().map_or_else(|| STRIPE.to_owned(), ToString::to_string);
+    // The operator's own word, unlike the address of a webhook: it may be anywhere.
+    let anywhere = ["0.0.0.0/0", "::/0"].iter().filter_map(|cidr| cidr.parse().ok()).collect();
+    let outgoing = HttpOutgoing::new(Rule { allow: anywhere, http: true })
+        .map_err(|error| StartError::System(std::io::Error::other(error)))?;
+    Ok(Some(MeterEventSettings { base, key, rest: config.told_after.0, outgoing: Arc::new(outgoing) }))
+}
+
+/// Where Stripe's API is.
+const STRIPE: &str = "https://api.stripe.com";
 
 /// What the store's housekeeping is told.
 pub(super) const fn retention(kept: &RetentionConfig) -> Retention {

@@ -13,6 +13,7 @@ use super::{
     figures::{FigureSources, Figures},
     in_force::InForce,
     issuer::Issuer,
+    meter_events::{MeterEventParts, MeterEventSettings, MeterEvents},
     plan_versions::PlanVersions,
     readiness::ReadinessBoard,
     settings,
@@ -86,6 +87,8 @@ struct Checked {
     directory: directory::Settings,
     /// Of the listener for Stripe's webhooks, where there is to be one.
     secrets: Option<Arc<Secrets>>,
+    /// Where usage is told, where it is.
+    told: Option<MeterEventSettings>,
 }
 
 /// Starts a node on the runtime that this is called on, which must outlive it. Returns when it serves.
@@ -111,12 +114,18 @@ pub async fn start(config: Config, stop: CancellationToken) -> Result<Node, Star
     if let Some(address) = config.stripe.listen {
         settings::check_free("stripe.listen", address)?;
     }
+    let told = settings::meter_events(&config.stripe)?;
     let outgoing = settings::outgoing(&config.webhooks)?;
     let ground = Ground::new(config, background.clone(), watched, outgoing);
     let switch = Switch::starting(Arc::clone(&ground.board));
     let (admin_address, admin_stop) = ground.serve_admin(&switch).await?;
     let started = ground
-        .start(Checked { lock, prepared, directory, secrets }, &switch, admin_address, admin_stop.clone())
+        .start(
+            Checked { lock, prepared, directory, secrets, told },
+            &switch,
+            admin_address,
+            admin_stop.clone(),
+        )
         .await;
     if started.is_err() {
         // What ends now ends in time.
@@ -174,7 +183,7 @@ impl Ground {
         admin_address: SocketAddr,
         admin_stop: CancellationToken,
     ) -> Result<Node, StartError> {
-        let Checked { lock, prepared, directory, secrets } = checked;
+        let Checked { lock, prepared, directory, secrets, told } = checked;
         let store = self.open_store().await?;
         let incarnation = Incarnation(uuid::Uuid::now_v7());
         let registration = Registration {
@@ -197,6 +206,9 @@ impl Ground {
         let gateways = engine.gateways(cors, mode);
         let plane = settings::data_plane(&self.config, Arc::clone(&self.board), &self.metrics);
         let workers = Workers::start(&self.config, plane, &gateways, &self.background)?;
+        if let Some(settings) = told {
+            self.tell_stripe(settings, &store, &engine);
+        }
         let stripe_address = self.serve_stripe(secrets, &store, &engine, admin_stop.clone()).await?;
         switch.ready(self.admin(&store, &engine));
         let Engine { policies, directory, ledger, feed, .. } = engine;
@@ -259,6 +271,18 @@ impl Ground {
             clock: Arc::clone(&self.clock) as _,
             serve_stale: self.config.serve_stale.0,
         }
+    }
+
+    /// Has Stripe told of what is used.
+    fn tell_stripe(&self, settings: MeterEventSettings, store: &Arc<dyn Store>, engine: &Engine) {
+        let job = MeterEvents::new(MeterEventParts {
+            store: Arc::clone(store) as _,
+            policies: Arc::clone(&engine.policies) as _,
+            freshness: Arc::clone(&self.freshness),
+            clock: Arc::clone(&self.clock) as _,
+            settings,
+        });
+        self.background.spawn("meter events", job.run(self.background.end.clone()));
     }
 
     /// Opens the listener for Stripe's webhooks, where there is to be one.

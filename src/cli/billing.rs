@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::{
     Failure,
     client::{Call, Connection, WriteOptions},
+    exports::Exports,
     output::{Rows, field, note, show},
 };
 
@@ -46,6 +47,8 @@ impl State {
 
 #[derive(Debug, Subcommand)]
 enum Action {
+    /// What is told to Stripe of tenants' usage
+    Exports(Exports),
     /// Show which customer of Stripe a tenant is
     Show {
         /// The tenant's id
@@ -111,6 +114,7 @@ enum Action {
 impl Billing {
     pub(super) async fn run(self) -> Result<(), Failure> {
         match self.action {
+            Action::Exports(exports) => exports.run().await,
             Action::Show { tenant, connection } => {
                 let path = ["v1", "tenants", &tenant, "billing"];
                 let answer = connection.call(Call::new(Method::GET, &path)).await?;

@@ -10,6 +10,7 @@ mod client;
 mod demo;
 mod event;
 mod explain;
+mod exports;
 mod grant;
 mod key;
 mod node;

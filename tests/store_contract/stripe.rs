@@ -13,9 +13,7 @@ use plangate::{
         transitions::State,
     },
     policy,
-    ports::{
-        BillingLink, FoldOutcome, LinkError, NewStripeEvent, StripeEventState as S, StripeStore,
-    },
+    ports::{BillingLink, FoldOutcome, LinkError, NewStripeEvent, StripeEventState as S, StripeStore},
     store::{Retention, memory::Memory},
     wire::stripe::read,
 };

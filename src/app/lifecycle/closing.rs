@@ -78,7 +78,7 @@ impl Closer {
     }
 
     /// Closes some of the periods that have ended; `true`: there is more.
-    pub(super) async fn turn(&mut self) -> Result<bool, StoreError> {
+    pub(in crate::app) async fn turn(&mut self) -> Result<bool, StoreError> {
         let parts = &self.lifecycle.parts;
         let monotonic = parts.clock.monotonic();
         if !matches!(parts.freshness.knowledge(monotonic), Knowledge::Fresh) {

@@ -41,12 +41,13 @@ pub(super) struct MeterEventSettings {
     pub(super) key: String,
     /// How long after a look what was seen then is told.
     pub(super) rest: Duration,
+    /// Makes the requests.
+    pub(super) outgoing: Arc<dyn Outgoing>,
 }
 
 /// What the job is made of.
 pub(super) struct MeterEventParts {
     pub(super) store: Arc<dyn MeterExportStore>,
-    pub(super) outgoing: Arc<dyn Outgoing>,
     /// The catalog in force: which meters are told.
     pub(super) policies: Arc<dyn Policies>,
     pub(super) freshness: Arc<Freshness>,
@@ -80,7 +81,7 @@ impl MeterEvents {
     }
 
     /// Cuts what is settled into pieces, and sends what is due.
-    async fn turn(&self) -> Result<(), StoreError> {
+    pub(super) async fn turn(&self) -> Result<(), StoreError> {
         if !matches!(self.parts.freshness.knowledge(self.parts.clock.monotonic()), Knowledge::Fresh) {
             return Ok(());
         }
@@ -115,7 +116,7 @@ impl MeterEvents {
 
     async fn tell(&self, piece: &MeterExport) -> ExportOutcome {
         let OutgoingRequest { url, headers, body } = self.stripe.request(piece);
-        let said = match self.parts.outgoing.post(OutgoingRequest { url, headers, body }).await {
+        let said = match self.parts.settings.outgoing.post(OutgoingRequest { url, headers, body }).await {
             Ok(answer) => match Stripe::read(&answer) {
                 call::Said::Taken => return ExportOutcome::Done,
                 call::Said::Refused(why) => {

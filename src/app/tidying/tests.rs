@@ -134,7 +134,7 @@ async fn failures_are_told_once_and_tried_again() {
     let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
     let said: Vec<_> = text.lines().filter_map(|line| line.split_whitespace().nth(1)).collect();
     assert_eq!(said, ["WARN", "INFO", "WARN"], "{text}");
-    assert!(text.contains("away") && text.contains("audit=7"), "{text}");
+    assert!(text.contains("away") && text.contains("audit: 7"), "{text}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -84,6 +84,15 @@ impl State {
     }
 }
 
+#[cfg(test)]
+impl Memory {
+    /// What is recorded of each bucket.
+    pub(crate) fn recorded(&self) -> Vec<(BucketKey, u64)> {
+        let state = self.state().unwrap();
+        state.book.buckets.iter().map(|(key, bucket)| (key.clone(), bucket.used)).collect()
+    }
+}
+
 #[async_trait]
 impl LedgerStore for Memory {
     async fn grant(&self, requests: &[GrantRequest]) -> Result<Vec<GrantOutcome>, StoreError> {

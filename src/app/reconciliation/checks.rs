@@ -1,0 +1,191 @@
+//! That all the books of the year agree.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::world::World;
+use crate::{
+    domain::{
+        id::{MeterId, TenantId},
+        money::{Decimal, Total},
+        time::UnixMillis,
+        units::Units,
+    },
+    ports::{Span, StatementStore},
+};
+
+/// What the statements of a tenant say of a meter in a period.
+#[derive(Default, Clone, Copy)]
+struct Billed {
+    used: u64,
+    overage: u64,
+    grants: u64,
+}
+
+impl Billed {
+    const fn all(self) -> u64 {
+        self.used + self.overage + self.grants
+    }
+}
+
+type Key = (TenantId, MeterId, UnixMillis);
+
+fn number(value: &Value, name: &str) -> u64 {
+    value[name].as_u64().unwrap_or_else(|| panic!("{name} of {value}"))
+}
+
+fn meter(value: &Value) -> MeterId {
+    MeterId::parse(value["meter"].as_str().unwrap()).unwrap()
+}
+
+fn items<'a>(value: &'a Value, name: &str) -> impl Iterator<Item = &'a Value> {
+    value[name].as_array().into_iter().flatten()
+}
+
+/// The hours of a number come to it.
+fn hours_make_up(value: &Value, hours: &str, name: &str) {
+    let sum: u64 = items(value, hours).map(|hour| hour[1].as_u64().unwrap()).sum();
+    assert_eq!(sum, number(value, name), "{hours} of {value}");
+}
+
+fn cents(value: &Value) -> i128 {
+    let text = value.as_str().unwrap();
+    let (sign, text) = text.strip_prefix('-').map_or((1, text), |text| (-1, text));
+    let (whole, fraction) = text.split_once('.').unwrap();
+    assert_eq!(fraction.len(), 2, "{text} is paid in cents");
+    sign * format!("{whole}{fraction}").parse::<i128>().unwrap()
+}
+
+/// Its lines come to its total; overage is priced from its units, and never rounded up, nor billed above the cap.
+fn is_exact(statement: &Value) {
+    let sum: i128 = items(statement, "lines").map(|line| cents(&line["amount"])).sum();
+    assert_eq!(sum, cents(&statement["total"]), "{statement}");
+    let mut overage = 0;
+    for line in items(statement, "lines") {
+        match line["kind"].as_str().unwrap() {
+            "overage" => {
+                let price: Decimal = line["price"].as_str().unwrap().parse().unwrap();
+                let (per, units) = (number(line, "per"), number(line, "units"));
+                let exact = Total::metered(price, Units::saturating(per), Units::saturating(units));
+                let exact = exact.to_string();
+                let (whole, fraction) = exact.split_once('.').unwrap();
+                let floor: i128 = format!("{whole}{}", &fraction[..2]).parse().unwrap();
+                assert_eq!(cents(&line["amount"]), floor, "{line}");
+                overage += floor;
+            }
+            "spend_cap" => {
+                assert!(overage + cents(&line["amount"]) <= 2_500, "above the cap: {statement}");
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Every closed statement of the year.
+async fn statements(world: &World) -> BTreeMap<Key, Billed> {
+    let mut billed: BTreeMap<Key, Billed> = BTreeMap::new();
+    for tenant in &world.tenants {
+        let heads = world.store.closed_statements(tenant, None, 500).await.unwrap();
+        assert!(heads.len() >= 6, "{tenant} has {} statements", heads.len());
+        for pair in heads.windows(2) {
+            assert!(pair[1].period.end <= pair[0].period.start, "{tenant}: periods overlap");
+        }
+        for head in heads {
+            let closed = world.store.closed_statement(tenant, &head.name).await.unwrap().unwrap();
+            let body: Value = serde_json::from_str(&closed.body).unwrap();
+            is_exact(&body);
+            let key = |meter| (tenant.clone(), meter, head.period.start);
+            for usage in items(&body, "usage") {
+                hours_make_up(usage, "hours", "used");
+                hours_make_up(usage, "overage_hours", "overage");
+                assert_eq!(number(usage, "uncertain"), 0, "every file came back: {usage}");
+                let entry = billed.entry(key(meter(usage))).or_default();
+                entry.used += number(usage, "used");
+                entry.overage += number(usage, "overage");
+            }
+            for grant in items(&body, "grants") {
+                hours_make_up(grant, "hours", "used");
+                billed.entry(key(meter(grant))).or_default().grants += number(grant, "used");
+            }
+        }
+    }
+    billed
+}
+
+/// What the ledger's buckets come to, closed or not.
+fn ledger(world: &World) -> BTreeMap<(TenantId, MeterId), Billed> {
+    let mut all: BTreeMap<(TenantId, MeterId), Billed> = BTreeMap::new();
+    for (key, used) in world.store.recorded().into_iter().filter(|(key, _)| key.span.is_source()) {
+        let entry = all.entry((key.tenant, key.meter)).or_default();
+        match key.span {
+            Span::Overage => entry.overage += used,
+            Span::Grant => entry.grants += used,
+            _ => entry.used += used,
+        }
+    }
+    all
+}
+
+/// There are no differences.
+pub(super) async fn agree(world: &World) {
+    let billed = statements(world).await;
+    let recorded = ledger(world);
+    let mut served: BTreeMap<(TenantId, MeterId), u64> = BTreeMap::new();
+    for ((tenant, meter, start), units) in &world.served {
+        *served.entry((tenant.clone(), meter.clone())).or_default() += units;
+        let Some(said) = billed.get(&(tenant.clone(), meter.clone(), *start)) else { continue };
+        // Grants of requests go on from month to month: an hour in which a month ends may be counted in either.
+        if meter.as_str() == "ai_tokens" {
+            assert_eq!(said.all(), *units, "{tenant} {meter} in the month from {start}");
+        } else {
+            assert!(said.used + said.overage <= *units, "{tenant} {meter} in the month from {start}");
+        }
+    }
+    for (key, recorded) in &recorded {
+        assert_eq!(recorded.all(), served.get(key).copied().unwrap_or(0), "{key:?}: recorded and served");
+    }
+    headers_were_right(world, &billed);
+    billing_was_told(world, &billed, &recorded);
+}
+
+/// What the last answer of a month said is what its statement says.
+fn headers_were_right(world: &World, billed: &BTreeMap<Key, Billed>) {
+    let last =
+        world.said.iter().filter(|((_, meter, _), said)| meter.as_str() == "ai_tokens" && said.is_exact());
+    for (key, said) in last {
+        let Some(billed) = billed.get(key) else { continue };
+        assert_eq!(said.limit - said.remaining, billed.all(), "{key:?}: the last answer and the statement");
+    }
+}
+
+/// The billing system knows just what was billed, in the month in which it was.
+fn billing_was_told(
+    world: &World,
+    billed: &BTreeMap<Key, Billed>,
+    recorded: &BTreeMap<(TenantId, MeterId), Billed>,
+) {
+    let book = world.billing.0.lock().unwrap();
+    let told = |tenant: &TenantId, name: &str, within: &dyn Fn(i64) -> bool| -> u64 {
+        let customer = format!("cus_{tenant}");
+        let own = book.events.values().filter(|event| event.customer == customer && event.name == name);
+        own.filter(|event| within(event.seconds)).map(|event| event.value).sum()
+    };
+    for ((tenant, meter), recorded) in recorded {
+        let (name, expected) = match meter.as_str() {
+            "ai_tokens" => ("tokens_over", recorded.overage),
+            _ => ("requests_used", recorded.all()),
+        };
+        assert_eq!(told(tenant, name, &|_| true), expected, "{tenant} {meter}: told and recorded");
+    }
+    for tenant in &world.tenants {
+        let tokens =
+            billed.iter().filter(|((whose, meter, _), _)| whose == tenant && meter.as_str() == "ai_tokens");
+        let starts: Vec<(UnixMillis, u64)> =
+            tokens.map(|((.., start), billed)| (*start, billed.overage)).collect();
+        for pair in starts.windows(2) {
+            let within = |seconds: i64| seconds * 1_000 >= pair[0].0.0 && seconds * 1_000 < pair[1].0.0;
+            assert_eq!(told(tenant, "tokens_over", &within), pair[0].1, "{tenant} from {}", pair[0].0);
+        }
+    }
+}
