@@ -4,8 +4,8 @@
 use std::{borrow::Cow, fmt, net::IpAddr, sync::Arc};
 
 use super::{
-    attributes::Attributes, miscalculation::Miscalculation, plan::MeterIx, rights::Entitlement,
-    rights::Rights, route::OperationIx, time::UnixMillis, units::Units,
+    attributes::Attributes, plan::MeterIx, rights::Entitlement, rights::Rights, route::OperationIx,
+    time::UnixMillis, uncountable::Miscalculation, units::Units,
 };
 
 /// What a condition can know of a request: borrowed, and looked up only as it is asked for.

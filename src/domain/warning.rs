@@ -163,6 +163,13 @@ pub fn threshold(limit: u64, percent: u8) -> u64 {
 }
 
 impl Entitlement {
+    /// What is told of the spend cap of a month; `None`: there is none.
+    #[must_use]
+    pub fn marks_of_money(&self, month: Period) -> Option<Marks> {
+        let (terms, warn_at) = (self.offer.spend()?, self.offer.warn_at.clone().unwrap_or_default());
+        Some(Marks::of_money(self.plan.clone(), month, terms.cap?.units(), terms.currency, warn_at))
+    }
+
     /// What is told of one source of a meter's month at `now`; `None`: nothing. The thresholds are those of what the plan
     /// includes. Exhausted is a meter when the last of its sources is, as they are used up one after the other.
     #[must_use]

@@ -90,19 +90,13 @@ impl Wish<'_> {
             Place::Overage => Source::Overage,
             Place::Grant(number, _) => Source::Grant(number),
             Place::Window(_) => return (None, UnixMillis::NEVER),
-            Place::Spend => return (self.marks_of_money(), self.rights.until),
+            // It is another one only under other rights.
+            Place::Spend => return (self.entitlement.marks_of_money(self.period()), self.rights.until),
         };
         let meter = self.rights.catalog.meter_ix(meter.as_str());
         let marks = meter.and_then(|meter| self.entitlement.marks(meter, source, self.now));
         // A grant goes on where the month does not.
         (marks, self.rights.until.min(self.entitlement.calendar.month(self.now).end))
-    }
-
-    /// What is told of a spend cap. It is another one only under other rights.
-    fn marks_of_money(&self) -> Option<Marks> {
-        let Entitlement { plan, offer, .. } = self.entitlement;
-        let (terms, warn_at) = (offer.spend()?, offer.warn_at.clone().unwrap_or_default());
-        Some(Marks::of_money(plan.clone(), self.period(), terms.cap?.units(), terms.currency, warn_at))
     }
 
     /// Whether the slot's charges belong to the counting of these rights. (One version of a tenant may have two: one

@@ -15,6 +15,7 @@ use super::{
     facts::Facts,
     faults::{Ambiguous, Malformed},
     language::Language,
+    looking::Looking,
     parts::Parts,
     request::{
         Answered, Client, ForwardError, Forwardable, Head, HeadRefusal, Matched, Refusal, Refused, Rejection,
@@ -290,25 +291,6 @@ where
         }
     };
     MatchFutureState::Refused { refused: Some(refused) }
-}
-
-/// A request to which the gateway itself will answer.
-struct Looking {
-    context: Context,
-    asked: (Method, Uri),
-}
-
-impl Looking {
-    fn answer<B>(self, shown: Shown) -> Refused<B> {
-        let Self { mut context, asked } = self;
-        context.subject = shown.subject;
-        match shown.outcome {
-            Ok(figures) => Refused::answered(view::answer(&figures, &context), context),
-            Err(why) => {
-                Refused::away(Refusal { why, request: None, asked: Some(asked), limits: None, context })
-            }
-        }
-    }
 }
 
 pin_project_lite::pin_project! {

@@ -95,6 +95,7 @@ pub mod faults;
 pub(crate) mod header_text;
 pub mod identify;
 pub mod language;
+mod looking;
 pub mod matching;
 pub mod meter;
 pub mod names;

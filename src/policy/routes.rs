@@ -15,9 +15,9 @@ use crate::domain::{
         Amount, ChargeRule, ChargeUnits, Computed, ConditionError, Conditions, Predicate, RequestFacts, When,
     },
     features::FeatureSet,
-    miscalculation::Miscalculation,
     route::{Charge, ConflictKind, Operation, RouteConflict, RouteTable},
     settlement::SettleFrom,
+    uncountable::Miscalculation,
     units::Units,
 };
 

@@ -10,10 +10,11 @@ use crate::{
         period::{Window, Windows},
         plan::MeterIx,
         rights::{Entitlement, Rights, Source, SourceTerms},
-        time::UnixMillis,
+        spend::{MoneyUnits, SpendTerms, UnitCost},
+        time::{UnixMillis, Version},
         units::Units,
     },
-    ports::{BucketKey, EVENTS_KNOWN_DAYS, EventBucket, EventCharge, Shortage, Span, UsageEvent},
+    ports::{BucketKey, EVENTS_KNOWN_DAYS, EventBucket, EventCharge, EventSpend, Shortage, Span, UsageEvent},
 };
 
 const MINUTE: i64 = 60_000;
@@ -65,14 +66,21 @@ pub(super) fn of(
 /// The refusal of an event for which too little was left.
 pub(super) fn exhausted(short: Shortage, rights: &Rights, at: UnixMillis) -> Refusal {
     let Shortage { meter, window, limit, used, .. } = short;
-    let window = window.unwrap_or(Window::Month);
-    match rights.entitlement() {
-        Ok(given) => {
-            let period = given.calendar.period(window, at);
-            Refusal::of(&Denial::QuotaExhausted { meter, window, limit, used, period })
+    let given = match rights.entitlement() {
+        Ok(given) => given,
+        Err(denial) => return Refusal::of(&denial),
+    };
+    let period = given.calendar.period(window.unwrap_or(Window::Month), at);
+    Refusal::of(&match (window, given.offer.spend()) {
+        (None, Some(SpendTerms { currency, .. })) => {
+            let [cap, spent] = [limit, used].map(MoneyUnits::of);
+            Denial::SpendCapReached { meter, currency, cap, spent, period }
         }
-        Err(denial) => Refusal::of(&denial),
-    }
+        (window, _) => {
+            let window = window.unwrap_or(Window::Month);
+            Denial::QuotaExhausted { meter, window, limit, used, period }
+        }
+    })
 }
 
 struct Charging<'a> {
@@ -110,7 +118,25 @@ impl Charging<'_> {
             sources: self.sources(meter, ix),
             counted: Windows::of(|window| quota.counts(window)),
             ceiling: quota.hard_limit(Window::Month),
-            spend: None,
+            spend: self.spend(ix),
+        })
+    }
+
+    /// What the overage's money is charged to, where it is billed; without a cap it is counted.
+    fn spend(&self, ix: MeterIx) -> Option<EventSpend> {
+        let cost = UnitCost::of_meter(&self.given.terms(ix)).filter(|cost| cost.money > MoneyUnits::ZERO)?;
+        let terms = self.given.offer.spend()?;
+        let month = self.given.calendar.month(self.at);
+        let key = self.key(&terms.meter().ok()?, Span::Spend, month.start);
+        Some(EventSpend {
+            bucket: EventBucket {
+                // Money that is spent stays so where counting begins anew.
+                key: BucketKey { epoch: Version(0), ..key },
+                end: month.end,
+                limit: terms.cap.map(MoneyUnits::units),
+                marks: self.given.marks_of_money(month).map(Arc::new),
+            },
+            cost: cost.money.units(),
         })
     }
 

@@ -72,6 +72,10 @@ impl Refusal {
                 refusal.used = Some(used.get());
                 refusal.resets_at = Some(period.end);
             }
+            Denial::SpendCapReached { meter, period, .. } => {
+                refusal.meter = Some(meter.to_string());
+                refusal.resets_at = Some(period.end);
+            }
             _ => {}
         }
         refusal

@@ -27,7 +27,7 @@ const FILES: [(&str, &str); 8] = [
         "plans/pro.yaml",
         "plan: pro\nprice: { amount: \"99.00\", currency: USD }\nspend_cap: \"25.00\"\nquotas:\n  \
          requests: { limit: 900, overage: { mode: bill, price: \"0.05\", per: 1 } }\n  \
-         ai_tokens: { limit: 6000, rollover: { max: 20% }, overage: { mode: bill, price: \"0.002\", per: 1 } }\n",
+         ai_tokens: { limit: 6000, rollover: { max: 20% }, overage: { mode: bill, price: \"0.002\", per: 1, cap: 50000 } }\n",
     ),
     (
         "plans/max.yaml",

@@ -34,6 +34,10 @@ Copy these into another terminal, one after the other.
    curl -i http://{gateway}/v1/messages -H 'x-api-key: {small_key}'
    curl -i http://{gateway}/v1/messages -H 'x-api-key: {small_key}'
 
+   What you were told meanwhile, and your webhooks would be: 50, 80 and 100 % of the quota, each once, and that it is used up.
+
+   curl 'http://{admin}/v1/events?tenant={small_name}' -H 'authorization: Bearer {token}'
+
 4. The upgrade: {small_name} moves to the plan basic.
 
    curl -i -X PUT http://{admin}/v1/tenants/{small_name}/subscription -H 'authorization: Bearer {token}' -d '{{"plan":"basic"}}'
@@ -41,6 +45,12 @@ Copy these into another terminal, one after the other.
 5. The same request passes at once.
 
    curl -i http://{gateway}/v1/messages -H 'x-api-key: {small_key}'
+
+6. What {small_name}'s month comes to: both plans for their parts of it, and the hours that make up what was used. Its own
+   view of that costs nothing, and needs only its own key.
+
+   curl http://{admin}/v1/tenants/{small_name}/statements/current -H 'authorization: Bearer {token}'
+   curl http://{gateway}/.plangate/usage -H 'x-api-key: {small_key}'
 
 More: an event stream, what {small_name} may do and has used, and why a request would be refused.
 

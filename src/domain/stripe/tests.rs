@@ -1,3 +1,5 @@
+//! What comes of Stripe's events, in every order.
+
 use std::{collections::BTreeSet, sync::Arc};
 
 use proptest::prelude::*;

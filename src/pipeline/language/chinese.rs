@@ -10,8 +10,8 @@ use super::super::{
 };
 use crate::{
     domain::{
-        condition::ConditionError, denial::Denial, id::MeterId, miscalculation::Miscalculation,
-        path::AmbiguousPath, period::Window, transitions::State,
+        condition::ConditionError, denial::Denial, id::MeterId, path::AmbiguousPath, period::Window,
+        transitions::State, uncountable::Miscalculation,
     },
     ports::{CredentialError, ResolveError},
 };
@@ -123,12 +123,12 @@ fn condition(why: &ConditionError, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         ConditionError::TooLong(what) => write!(f, "`{what}` 过长。"),
         ConditionError::NotText(what) => write!(f, "`{what}` 不是文本。"),
         ConditionError::TooMany(what) => write!(f, "`{what}` 的条目过多。"),
-        ConditionError::Failed(what) => f.write_str(miscalculation(*what)),
+        ConditionError::Failed(what) => f.write_str(uncountable(*what)),
         ConditionError::OutOfRange => f.write_str("数量小于 0 或大于 2^53 - 1。"),
     }
 }
 
-const fn miscalculation(what: Miscalculation) -> &'static str {
+const fn uncountable(what: Miscalculation) -> &'static str {
     match what {
         Miscalculation::Int => "`int(...)` 的参数不是整数。",
         Miscalculation::Double => "`double(...)` 的参数不是数字。",

@@ -9,12 +9,12 @@ use crate::{
     domain::{
         condition::ConditionError,
         denial::Denial,
-        miscalculation::Miscalculation,
         period::{Period, Window},
         rate::Rate,
         spend::MoneyUnits,
         time::UnixMillis,
         transitions::State,
+        uncountable::Miscalculation,
         units::Units,
     },
     pipeline::{

@@ -20,7 +20,7 @@ use ipnet::IpNet;
 use super::slot::Slot;
 use crate::domain::{
     condition::{Amount, ConditionError, Predicate, RequestFacts},
-    miscalculation::Miscalculation,
+    uncountable::Miscalculation,
     units::Units,
 };
 
@@ -134,12 +134,12 @@ impl Program {
                 }
             };
         }
-        ConditionError::Failed(miscalculation(error))
+        ConditionError::Failed(uncountable(error))
     }
 }
 
 /// What went wrong, without the values with which it did.
-fn miscalculation(error: &ExecutionError) -> Miscalculation {
+fn uncountable(error: &ExecutionError) -> Miscalculation {
     match error {
         ExecutionError::FunctionError { function, .. } => match function.as_str() {
             "int" => Miscalculation::Int,

@@ -1,3 +1,5 @@
+//! Reading Stripe's events, whatever is in them.
+
 use proptest::prelude::*;
 use serde_json::json;
 

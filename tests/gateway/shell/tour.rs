@@ -146,7 +146,7 @@ async fn the_tour_does_what_it_says_and_leaves_nothing_behind() {
 
     let lines: Vec<String> =
         demo.tour.iter().filter(|line| line.trim().starts_with("curl ")).cloned().collect();
-    assert_eq!(lines.len(), 19, "{lines:?}");
+    assert_eq!(lines.len(), 22, "{lines:?}");
     let passes = follow(&lines[0]).await;
     assert_eq!(passes.status, 200);
     assert!(passes.header("ratelimit").unwrap().contains("\"requests\";r="), "{passes:?}");
@@ -165,32 +165,43 @@ async fn the_tour_does_what_it_says_and_leaves_nothing_behind() {
     assert_eq!((refused.status, refused.code().as_str()), (429, "quota-exhausted"));
     assert_eq!((&refused.json()["limit"], &refused.json()["used"]), (&1000.into(), &1000.into()));
 
-    let upgraded = follow(&lines[4]).await;
+    told(&lines[4]).await;
+
+    let upgraded = follow(&lines[5]).await;
     assert_eq!(upgraded.status, 200);
     assert_eq!(upgraded.json()["subscription"]["plan"], "basic");
-    let again = follow(&lines[5]).await;
+    let again = follow(&lines[6]).await;
     assert_eq!(again.status, 200, "at once: {again:?}");
-    assert_eq!(lines[5], lines[2], "the very same request");
+    assert_eq!(lines[6], lines[2], "the very same request");
 
-    let events = follow(&lines[6]).await;
+    let statement = follow(&lines[7]).await.json();
+    let plans: Vec<_> =
+        statement["lines"].as_array().unwrap().iter().map(|line| line["plan"].as_str()).collect();
+    assert!(plans.contains(&Some("basic")), "{statement}");
+    assert_eq!((&statement["status"], &statement["currency"]), (&"open".into(), &"USD".into()));
+    let own = follow(&lines[8]).await.json();
+    assert_eq!((&own["tenant"], &own["plan"]), (&"tiny".into(), &"basic".into()), "{own}");
+    assert_eq!(own["cost"]["total"], statement["total"], "{own} {statement}");
+
+    let events = follow(&lines[9]).await;
     assert_eq!((events.status, events.header("content-type")), (200, Some("text/event-stream")));
     assert_eq!(events.text().matches("event: tick").count(), 5, "{events:?}");
-    let rights = follow(&lines[7]).await.json();
+    let rights = follow(&lines[10]).await.json();
     assert_eq!((&rights["plan"], &rights["quotas"]["requests"]["used"]), (&"basic".into(), &1001.into()));
-    let why = follow(&lines[8]).await.json();
+    let why = follow(&lines[11]).await.json();
     assert_eq!((&why["allow"], &why["code"]), (&false.into(), &"feature-not-in-plan".into()));
 
-    let answer = follow(&lines[9]).await;
+    let answer = follow(&lines[12]).await;
     assert_eq!((answer.status, answer.header("x-usage-ai-tokens")), (200, Some("9")), "{answer:?}");
     assert_eq!(answer.json()["usage"]["tokens"], 9);
     let reserved = answer.header("ratelimit").unwrap();
     assert!(reserved.contains(&format!("\"ai_tokens\";r={}", 2_500_000 - 4096)), "{reserved}");
-    let rights = follow(&lines[10]).await.json();
+    let rights = follow(&lines[13]).await.json();
     assert_eq!(rights["quotas"]["ai_tokens"]["used"], 9, "{rights}");
     let told = demo.tour.iter().any(|line| line.contains("reserves 4096 tokens"));
     assert!(told, "{:?}", demo.tour);
 
-    lives(&lines[11..]).await;
+    lives(&lines[14..]).await;
 
     // Ctrl-C.
     let pid = demo.child.id().to_string();
@@ -201,6 +212,20 @@ async fn the_tour_does_what_it_says_and_leaves_nothing_behind() {
     let rest = std::mem::replace(&mut demo.rest, thread::spawn(String::new)).join().unwrap();
     assert!(rest.contains("Nothing is left behind"), "{rest}");
     assert!(TcpListener::bind(gateway).is_ok(), "nobody listens any more");
+}
+
+/// The warnings are told as soon as what was used is recorded.
+async fn told(line: &str) {
+    eventually("the thresholds are told", async || {
+        let told = follow(line).await.json();
+        let rows = told["items"].as_array().unwrap();
+        let kinds: Vec<_> = rows.iter().map(|row| row["type"].as_str().unwrap()).collect();
+        let exhausted = kinds.iter().filter(|kind| **kind == "quota.exhausted").count();
+        let thresholds = kinds.iter().filter(|kind| **kind == "quota.threshold").count();
+        assert!(exhausted <= 1 && thresholds <= 3, "each once: {kinds:?}");
+        (exhausted, thresholds) == (1, 3)
+    })
+    .await;
 }
 
 /// The life of one plan, as the tour's last part tells it.
