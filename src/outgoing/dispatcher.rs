@@ -23,7 +23,7 @@ const LEASE: Duration = Duration::from_secs(40);
 /// How soon a node looks for what others have left, where there is anybody to tell.
 const LOOK: Duration = Duration::from_secs(2);
 /// How soon it looks whether there is anybody to tell.
-const LOOK_FOR_ENDPOINTS: Duration = Duration::from_secs(10);
+const LOOK_FOR_ENDPOINTS: Duration = Duration::from_secs(30);
 /// The shortest pause between two looks.
 const SOON: Duration = Duration::from_millis(50);
 /// Where what is due could not be claimed, somebody else has it in hand.

@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// How often periods are looked at.
-const EACH: Duration = Duration::from_secs(10);
+const EACH: Duration = Duration::from_secs(30);
 /// While there is more to do.
 const SOON: Duration = Duration::from_millis(10);
 /// So long after a period's end every node that is well has recorded what it used of it.

@@ -29,6 +29,16 @@ impl Billed {
     }
 }
 
+/// How much there was to compare.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Seen {
+    pub(super) statements: u32,
+    pub(super) overage: u32,
+    pub(super) capped: u32,
+    pub(super) answers: u32,
+    pub(super) told: u64,
+}
+
 type Key = (TenantId, MeterId, UnixMillis);
 
 fn number(value: &Value, name: &str) -> u64 {
@@ -58,7 +68,8 @@ fn cents(value: &Value) -> i128 {
 }
 
 /// Its lines come to its total; overage is priced from its units, and never rounded up, nor billed above the cap.
-fn is_exact(statement: &Value) {
+fn is_exact(statement: &Value, seen: &mut Seen) {
+    seen.statements += 1;
     let sum: i128 = items(statement, "lines").map(|line| cents(&line["amount"])).sum();
     assert_eq!(sum, cents(&statement["total"]), "{statement}");
     let mut overage = 0;
@@ -73,9 +84,11 @@ fn is_exact(statement: &Value) {
                 let floor: i128 = format!("{whole}{}", &fraction[..2]).parse().unwrap();
                 assert_eq!(cents(&line["amount"]), floor, "{line}");
                 overage += floor;
+                seen.overage += 1;
             }
             "spend_cap" => {
                 assert!(overage + cents(&line["amount"]) <= 2_500, "above the cap: {statement}");
+                seen.capped += 1;
             }
             _ => {}
         }
@@ -83,7 +96,7 @@ fn is_exact(statement: &Value) {
 }
 
 /// Every closed statement of the year.
-async fn statements(world: &World) -> BTreeMap<Key, Billed> {
+async fn statements(world: &World, seen: &mut Seen) -> BTreeMap<Key, Billed> {
     let mut billed: BTreeMap<Key, Billed> = BTreeMap::new();
     for tenant in &world.tenants {
         let heads = world.store.closed_statements(tenant, None, 500).await.unwrap();
@@ -94,7 +107,7 @@ async fn statements(world: &World) -> BTreeMap<Key, Billed> {
         for head in heads {
             let closed = world.store.closed_statement(tenant, &head.name).await.unwrap().unwrap();
             let body: Value = serde_json::from_str(&closed.body).unwrap();
-            is_exact(&body);
+            is_exact(&body, seen);
             let key = |meter| (tenant.clone(), meter, head.period.start);
             for usage in items(&body, "usage") {
                 hours_make_up(usage, "hours", "used");
@@ -128,8 +141,9 @@ fn ledger(world: &World) -> BTreeMap<(TenantId, MeterId), Billed> {
 }
 
 /// There are no differences.
-pub(super) async fn agree(world: &World) {
-    let billed = statements(world).await;
+pub(super) async fn agree(world: &World) -> Seen {
+    let mut seen = Seen::default();
+    let billed = statements(world, &mut seen).await;
     let recorded = ledger(world);
     let mut served: BTreeMap<(TenantId, MeterId), u64> = BTreeMap::new();
     for ((tenant, meter, start), units) in &world.served {
@@ -145,18 +159,22 @@ pub(super) async fn agree(world: &World) {
     for (key, recorded) in &recorded {
         assert_eq!(recorded.all(), served.get(key).copied().unwrap_or(0), "{key:?}: recorded and served");
     }
-    headers_were_right(world, &billed);
-    billing_was_told(world, &billed, &recorded);
+    seen.answers = headers_were_right(world, &billed);
+    seen.told = billing_was_told(world, &billed, &recorded);
+    seen
 }
 
 /// What the last answer of a month said is what its statement says.
-fn headers_were_right(world: &World, billed: &BTreeMap<Key, Billed>) {
+fn headers_were_right(world: &World, billed: &BTreeMap<Key, Billed>) -> u32 {
+    let mut answers = 0;
     let last =
         world.said.iter().filter(|((_, meter, _), said)| meter.as_str() == "ai_tokens" && said.is_exact());
     for (key, said) in last {
         let Some(billed) = billed.get(key) else { continue };
         assert_eq!(said.limit - said.remaining, billed.all(), "{key:?}: the last answer and the statement");
+        answers += 1;
     }
+    answers
 }
 
 /// The billing system knows just what was billed, in the month in which it was.
@@ -164,7 +182,7 @@ fn billing_was_told(
     world: &World,
     billed: &BTreeMap<Key, Billed>,
     recorded: &BTreeMap<(TenantId, MeterId), Billed>,
-) {
+) -> u64 {
     let book = world.billing.0.lock().unwrap();
     let told = |tenant: &TenantId, name: &str, within: &dyn Fn(i64) -> bool| -> u64 {
         let customer = format!("cus_{tenant}");
@@ -188,4 +206,5 @@ fn billing_was_told(
             assert_eq!(told(tenant, "tokens_over", &within), pair[0].1, "{tenant} from {}", pair[0].0);
         }
     }
+    book.events.len() as u64
 }

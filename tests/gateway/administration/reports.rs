@@ -11,7 +11,7 @@ async fn rights(place: Place) {
     let admin = place.gateway.admin;
     admin.ok("PUT", "/v1/tenants/acme", json!({ "timezone": "Europe/Berlin" })).await;
     let bare = admin.get("/v1/tenants/acme/rights").await;
-    let nothing = json!({ "tenant": "acme", "plan": null, "plan_version": null, "state": "none", "version": 1,
+    let nothing = json!({ "tenant": "acme", "plan": null, "plan_version": null, "state": "none", "version": 1, "cost": null,
                           "period": null, "until": null, "addons": [], "features": [], "limits": {}, "quotas": {}, "rates": {} });
     assert_eq!(bare, nothing);
     admin.ok("PUT", "/v1/tenants/acme/subscription", json!({ "plan": "big", "anchor_day": 1 })).await;
@@ -33,12 +33,14 @@ async fn rights(place: Place) {
         rights,
         json!({
             "tenant": "acme", "plan": "big", "plan_version": 1, "state": "active", "version": 2,
-            "period": { "start": rights["period"]["start"], "end": month }, "until": null, "addons": [],
+            "period": { "start": rights["period"]["start"], "end": month }, "until": null, "addons": [], "cost": null,
             "features": ["chat", "export"], "limits": { "seats": 100 }, "rates": {},
             "quotas": {
                 "requests": { "limit": 1_000_000, "included": 1_000_000, "used": 12, "remaining": 999_988,
+                              "ends_at": rights["quotas"]["requests"]["ends_at"],
                               "resets_at": month, "uncertain": 0, "windows": [], "sources": [plan(1_000_000, 12)] },
                 "ai_tokens": { "limit": 100, "included": 100, "used": 5, "remaining": 95, "resets_at": month,
+                    "ends_at": rights["quotas"]["ai_tokens"]["ends_at"],
                     "uncertain": 0, "sources": [plan(100, 5)],
                     "windows": [{ "per": "day", "limit": 20, "used": 5, "remaining": 15, "resets_at": day, "uncertain": 0 }] },
             },
