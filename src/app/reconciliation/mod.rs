@@ -46,6 +46,7 @@ async fn everything_agrees_after_a_year() {
         all.statements += seen.statements;
         all.overage += seen.overage;
         all.capped += seen.capped;
+        all.months += seen.months;
         all.answers += seen.answers;
         all.told += seen.told;
         kinds.extend(world.changes.keys().copied());

@@ -194,6 +194,10 @@ impl World {
 
     /// Time passes; nodes record, and the jobs have their turns.
     pub(super) async fn pass(&mut self, by: Duration) {
+        // As every second: what was used is recorded in the hour in which it was.
+        for node in &self.nodes {
+            node.flush().await;
+        }
         self.clock.advance(by);
         self.freshness.polled(self.clock.monotonic(), 2);
         self.poll().await;
