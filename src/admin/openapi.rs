@@ -34,7 +34,7 @@ const TOKEN: &str = "token";
 
 /// All routes of the API with their part of the document.
 pub(super) fn routes() -> OpenApiRouter<Shared> {
-    OpenApiRouter::with_openapi(Api::openapi())
+    money(OpenApiRouter::with_openapi(Api::openapi()))
         .routes(routes!(tenants::list_tenants))
         .routes(routes!(tenants::get_tenant, tenants::put_tenant, tenants::delete_tenant))
         .routes(routes!(tenants::suspend_tenant))
@@ -54,11 +54,6 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(grants::void_grant))
         .routes(routes!(addons::list_addons))
         .routes(routes!(addons::put_addon, addons::delete_addon))
-        .routes(routes!(billing::get_billing, billing::put_billing, billing::delete_billing))
-        .routes(routes!(billing_events::list_events))
-        .routes(routes!(billing_events::get_event))
-        .routes(routes!(billing_events::replay_event))
-        .routes(routes!(billing_events::replay_events))
         .routes(routes!(offers::list_plans))
         .routes(routes!(offers::list_offered_addons))
         .routes(routes!(overrides::put_overrides))
@@ -66,9 +61,6 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(keys::revoke_key))
         .routes(routes!(rights::get_rights))
         .routes(routes!(usage::get_usage))
-        .routes(routes!(events_in::send_usage_events))
-        .routes(routes!(statements::list_statements))
-        .routes(routes!(statements::get_statement))
         .routes(routes!(check::check))
         .routes(routes!(refusals::list_refusals))
         .routes(routes!(refusals::get_refusal))
@@ -81,6 +73,31 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(deploy::discard))
         .routes(routes!(deploy::roll_back))
         .routes(routes!(policy_diff::diff_policies))
+        .routes(routes!(nodes::list_nodes))
+        .routes(routes!(nodes::declare_lost))
+        .routes(routes!(feeds::list_changes))
+        .routes(routes!(feeds::list_audit))
+        .routes(routes!(event_log::list_events))
+        .routes(routes!(feeds::get_audit_head))
+        .routes(routes!(tokens::create_token, tokens::list_tokens))
+        .routes(routes!(tokens::revoke_token))
+        .routes(routes!(operations::healthz))
+        .routes(routes!(operations::readyz))
+        .routes(routes!(operations::metrics))
+        .routes(routes!(operations::openapi_json))
+}
+
+/// Usage, statements, the billing system, and whom facts are told to.
+fn money(router: OpenApiRouter<Shared>) -> OpenApiRouter<Shared> {
+    router
+        .routes(routes!(billing::get_billing, billing::put_billing, billing::delete_billing))
+        .routes(routes!(billing_events::list_events))
+        .routes(routes!(billing_events::get_event))
+        .routes(routes!(billing_events::replay_event))
+        .routes(routes!(billing_events::replay_events))
+        .routes(routes!(events_in::send_usage_events))
+        .routes(routes!(statements::list_statements))
+        .routes(routes!(statements::get_statement))
         .routes(routes!(exports::list_exports))
         .routes(routes!(exports::retry_export))
         .routes(routes!(webhook_calls::create_webhook, webhook_calls::list_webhooks))
@@ -94,18 +111,6 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(webhook_messages::replay_delivery))
         .routes(routes!(webhook_messages::replay_deliveries))
         .routes(routes!(webhook_messages::test_webhook))
-        .routes(routes!(nodes::list_nodes))
-        .routes(routes!(nodes::declare_lost))
-        .routes(routes!(feeds::list_changes))
-        .routes(routes!(feeds::list_audit))
-        .routes(routes!(event_log::list_events))
-        .routes(routes!(feeds::get_audit_head))
-        .routes(routes!(tokens::create_token, tokens::list_tokens))
-        .routes(routes!(tokens::revoke_token))
-        .routes(routes!(operations::healthz))
-        .routes(routes!(operations::readyz))
-        .routes(routes!(operations::metrics))
-        .routes(routes!(operations::openapi_json))
 }
 
 /// The document.

@@ -61,6 +61,7 @@ fn whole(request: &[u8]) -> bool {
 }
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "a list of command lines")]
 fn the_command_line_is_sound() {
     Cli::command().debug_assert();
     for good in [

@@ -128,7 +128,7 @@ pub(super) async fn append_altered(
 fn document(text: Option<String>) -> Value {
     let Some(text) = text else { return Value::Null };
     match serde_json::from_str::<Value>(&text) {
-        Ok(value) if value.to_string() == text => value,
+        Ok(value) if text == value.to_string().as_str() => value,
         _ => Value::String(text),
     }
 }

@@ -32,7 +32,7 @@ pub fn read(chain: &mut Chain, text: &str) -> Result<(), Broken> {
             return Err(after(chain, "what stands here is no JSON: it was edited"));
         };
         chain.read(&value)?;
-        if value.to_string() != line {
+        if line != value.to_string().as_str() {
             let cursor = Some(chain.last());
             let what = "it is not written as `audit export` writes it: it was edited".to_owned();
             return Err(Broken { cursor, what });

@@ -28,6 +28,7 @@ mod identity;
 mod in_force;
 mod kill_storm;
 mod lifecycle;
+mod meter_events;
 mod node_lost;
 mod nodes;
 mod outages;

@@ -526,11 +526,11 @@ async fn the_end_of_a_trial_is_told_in_time_by_any_number_of_nodes() {
     let second = Duration::from_secs(1);
     let at = |wait: Duration| UnixMillis((START + wait).0 - SETTLED_MILLIS);
     let short = ("short".to_owned(), at(second));
-    assert_eq!(told(second).await, [short.clone()], "it is shorter than the notice");
-    assert_eq!(told(DAY * 9).await, [short.clone()]);
+    assert_eq!(told(second).await, std::slice::from_ref(&short), "it is shorter than the notice");
+    assert_eq!(told(DAY * 9).await, std::slice::from_ref(&short));
     world.change("bought", Change::Subscribe(Subscribe::to("pro".parse().unwrap()))).await;
     world.change("extended", trial(14)).await;
-    assert_eq!(told(DAY * 2 - second * 2).await, [short.clone()]);
+    assert_eq!(told(DAY * 2 - second * 2).await, std::slice::from_ref(&short));
     let long = ("long".to_owned(), at(DAY * 11 + TRIALS_EACH));
     assert_eq!(told(second + TRIALS_EACH).await, [short.clone(), long.clone()]);
     assert_eq!(told(DAY * 5).await, [short.clone(), long.clone()]);

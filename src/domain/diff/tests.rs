@@ -326,6 +326,7 @@ fn pro(edit: impl FnOnce(&mut Plan)) -> Plan {
 }
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "a list of changes")]
 fn each_change_says_whom_it_favours() {
     let bill = |price: &str, per| Overage::Bill {
         cap: Some(units(10)),

@@ -523,6 +523,7 @@ fn scale(sales: &[Sale; 2]) -> u64 {
     sales.iter().map(|sale| sale.cost(1)).max().unwrap_or(0).clamp(1, 100_000_000_000_000)
 }
 
+#[allow(clippy::too_many_lines, reason = "one history of two nodes")]
 async fn two_nodes(sale: Sale, cap: u64, steps: Vec<(usize, u64, Option<u64>)>) {
     let mut world = World::new();
     world.store.nodes.store(2, Ordering::SeqCst);

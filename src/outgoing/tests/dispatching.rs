@@ -28,12 +28,17 @@ use crate::{
     wire::signed_message::{SigningKey, new_secret, verify},
 };
 
+/// Statuses, with the seconds of their `Retry-After`.
+type Script = VecDeque<(u16, Option<u64>)>;
+/// How many, by host.
+type Counts = BTreeMap<String, usize>;
+
 /// Endpoints by the host of their URL: each answers in turn, the last answer for ever; 200 where nothing was said.
 #[derive(Default)]
 struct Endpoints {
-    answers: Mutex<HashMap<String, VecDeque<(u16, Option<u64>)>>>,
+    answers: Mutex<HashMap<String, Script>>,
     seen: Mutex<Vec<OutgoingRequest>>,
-    under_way: Mutex<(BTreeMap<String, usize>, BTreeMap<String, usize>, usize)>,
+    under_way: Mutex<(Counts, Counts, usize)>,
     /// Taken by each request for as long as it lasts.
     gate: Mutex<Option<Arc<Semaphore>>>,
 }

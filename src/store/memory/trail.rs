@@ -78,7 +78,9 @@ impl Trail {
     /// Deletes the oldest lines that were written before an instant; answers how many.
     pub(super) fn tidy(&mut self, before: UnixMillis) -> u64 {
         let mut deleted = 0;
-        while let Some(line) = self.lines.pop_front_if(|line| line.row.at < before) {
+        while self.lines.front().is_some_and(|line| line.row.at < before)
+            && let Some(line) = self.lines.pop_front()
+        {
             self.head.anchor = AuditLink { cursor: line.row.cursor, hash: line.hash };
             deleted += 1;
         }
