@@ -264,6 +264,7 @@ async fn old_events_go_and_those_that_matter_stay(on: &Fixture) {
 }
 
 /// Six events, as a customer's life makes them.
+#[allow(clippy::too_many_lines, reason = "a list of lives")]
 fn lives() -> Vec<(&'static str, [String; 6])> {
     let sub = |status: &str, items: &[(&str, u64)], fields: Value| {
         with(subscription("cus_1", "sub_1", status, items), fields)

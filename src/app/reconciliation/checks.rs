@@ -145,6 +145,21 @@ fn ledger(world: &World) -> BTreeMap<(TenantId, MeterId), Billed> {
     all
 }
 
+/// What is recorded is what was served, whatever has just happened.
+pub(super) async fn nothing_is_lost(world: &World) {
+    for node in &world.nodes {
+        node.flush().await;
+    }
+    let mut served: BTreeMap<(TenantId, MeterId), u64> = BTreeMap::new();
+    for ((tenant, meter, _), units) in &world.served {
+        *served.entry((tenant.clone(), meter.clone())).or_default() += units;
+    }
+    for (key, recorded) in ledger(world) {
+        let served = served.get(&key).copied().unwrap_or(0);
+        assert_eq!(recorded.all(), served, "{key:?} after {}", world.last);
+    }
+}
+
 /// There are no differences.
 pub(super) async fn agree(world: &World) -> Seen {
     let mut seen = Seen::default();

@@ -31,6 +31,7 @@ pub(super) struct Node {
     pub(super) ledger: Option<EscrowLedger>,
     /// Ends its background work.
     end: CancellationToken,
+    tasks: TaskTracker,
 }
 
 impl Node {
@@ -45,6 +46,7 @@ impl Node {
             freshness: Arc::default(),
             ledger: None,
             end: CancellationToken::new(),
+            tasks: TaskTracker::new(),
         };
         node.start().await;
         node
@@ -73,6 +75,7 @@ impl Node {
             let recovered = recover(&*self.store, &file, &leftovers, self.clock.now()).await.unwrap();
             assert!(matches!(recovered, Recovered::Returned { .. }), "the file was believed");
         }
+        let tasks = TaskTracker::new();
         let ledger = EscrowLedger::new(LedgerParts {
             store: Arc::clone(&self.store) as _,
             clock: Arc::clone(&self.clock) as _,
@@ -80,19 +83,23 @@ impl Node {
             incarnation: self.incarnation(),
             file,
             runtime: tokio::runtime::Handle::current(),
-            tracker: TaskTracker::new(),
+            tracker: tasks.clone(),
         });
         self.end = CancellationToken::new();
         let (running, end) = (ledger.clone(), self.end.clone());
-        TaskTracker::new().spawn(async move { running.run(end).await });
+        tasks.spawn(async move { running.run(end).await });
+        self.tasks = tasks;
         self.ledger = Some(ledger);
         self.poll().await;
     }
 
-    /// Nothing is said, recorded or returned.
-    pub(super) fn kill(&mut self) {
+    /// Nothing is recorded or returned from now on. What it had asked the database for is answered before, as its tasks
+    /// would live on in this process.
+    pub(super) async fn kill(&mut self) {
         self.end.cancel();
         self.ledger = None;
+        self.tasks.close();
+        self.tasks.wait().await;
     }
 
     /// Hears of what was changed, and says that it lives.

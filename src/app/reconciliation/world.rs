@@ -85,6 +85,8 @@ pub(super) struct World {
     pub(super) said: BTreeMap<(TenantId, MeterId, UnixMillis), Said>,
     /// When each tenant was last changed: what is said of a month of two plans is no count of all of it.
     changed: BTreeMap<TenantId, UnixMillis>,
+    /// What happened last.
+    pub(super) last: String,
     pub(super) kills: u32,
     pub(super) refused: u32,
     pub(super) changes: BTreeMap<&'static str, u32>,
@@ -137,6 +139,7 @@ impl World {
             served: BTreeMap::new(),
             said: BTreeMap::new(),
             changed: BTreeMap::new(),
+            last: String::new(),
             kills: 0,
             refused: 0,
             changes: BTreeMap::new(),
@@ -169,6 +172,7 @@ impl World {
         let kind = change.kind();
         let command = Command { tenant: tenant.clone(), change };
         let origin = Origin { at: self.now(), actor: "a".into(), source: "s".into(), idempotency: None };
+        self.last += &format!("{command:?}");
         match self.store.execute(&command, &origin).await {
             Ok(_) => *self.changes.entry(kind).or_default() += 1,
             Err(ExecuteError::Refused(_)) => return,
@@ -226,6 +230,20 @@ impl World {
     pub(super) async fn step(&mut self) {
         let place = self.random.below(self.tenants.len());
         let id = self.tenants[place].clone();
+        let before = std::mem::take(&mut self.last);
+        self.last = format!(
+            "{}\na step of {id} at {}: ",
+            before
+                .lines()
+                .rev()
+                .take(14)
+                .collect::<Vec<_>>()
+                .into_iter()
+                .rev()
+                .collect::<Vec<_>>()
+                .join("\n"),
+            self.now()
+        );
         match self.random.below(100) {
             0..66 => self.request(place, &id).await,
             // One of them is left alone for months on end.
@@ -253,9 +271,17 @@ impl World {
         let charges = [Charge { meter, units: Units::saturating(units) }];
         let now = self.now();
         let charge = ledger.charge(&rights, &charges, now).wait();
-        let Ok(Ok(hold)) = tokio::time::timeout(Duration::from_secs(5), charge).await else {
-            self.refused += 1;
-            return;
+        let hold = match tokio::time::timeout(Duration::from_secs(5), charge).await {
+            Ok(Ok(hold)) => hold,
+            other => {
+                self.last += &format!(
+                    "{units} {} by node {me}: {:?}",
+                    NAMES[usize::from(meter.0)],
+                    other.map(|o| o.err())
+                );
+                self.refused += 1;
+                return;
+            }
         };
         let name = MeterId::parse(NAMES[usize::from(meter.0)]).unwrap();
         let month = rights.entitlement.as_ref().unwrap().calendar.month(now);
@@ -266,13 +292,16 @@ impl World {
                 said = Some((standing.remaining.get(), standing.quota.get()));
             }
         });
-        let served = match self.random.below(10) {
+        let how = self.random.below(10);
+        self.last += &format!("{how} of {units} {} by node {me}", NAMES[usize::from(meter.0)]);
+        let served = match how {
             0 => {
                 hold.refund();
                 return;
             }
             1 => {
                 let actual = self.random.between(0, units);
+                self.last += &format!(" that cost {actual}");
                 hold.settle(&[Charge { meter, units: Units::saturating(actual) }]);
                 said = None;
                 actual
@@ -312,7 +341,8 @@ impl World {
             }
         }
         drop(rights);
-        self.nodes[me].kill();
+        self.last += &format!("the death of node {me}");
+        self.nodes[me].kill().await;
         self.kills += 1;
         if self.random.chance(40) {
             // It is away for a while.

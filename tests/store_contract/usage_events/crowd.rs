@@ -101,6 +101,7 @@ async fn send(
     }
 }
 
+#[allow(clippy::too_many_lines, reason = "one history, and what must have become of it")]
 async fn a_crowd_is_charged_as_the_model_says(on: &Fixture) {
     let mut dice = Dice::thrown(7);
     let mut versions = HashMap::new();
@@ -148,7 +149,7 @@ async fn a_crowd_is_charged_as_the_model_says(on: &Fixture) {
             other => panic!("{other:?}"),
         }
     }
-    let notes = notes.lock().unwrap();
+    let notes = notes.lock().unwrap().clone();
     assert!(notes.values().all(|times| *times == 1), "each once: {notes:?}");
     let mut sums: BTreeMap<&str, u64> = BTreeMap::new();
     for id in notes.keys() {
