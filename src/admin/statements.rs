@@ -54,6 +54,14 @@ impl Asked {
         if text == "current" {
             return Ok(Self::Current);
         }
+        // The second of two periods that begin on days of one name.
+        let (day, number) = text.split_once('.').map_or((text, None), |(day, number)| (day, Some(number)));
+        if let (Some(number), Ok(date)) = (number, day.parse())
+            && day.len() == 10
+            && matches!(number.as_bytes(), [b'2'..=b'9'])
+        {
+            return Ok(Self::Named(text.to_owned(), date));
+        }
         let shaped = |length: usize| {
             let digits = text.bytes().enumerate().all(|(place, byte)| match place {
                 4 | 7 => byte == b'-',
@@ -272,8 +280,14 @@ mod tests {
         };
         assert_eq!(named("2026-11-15"), Some(("2026-11-15".into(), "2026-11-15".into())));
         assert_eq!(named("2026-11"), Some(("2026-11-".into(), "2026-11-01".into())));
+        assert_eq!(named("2026-01-16.2"), Some(("2026-01-16.2".into(), "2026-01-16".into())));
         for bad in [
             "",
+            "2026-01-16.",
+            "2026-01-16.1",
+            "2026-01-16.22",
+            "2026-01.2",
+            "2026-1-016.2",
             "2026",
             "2026-13",
             "2026-02-30",

@@ -37,6 +37,9 @@ const WAIT: Duration = Duration::from_secs(30);
 /// Further than any period reaches beyond an instant that is in it.
 const AHEAD: Duration = Duration::from_secs(100 * 86_400);
 
+/// More periods than can begin on days of one name.
+const MOST_OF_A_DAY: u32 = 9;
+
 /// The job of one node.
 pub(in crate::app) struct Closer {
     lifecycle: Lifecycle,
@@ -132,15 +135,34 @@ impl Closer {
             return Ok(Outcome::Wait);
         }
         let catalog = parts.policies.catalog();
-        let Some(statement) = reckon(&timeline, catalog.of_tenant(id), period, &counted.buckets) else {
+        let Some(mut statement) = reckon(&timeline, catalog.of_tenant(id), period, &counted.buckets) else {
             return Ok(Outcome::Done);
         };
+        statement.name = self.free_name(id, &statement).await?;
         closing.next = next(&timeline, period);
         closing.record = Some(record(&tenant, &statement, &counted, now));
         if self.statements.close_period(&closing).await? {
             tracing::debug!(tenant = %id, statement = statement.name, "closed");
         }
         Ok(Outcome::Done)
+    }
+}
+
+impl Closer {
+    /// A name that no other period has. Where the zone changes, two may begin on days of one name: `2026-01-16`, and
+    /// `2026-01-16.2`.
+    async fn free_name(&self, id: &TenantId, statement: &Statement) -> Result<String, StoreError> {
+        let mut name = statement.name.clone();
+        for number in 2..=MOST_OF_A_DAY {
+            let found = self.statements.closed_statement(id, &name).await?;
+            if found.is_none_or(|found| {
+                found.head.name != name || found.head.period.start == statement.period.start
+            }) {
+                break;
+            }
+            name = format!("{}.{number}", statement.name);
+        }
+        Ok(name)
     }
 }
 

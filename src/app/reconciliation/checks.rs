@@ -108,6 +108,7 @@ async fn statements(world: &World, seen: &mut Seen) -> BTreeMap<Key, Billed> {
         assert!(heads.len() >= 6, "{tenant} has {} statements", heads.len());
         for pair in heads.windows(2) {
             assert!(pair[1].period.end <= pair[0].period.start, "{tenant}: periods overlap");
+            assert_ne!(pair[1].name, pair[0].name, "{tenant}");
         }
         for head in heads {
             let closed = world.store.closed_statement(tenant, &head.name).await.unwrap().unwrap();

@@ -2,6 +2,7 @@
 //! what the billing system was told.
 
 mod billing;
+mod changes;
 mod checks;
 mod node;
 mod policies;
