@@ -24,12 +24,12 @@ pub(super) struct Pauses {
 }
 
 impl Pauses {
-    /// Those of a run: one to two minutes at first, then a minute, or 60 to 66 minutes.
+    /// Those of a run: five to six minutes at first, as a start has better things to do, then a minute, or 60 to 66 minutes.
     pub(super) fn of(run: Incarnation) -> Self {
         // The random half of its name, in thousandths.
         let share = u32::try_from(run.0.as_u64_pair().1 % 1_000).unwrap_or(0);
         let spread = |most: Duration| most * share / 1_000;
-        Self { first: MINUTE + spread(MINUTE), soon: MINUTE, later: MINUTE * 60 + spread(MINUTE * 6) }
+        Self { first: MINUTE * 5 + spread(MINUTE), soon: MINUTE, later: MINUTE * 60 + spread(MINUTE * 6) }
     }
 }
 

@@ -163,11 +163,11 @@ fn nodes_come_at_different_times() {
     let runs = [0, 1, 500, 999, 1_000, u64::MAX].map(|low| Incarnation(uuid::Uuid::from_u64_pair(7, low)));
     let pauses = runs.map(Pauses::of);
     for pauses in pauses {
-        assert!((MINUTE..MINUTE * 2).contains(&pauses.first), "{pauses:?}");
+        assert!((MINUTE * 5..MINUTE * 6).contains(&pauses.first), "{pauses:?}");
         assert!((MINUTE * 60..MINUTE * 66).contains(&pauses.later), "{pauses:?}");
         assert_eq!(pauses.soon, MINUTE);
     }
     assert_eq!(pauses[0], pauses[4]);
     assert!(pauses[0] != pauses[1] && pauses[1] != pauses[2] && pauses[2] != pauses[3]);
-    assert_eq!(pauses[2].first, Duration::from_secs(90));
+    assert_eq!(pauses[2].first, Duration::from_secs(330));
 }
