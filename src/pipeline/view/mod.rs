@@ -1,8 +1,8 @@
 //! The customer's own view: how a tenant stands, told to whoever holds its credential, at a path of the gateway's own.
 //!
-//! The view goes a way of its own beside the stages ([`desk`]): the same identity and the same rights as a request, but no
-//! route, no decision and no charge. [`figures`] are what is shown, without language; [`document`] writes them. What keeps it
-//! cheap is in [`shelf`].
+//! The view goes a way of its own beside the stages (`desk`): the same identity and the same rights as a request, but no
+//! route, no decision and no charge. `figures` are what is shown, without language; `document` writes them. What keeps it
+//! cheap is in `shelf`.
 
 mod desk;
 mod document;
