@@ -542,21 +542,19 @@ async fn two_nodes(sale: Sale, cap: u64, steps: Vec<(usize, u64, Option<u64>)>) 
     let charge_at = async |node: usize, n: u64| {
         let charges = [charge(REQUESTS, n)];
         let again = || charge_on(&nodes[node], &rights[node], &charges, START);
-        let mut answer = again().await;
-        // What the other node gave back to its own words is heard of with the next look, and what it still holds with the
-        // next recall: nothing is refused for longer than that.
-        for _ in 0..2 {
-            if !matches!(answer, Err(ChargeError::Denied(_))) {
-                break;
+        match again().await {
+            Err(ChargeError::Denied(_)) => {
+                // What the other node gave back to its own words is heard of with the next look, and what it still holds
+                // with the next recall: nothing is refused for longer than that.
+                for node in &nodes {
+                    node.flush().await.unwrap();
+                }
+                recall::look_again(&nodes[node].0).await.unwrap();
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                again().await
             }
-            for node in &nodes {
-                node.flush().await.unwrap();
-            }
-            recall::look_again(&nodes[node].0).await.unwrap();
-            tokio::time::sleep(Duration::from_millis(100)).await;
-            answer = again().await;
+            answer => answer,
         }
-        answer
     };
     let mut used = 0;
     let money = |used: u64| sale.cost(used.saturating_sub(sale.included));
