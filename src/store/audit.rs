@@ -57,6 +57,8 @@ const MOVE_ANCHOR: Sql = Sql::same(
 );
 const DELETE_OLDEST: Sql = Sql::same("DELETE FROM audit WHERE place <= $1");
 
+const NEWEST: Sql = Sql::same("SELECT version FROM head");
+
 /// A line to be written.
 pub(super) struct Entry<'a> {
     /// The version of the change; of what is no change of rights: the newest.
@@ -68,6 +70,12 @@ pub(super) struct Entry<'a> {
     pub(super) tenant: Option<&'a str>,
     pub(super) kind: &'a str,
     pub(super) detail: &'a Value,
+}
+
+/// The newest version: that of a line about what is no change of rights.
+pub(super) async fn newest(session: &mut Session) -> Result<Version, StoreError> {
+    let head = session.first(NEWEST, &[]).await?;
+    rows::version(&head.ok_or_else(|| unreadable("head", "its row is missing"))?, 0)
 }
 
 /// Writes a line, in the transaction of what it tells of, after all that is locked in it.

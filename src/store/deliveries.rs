@@ -9,7 +9,6 @@ use super::{
     classify::unreadable,
     engine::Lane,
     locked::text,
-    lost::VERSION,
     rows,
     session::{Arg, Record, Session, Sql, bulk, postgres_clock, signed, sqlite_clock, timed},
     sql::SqlStore,
@@ -251,10 +250,9 @@ async fn record_disabled(
     why: &str,
     discarded: u64,
 ) -> Result<(), StoreError> {
-    let head = session.first(VERSION, &[]).await?.ok_or_else(|| unreadable("head", "its row is missing"))?;
     let (kind, actor, source) = DISABLED;
     let entry = Entry {
-        version: rows::version(&head, 0)?,
+        version: audit::newest(session).await?,
         at: tried.row.at,
         actor,
         source,

@@ -4,7 +4,6 @@ use serde_json::{Value, json};
 
 use super::{
     audit::{self, Entry},
-    classify::unreadable,
     engine::Lane,
     execute::{Claimed, KEEP_OUTCOME, claim_key},
     rows,
@@ -14,7 +13,7 @@ use super::{
 };
 use crate::{
     domain::id::TenantId,
-    ports::{LinkError, Linked, Origin, StoreError},
+    ports::{LinkError, Linked, Origin},
 };
 
 /// The audit log's words.
@@ -22,7 +21,6 @@ pub(super) const LINKED: &str = "billing.linked";
 pub(super) const UNLINKED: &str = "billing.unlinked";
 pub(super) const REPLAYED: &str = "billing.replayed";
 
-const VERSION: Sql = Sql::same("SELECT version FROM head");
 const LOCK_TENANT: Sql = Sql {
     postgres: "SELECT id FROM tenants WHERE id = $1 FOR UPDATE",
     sqlite: "SELECT id FROM tenants WHERE id = $1",
@@ -113,9 +111,7 @@ async fn record(
     detail: &Value,
     origin: &Origin,
 ) -> Result<Linked, LinkError> {
-    let head = session.first(VERSION, &[]).await?;
-    let head = head.ok_or_else(|| -> StoreError { unreadable("head", "its row is missing") })?;
-    let version = rows::version(&head, 0)?;
+    let version = audit::newest(&mut session).await?;
     let entry = Entry {
         version,
         at: origin.at,

@@ -8,7 +8,6 @@ use super::{
     engine::Lane,
     execute::{KEEP_OUTCOME, claim_key},
     locked::text,
-    rows,
     session::{Arg, Session, Sql, signed, timed},
     sql::SqlStore,
 };
@@ -36,7 +35,6 @@ const LOSE: Sql = Sql {
              RETURNING granted - used + refunded",
 };
 const REMOVE: Sql = Sql::same("DELETE FROM nodes WHERE name = $1");
-pub(super) const VERSION: Sql = Sql::same("SELECT version FROM head");
 
 const LEFT_BEHIND: Sql = timed!(
     "SELECT CAST(count(*) AS BIGINT), CAST(coalesce(sum(s.granted - s.used + s.refunded), 0) AS BIGINT) \
@@ -102,8 +100,7 @@ async fn lose_slots(session: &mut Session, name: &str) -> Result<Lost, StoreErro
 }
 
 async fn record(session: &mut Session, name: &str, lost: Lost, origin: &Origin) -> Result<(), StoreError> {
-    let head = session.first(VERSION, &[]).await?.ok_or_else(|| unreadable("head", "its row is missing"))?;
-    let version = rows::version(&head, 0)?;
+    let version = audit::newest(session).await?;
     let entry = Entry {
         version,
         at: origin.at,

@@ -101,7 +101,6 @@ const STATE: Sql = Sql {
     postgres: "SELECT state, tenant FROM meter_exports WHERE id = $1 FOR UPDATE",
     sqlite: "SELECT state, tenant FROM meter_exports WHERE id = $1",
 };
-const VERSION: Sql = Sql::same("SELECT version FROM head");
 
 /// A bucket to be looked at.
 struct Candidate {
@@ -199,8 +198,7 @@ impl SqlStore {
             return Err(RetryError::NotRefused(id.to_owned(), state));
         }
         session.run(RETRY, &[Arg::Text(id), Arg::Int(origin.at.0)]).await?;
-        let head = session.first(VERSION, &[]).await?.ok_or_else(|| unreadable("head", "no row"))?;
-        let (tenant, version) = (row.text(1)?, rows::version(&head, 0)?);
+        let (tenant, version) = (row.text(1)?, audit::newest(&mut session).await?);
         let entry = Entry {
             version,
             at: origin.at,

@@ -45,7 +45,6 @@ const DELETE: Sql = Sql::same(
 );
 const USED: Sql =
     Sql::same("UPDATE admin_tokens SET used_ms = $2 WHERE id = $1 AND (used_ms IS NULL OR used_ms <= $3)");
-const VERSION: Sql = Sql::same("SELECT version FROM head");
 
 fn token(row: &Record) -> Result<AdminToken, StoreError> {
     let word = row.text(2)?;
@@ -130,8 +129,7 @@ async fn record(
     origin: &Origin,
     effect: &str,
 ) -> Result<(), StoreError> {
-    let head = session.first(VERSION, &[]).await?.ok_or_else(|| unreadable("head", "its row is missing"))?;
-    let version = rows::version(&head, 0)?;
+    let version = audit::newest(session).await?;
     if let Some(idempotency) = &origin.idempotency {
         let outcome = [Arg::Text(&idempotency.key), Arg::Int(signed(version.0)), Arg::Text(effect)];
         session.run(KEEP_OUTCOME, &outcome).await?;

@@ -7,7 +7,6 @@ use super::{
     classify::unreadable,
     engine::Lane,
     execute::{KEEP_OUTCOME, claim_key},
-    lost::VERSION,
     rows,
     session::{Arg, Record, Session, Sql, signed, timed},
     sql::SqlStore,
@@ -183,8 +182,7 @@ async fn record(
     done: &WebhookDone,
     origin: &Origin,
 ) -> Result<(), StoreError> {
-    let head = session.first(VERSION, &[]).await?.ok_or_else(|| unreadable("head", "its row is missing"))?;
-    let version = rows::version(&head, 0)?;
+    let version = audit::newest(session).await?;
     let entry = Entry {
         version,
         at: origin.at,
