@@ -278,6 +278,13 @@ impl Cell {
         lock(&self.0).current.clone()
     }
 
+    /// The open slot of the bucket that a sealed one is of.
+    pub fn open_of(&self, sealed: &Slot) -> Option<Arc<Slot>> {
+        let slots = lock(&self.0);
+        let open = slots.iter().find(|slot| Arc::ptr_eq(&slot.bucket, &sealed.bucket));
+        open.filter(|slot| !slot.word.is_sealed()).cloned()
+    }
+
     /// Units used of a bucket, as far as this node knows; `None`: it knows nothing of it.
     pub fn used(&self, key: &BucketKey) -> Option<u64> {
         let slots = lock(&self.0);

@@ -1,8 +1,9 @@
 //! What one request has taken: its tab, so that what is given back goes to the words it came from and no others.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use super::{
+    account::MeterAccount,
     metrics::Kind,
     slot::Slot,
     tab::{Line, Tab},
@@ -61,13 +62,28 @@ impl Tab {
             if stake.slot.bucket.key.span.is_source() && std::mem::replace(&mut booked, true) {
                 continue;
             }
-            stake.slot.word.overrun(units.get());
+            self.bear(&line.meter, &stake.slot, units);
             if let Some(pledge) = &self.pledge {
-                pledge.slot.word.overrun(pledge.cost(stake, units).get());
+                self.bear(&pledge.owner, &pledge.slot, pledge.cost(stake, units));
             }
         }
         line.counts.add(Kind::Overrun, units.get());
         self.soil(number);
+    }
+
+    /// Records units that were used above what was taken of a slot. Where that is sealed, the bucket's open slot bears them:
+    /// it may hold units that were granted before anybody knew of these, and would spend them beside these.
+    fn bear(&self, owner: &MeterAccount, slot: &Arc<Slot>, units: Units) {
+        let heir =
+            slot.word.is_sealed().then(|| owner.ask_known(&slot.bucket.key, |cell| cell.open_of(slot)));
+        let Some(heir) = heir.flatten().flatten() else {
+            slot.word.overrun(units.get());
+            return;
+        };
+        heir.word.overrun(units.get());
+        if let Some(shared) = self.home.ledger() {
+            shared.soil(&heir);
+        }
     }
 
     fn soil(&self, number: usize) {

@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use super::{
+    account::MeterAccount,
     bucket::Outlook,
     few::Few,
     purse::Asker,
@@ -33,6 +34,8 @@ use crate::{
 pub(super) struct Pledge {
     /// The tenant's money in this month.
     pub slot: Arc<Slot>,
+    /// What the slot belongs to.
+    pub owner: Arc<MeterAccount>,
     /// What the charge takes of it.
     pub money: Units,
     /// A cap is in force: nothing is taken that was not granted before.
@@ -94,7 +97,7 @@ impl Pledge {
         let regular = wish.is_met_by(&slot);
         let bounded = slot.is_bounded();
         let (money, currency, parts) = (money.units(), terms.currency, parts.into_boxed_slice());
-        Ok(Some((Box::new(Self { slot, money, bounded, currency, meter, parts }), regular)))
+        Ok(Some((Box::new(Self { slot, owner, money, bounded, currency, meter, parts }), regular)))
     }
 
     /// What so many units of a stake cost; nothing, where it is no billed overage.

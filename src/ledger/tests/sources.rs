@@ -154,6 +154,24 @@ async fn a_charge_that_no_source_has_alone_is_split_and_given_back_from_the_last
 }
 
 #[tokio::test]
+async fn what_settles_above_its_reserve_on_a_sealed_word_is_borne_by_the_open_one() {
+    let world = World::new();
+    let before = with(capped(2, 0), &[]);
+    let early = hold(&world, &before, 2).await;
+    world.store.versions.lock().unwrap().insert(before.tenant.clone(), Version(2));
+    let after = compiled(&holder(2, &[]), capped(4, 1), START);
+    // The open word is granted what is left, and may not spend it beside what comes now.
+    hold(&world, &after, 2).await.refund();
+    early.settle(&requests_of(3));
+    hold(&world, &after, 2).await.keep();
+    assert_eq!(burnt(&world.ledger, &after, START).await, [(PLAN, 4), (OVERAGE, 1)]);
+    assert_eq!(world.exhaust(&after).await.0, 0);
+    world.ledger.flush().await.unwrap();
+    let recorded: u64 = world.store.rows().iter().map(|(.., row)| row.net()).sum();
+    assert_eq!(recorded, 5, "each unit once");
+}
+
+#[tokio::test]
 async fn charges_return_to_an_earlier_source_that_has_units_again() {
     let world = World::new();
     let rights = with(capped(4, 10), &[]);

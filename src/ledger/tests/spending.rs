@@ -240,6 +240,20 @@ async fn a_cap_that_is_set_later_knows_what_was_spent_before() {
 }
 
 #[tokio::test]
+async fn money_that_settles_above_its_reserve_on_a_sealed_word_is_borne_by_the_open_one() {
+    let world = World::new();
+    let sale = Sale::new(0, "0.10", 1);
+    let of = |money, version| rights_of([&sale, &sale], cap(money), (version, version), START);
+    let early = world.charge(&of("0.20", 1), &[charge(REQUESTS, 2)]).await.unwrap();
+    world.ledger.apply(&of("0.20", 1).tenant, Version(2)).await.unwrap();
+    let rights = of("0.50", 2);
+    world.charge(&rights, &[charge(REQUESTS, 3)]).await.unwrap().refund();
+    early.settle(&[charge(REQUESTS, 4)]);
+    assert_eq!(world.exhaust(&rights).await.0, 1, "five in all");
+    assert_eq!(spent(&world, &rights).await, "0.50");
+}
+
+#[tokio::test]
 async fn the_next_month_has_a_cap_of_its_own() {
     let world = World::new();
     let rights = sold(&Sale::new(0, "1", 1), cap("2"));
