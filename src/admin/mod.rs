@@ -66,6 +66,8 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{Router, middleware};
 
+#[cfg(test)]
+pub(crate) use self::events_in::charges_of;
 pub use self::{
     openapi::document,
     serve::{ServeError, serve},

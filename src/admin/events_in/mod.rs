@@ -27,6 +27,18 @@ use super::{
 };
 use crate::ports::Idempotency;
 
+/// What an event that is sent now charges by these rights: for tests that hold it against other books.
+#[cfg(test)]
+pub(crate) fn charges_of(
+    event: &Value,
+    rights: &crate::domain::rights::Rights,
+    now: crate::domain::time::UnixMillis,
+) -> Result<crate::ports::UsageEvent, String> {
+    let told = event::read(event).told;
+    let charged = told.and_then(|told| charges::of(&told, rights, charges::time(&told, now)?, now));
+    charged.map_err(|refusal| format!("{refusal:?}"))
+}
+
 /// Events as they were sent.
 pub(super) struct Sent {
     events: Vec<Value>,

@@ -7,12 +7,11 @@ use std::{
 
 use serde_json::Value;
 
-use super::world::World;
+use super::{records, world::World};
 use crate::{
     domain::{
         id::{MeterId, TenantId},
         money::{Decimal, Total},
-        period::Period,
         time::UnixMillis,
         units::Units,
     },
@@ -154,40 +153,21 @@ async fn ledger(world: &World) -> BTreeMap<(TenantId, MeterId), Billed> {
 /// What is recorded is what was served, whatever has just happened.
 pub(super) async fn nothing_is_lost(world: &World) {
     world.flush().await;
-    let recorded = ledger(world).await;
-    for (key, served) in served(world) {
-        let recorded = recorded.get(&key).copied().unwrap_or_default();
+    let (recorded, mut served) = (ledger(world).await, served(world));
+    for (key, recorded) in &recorded {
+        let served = served.remove(key).unwrap_or(0);
         assert_eq!(recorded.all(), served, "{key:?} after {}", world.last);
     }
-    for (key, recorded) in &recorded {
-        let served = world.served.keys().any(|(tenant, meter, _)| *tenant == key.0 && *meter == key.1);
-        assert!(served || recorded.all() == 0, "{key:?} after {}", world.last);
-    }
+    assert!(served.values().all(|units| *units == 0), "{served:?} not recorded after {}", world.last);
 }
 
 /// What was served over all months.
-fn served(world: &World) -> BTreeMap<(TenantId, MeterId), u64> {
+pub(super) fn served(world: &World) -> BTreeMap<(TenantId, MeterId), u64> {
     let mut served: BTreeMap<(TenantId, MeterId), u64> = BTreeMap::new();
     for ((tenant, meter, _), units) in &world.served {
         *served.entry((tenant.clone(), meter.clone())).or_default() += units;
     }
     served
-}
-
-/// The rows of usage, by the hour and by the day, come to what was served.
-async fn usage_is_whole(world: &World) {
-    let always = Period { start: UnixMillis(0), end: UnixMillis(i64::MAX / 2) };
-    for tenant in &world.tenants {
-        let mut rows: BTreeMap<MeterId, i64> = BTreeMap::new();
-        for row in world.store().usage(tenant, always).await.unwrap() {
-            *rows.entry(row.meter).or_default() += row.units;
-        }
-        for ((_, meter), served) in served(world).into_iter().filter(|((whose, _), _)| whose == tenant) {
-            let rows = rows.remove(&meter).unwrap_or(0);
-            assert_eq!(u64::try_from(rows).unwrap(), served, "{tenant} {meter}: usage and served");
-        }
-        assert!(rows.values().all(|units| *units == 0), "{tenant}: {rows:?} of what nobody served");
-    }
 }
 
 /// There are no differences.
@@ -197,7 +177,7 @@ pub(super) async fn agree(world: &World) -> Seen {
     let recorded = ledger(world).await;
     by_month(world, &billed, &mut seen);
     nothing_is_lost(world).await;
-    usage_is_whole(world).await;
+    records::are_whole(world).await;
     seen.answers = headers_were_right(world, &billed);
     seen.told = billing_was_told(world, &billed, &recorded);
     seen

@@ -1,5 +1,5 @@
 //! Simulated histories, in which everything must agree: what answers said, what was served, the ledger, the statements, the
-//! rows of usage, and what the billing system was told.
+//! rows of usage, what the billing system was told, the facts, and the audit log.
 //!
 //! A year over the store in memory, where nothing takes time: tokio's clock is paused, and the ledger's own task records.
 //! Shorter ones over SQLite with one node and over PostgreSQL with three, whose clocks the test holds: their answers take
@@ -10,11 +10,13 @@
 mod billing;
 mod changes;
 mod checks;
+mod events;
 mod ground;
 mod jobs;
 mod node;
 mod policies;
 mod random;
+mod records;
 #[path = "../../../tests/support/postgres.rs"]
 #[allow(dead_code, reason = "each test binary uses its part of it")]
 #[allow(clippy::unwrap_used, reason = "a failed set-up fails the test")]
@@ -57,6 +59,7 @@ fn years() -> Option<u64> {
 struct All {
     kills: u32,
     refused: u32,
+    events: usize,
     seen: Seen,
     kinds: BTreeSet<&'static str>,
 }
@@ -65,6 +68,7 @@ impl All {
     fn add(&mut self, world: &World, seen: Seen) {
         self.kills += world.kills;
         self.refused += world.refused;
+        self.events += world.charged.len();
         self.seen.statements += seen.statements;
         self.seen.overage += seen.overage;
         self.seen.capped += seen.capped;
@@ -77,11 +81,12 @@ impl All {
 
     /// That enough happened, as many times over: for so many statements.
     fn enough(&self, statements: u32) {
-        let Self { kills, refused, seen, kinds } = self;
-        println!("{kills} kills, {refused} refused, {seen:?}, changes: {kinds:?}");
+        let Self { kills, refused, events, seen, kinds } = self;
+        println!("{kills} kills, {refused} refused, {events} events, {seen:?}, changes: {kinds:?}");
         let enough = [
             *kills > statements / 6,
             *refused > statements,
+            *events > 2,
             seen.statements > statements,
             seen.overage > statements / 4,
             seen.told > u64::from(statements),

@@ -8,7 +8,10 @@ use std::{
 
 use futures_util::future::join_all;
 
-use super::{billing::Billing, ground::Ground, jobs::Jobs, node::Node, policies::catalog, random::Random};
+use super::{
+    billing::Billing, events::Charged, ground::Ground, jobs::Jobs, node::Node, policies::catalog,
+    random::Random,
+};
 use crate::{
     clock::Clock,
     domain::{
@@ -93,6 +96,9 @@ pub(super) struct World {
     changed: BTreeMap<TenantId, UnixMillis>,
     /// What buckets said that housekeeping has deleted.
     pub(super) tidied: Vec<(BucketKey, u64)>,
+    /// Usage events that were sent, and those that were charged.
+    pub(super) sent: u32,
+    pub(super) charged: Vec<Charged>,
     /// What happened last.
     pub(super) last: String,
     pub(super) kills: u32,
@@ -127,6 +133,8 @@ impl World {
             said: BTreeMap::new(),
             changed: BTreeMap::new(),
             tidied: Vec::new(),
+            sent: 0,
+            charged: Vec::new(),
             last: String::new(),
             kills: 0,
             refused: 0,
@@ -139,7 +147,7 @@ impl World {
     }
 
     /// As some node's administrator reaches it.
-    fn any_store(&mut self) -> Arc<dyn Store> {
+    pub(super) fn any_store(&mut self) -> Arc<dyn Store> {
         let place = self.random.below(self.jobs.len());
         Arc::clone(&self.jobs[place].store)
     }
@@ -189,7 +197,7 @@ impl World {
         self.store().link_customer(tenant, &format!("cus_{tenant}"), &origin).await.unwrap();
     }
 
-    async fn poll(&self) {
+    pub(super) async fn poll(&self) {
         join_all(self.nodes.iter().map(Node::poll)).await;
     }
 
@@ -259,6 +267,8 @@ impl World {
             self.now()
         );
         match self.random.below(100) {
+            // Of those that always come to one node nothing is used elsewhere.
+            0..6 if !place.is_multiple_of(2) => self.tell(&id).await,
             0..66 => self.request(place, &id).await,
             // One of them is left alone for months on end.
             66..74 if place > 0 || self.random.chance(4) => {
@@ -361,7 +371,7 @@ impl World {
                 units
             }
         };
-        self.count(&key, served);
+        self.count(&key, served, now);
         let whole = self.changed.get(id).is_none_or(|changed| *changed < month.start);
         match said.filter(|_| whole) {
             Some((remaining, limit)) => {
@@ -371,10 +381,10 @@ impl World {
         }
     }
 
-    /// Units that were served now.
-    fn count(&mut self, key: &(TenantId, MeterId, UnixMillis), units: u64) {
+    /// Units that were served at an instant.
+    pub(super) fn count(&mut self, key: &(TenantId, MeterId, UnixMillis), units: u64, at: UnixMillis) {
         *self.served.entry(key.clone()).or_default() += units;
-        if self.now().0.div_euclid(HOUR_MILLIS) * HOUR_MILLIS < key.2.0 {
+        if at.0.div_euclid(HOUR_MILLIS) * HOUR_MILLIS < key.2.0 {
             self.blurred.insert(key.clone());
         }
     }
@@ -394,7 +404,7 @@ impl World {
                 std::mem::forget(hold);
                 let month = given.calendar.month(now);
                 let key = (id.clone(), MeterId::parse("requests").unwrap(), month.start);
-                self.count(&key, 3);
+                self.count(&key, 3, now);
                 self.said.remove(&key);
                 under_way = Some(key);
             }
