@@ -27,7 +27,7 @@ pub(super) const RETRIED: &str = "export.retried";
 /// Buckets in one transaction.
 const AT_ONCE: u32 = 200;
 
-// One node cuts at a time: this row is its lock.
+// One node cuts at a time: this row is its lock, until the commit, so that places are in the order in which pieces are seen.
 const LOCK: Sql = Sql::same(
     "INSERT INTO meta (name, value) VALUES ('meter_exports', $1) \
      ON CONFLICT (name) DO UPDATE SET value = excluded.value",

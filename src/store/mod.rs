@@ -17,6 +17,7 @@ mod engine;
 mod epoch;
 mod events;
 mod execute;
+mod fact_order;
 mod feed;
 mod home;
 mod journal;

@@ -215,6 +215,7 @@ async fn set_back(on: &Fixture) {
         "DROP TABLE usage_events",
         "DROP TABLE billing_customers",
         "DROP TABLE outbox",
+        "DROP TABLE IF EXISTS outbox_order",
         "DROP TABLE policy_shadow",
         "DROP TABLE policy_shadow_totals",
         "DROP TABLE policy_revisions",
