@@ -32,6 +32,7 @@ pub mod memory;
 mod meter_exports;
 mod migrations;
 mod nodes;
+mod once;
 mod outbox;
 mod pieces;
 mod poll;
