@@ -43,6 +43,8 @@ mod rows;
 mod session;
 mod settled;
 mod shadow;
+#[cfg(test)]
+pub(crate) mod simulated;
 mod sql;
 mod sqlite;
 mod statements;

@@ -19,8 +19,8 @@ use crate::{
         time::{Epoch, UnixMillis, Version},
     },
     ports::{
-        AuditRow, ChangeRow, Committed, EventKey, ExecuteError, GrantRow, Incarnation, KeptPlan, NewEvent,
-        Origin,
+        AuditRow, ChangeRow, Committed, Deployed, EventKey, ExecuteError, GrantRow, Incarnation, KeptPlan,
+        NewEvent, Origin, Sold,
     },
     store::{
         altered::{self, Sides},
@@ -58,6 +58,8 @@ pub(super) struct State {
     pub(super) grants: HashMap<TenantId, Vec<GrantRow>>,
     /// What plans said in each of their versions.
     pub(super) plans: BTreeMap<PlanRef, KeptPlan>,
+    /// What was sold, as it was last.
+    pub(super) sold: BTreeMap<Sold, serde_json::Value>,
     /// Policies by their digest.
     pub(super) policies: BTreeMap<Arc<str>, PolicyFiles>,
     /// Which of them decided, the oldest first.
