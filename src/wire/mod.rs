@@ -9,6 +9,7 @@ pub mod billing_facts;
 pub mod diff;
 pub mod duration;
 mod fields;
+pub mod hex;
 pub mod overrides;
 pub mod plan;
 pub mod rollout;
