@@ -12,10 +12,10 @@ use super::{
     book::{Drawn, Setting, events_slot},
     classify::unreadable,
     engine::Lane,
-    execute::claim_key,
     ledger::{setting, versions},
     locked::{Locked, text},
     nodes::LIVE_MILLIS,
+    once,
     session::{Arg, Session, Sql, bulk, timed_bulk},
     sql::SqlStore,
     tidy::EVENTS_AT_ONCE,
@@ -270,7 +270,7 @@ impl UsageEventStore for SqlStore {
     async fn claim_call(&self, idempotency: &Idempotency, at: UnixMillis) -> Result<bool, StoreError> {
         self.call(async {
             let mut session = self.engine.begin(Lane::Data).await?;
-            let earlier = claim_key(&mut session, idempotency, at).await?;
+            let earlier = once::claim(&mut session, idempotency, at).await?;
             session.commit().await?;
             Ok(earlier.is_none_or(|earlier| earlier.fingerprint == idempotency.fingerprint))
         })

@@ -14,6 +14,7 @@ pub mod plan;
 pub mod rollout;
 pub mod sample_event;
 pub mod signed_message;
+pub mod sold;
 pub mod statement;
 pub mod statement_csv;
 pub mod stripe;
