@@ -22,6 +22,7 @@ const POSTGRES: &[(i64, &str, &str)] = &[
     (13, "usage_events", include_str!("migrations/postgres/0013_usage_events.sql")),
     (14, "audit", include_str!("migrations/postgres/0014_audit.sql")),
     (15, "meter_exports", include_str!("migrations/postgres/0015_meter_exports.sql")),
+    (18, "stripe_bounds", include_str!("migrations/postgres/0018_stripe_bounds.sql")),
 ];
 const SQLITE: &[(i64, &str, &str)] = &[
     (1, "initial", include_str!("migrations/sqlite/0001_initial.sql")),
@@ -38,6 +39,7 @@ const SQLITE: &[(i64, &str, &str)] = &[
     (13, "usage_events", include_str!("migrations/sqlite/0013_usage_events.sql")),
     (14, "audit", include_str!("migrations/sqlite/0014_audit.sql")),
     (15, "meter_exports", include_str!("migrations/sqlite/0015_meter_exports.sql")),
+    (18, "stripe_bounds", include_str!("migrations/sqlite/0018_stripe_bounds.sql")),
 ];
 
 /// PostgreSQL's.

@@ -10,6 +10,7 @@ pub mod diff;
 pub mod duration;
 mod fields;
 pub mod overrides;
+pub mod percent;
 pub mod plan;
 pub mod rollout;
 pub mod sample_event;

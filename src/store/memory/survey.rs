@@ -10,9 +10,11 @@ use crate::{
         id::{MeterId, TenantId},
         impact::{DayUse, Lookback, Part, Spent},
         rights::Source,
+        stripe::StripeEvent,
         time::{UnixMillis, Version},
     },
     ports::{Span, StoreError, SurveyStore},
+    store::settled,
 };
 
 type Sums = BTreeMap<(MeterId, Part, i64, Option<Version>), i64>;
@@ -72,5 +74,15 @@ impl SurveyStore for Memory {
             }
         }
         Ok(all)
+    }
+
+    async fn told_of(&self, tenants: &[TenantId]) -> Result<HashMap<TenantId, Vec<StripeEvent>>, StoreError> {
+        let state = self.state()?;
+        let linked = state.told.links.iter().filter(|(_, (tenant, ..))| tenants.contains(tenant));
+        let told = |customer: &str| {
+            let own = state.told.events.iter().filter(|event| event.row.customer == customer);
+            own.filter_map(|event| settled::meaning(&event.row.body)).collect()
+        };
+        Ok(linked.map(|(customer, (tenant, ..))| (tenant.clone(), told(customer))).collect())
     }
 }
