@@ -211,6 +211,7 @@ async fn set_back(on: &Fixture) {
         "ALTER TABLE audit DROP COLUMN previous",
         "ALTER TABLE audit DROP COLUMN hash",
         "DROP TABLE stripe_events",
+        "DROP TABLE stripe_dropped",
         "DROP TABLE meter_exports",
         "DROP TABLE bucket_exports",
         "DROP TABLE usage_events",
