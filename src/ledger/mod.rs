@@ -32,6 +32,7 @@ mod desk;
 mod few;
 pub mod file;
 mod flush;
+mod follow;
 mod grant;
 mod heed;
 mod hold;
@@ -139,9 +140,9 @@ impl EscrowLedger {
         heed::heed(&self.0, tenants);
     }
 
-    /// Records totals every second and returns what has ended, until `stop`. One task for the life of the node.
+    /// Records totals every second, returns what has ended, and looks up what other nodes use, until `stop`. One task for the life of the node.
     pub async fn run(&self, stop: CancellationToken) {
-        flush::run(&self.0, stop, flush::EVERY).await;
+        tokio::join!(flush::run(&self.0, stop.clone(), flush::EVERY), follow::run(&self.0, stop));
     }
 
     /// Records now what is not recorded yet.
