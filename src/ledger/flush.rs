@@ -235,6 +235,16 @@ pub(super) async fn run(shared: &Arc<Shared>, stop: CancellationToken, every: Du
     }
 }
 
+/// The ticks of [`run`] in which all accounts are swept once, and the flush after them.
+#[cfg(test)]
+pub(super) async fn look_at_all(shared: &Arc<Shared>) -> Result<(), StoreError> {
+    flush(shared).await?;
+    heed::look(shared).await?;
+    recall::look_again(shared).await?;
+    (0..PARTS).for_each(|part| shared.accounts.sweep(shared, part, PARTS));
+    flush(shared).await
+}
+
 /// Ends all charging, seals every word and records everything. Repeats until it has succeeded.
 pub(super) async fn drain(shared: &Shared) {
     shared.closed.store(true, Ordering::SeqCst);

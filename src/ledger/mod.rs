@@ -154,6 +154,13 @@ impl EscrowLedger {
         flush::flush(&self.0).await
     }
 
+    /// What [`EscrowLedger::run`] does until it has looked at everything once, without its pauses: for tests over a real
+    /// database, whose answers take real time while the clock stands.
+    #[cfg(test)]
+    pub(crate) async fn look_at_all(&self) -> Result<(), StoreError> {
+        flush::look_at_all(&self.0).await
+    }
+
     /// Ends all charging (which is answered `Unavailable` from here on), seals all words and records everything, so that
     /// a clean stop returns every lease. Repeats until the database has taken it all: bound it by a time-out.
     pub async fn drain(&self) {

@@ -189,6 +189,7 @@ async fn plans_are_kept_with_their_first_day(on: &Fixture) {
 /// Takes the newest part of the schema away, as if it had never been there.
 async fn set_back(on: &Fixture) {
     for statement in [
+        "DROP TABLE sold_terms",
         "DROP TABLE webhooks",
         "DROP TABLE webhook_deliveries",
         "DROP TABLE webhook_attempts",
@@ -215,6 +216,7 @@ async fn set_back(on: &Fixture) {
         "DROP TABLE usage_events",
         "DROP TABLE billing_customers",
         "DROP TABLE outbox",
+        "DROP TABLE IF EXISTS outbox_order",
         "DROP TABLE policy_shadow",
         "DROP TABLE policy_shadow_totals",
         "DROP TABLE policy_revisions",

@@ -29,13 +29,14 @@ use crate::{
         units::Units,
     },
     policy,
-    ports::Policies,
+    ports::{Policies, Sold, SoldTerms},
 };
 
 /// Keeps plans in memory, as a database would.
 #[derive(Default)]
 struct Kept {
     plans: Mutex<BTreeMap<PlanRef, KeptPlan>>,
+    sold: Mutex<BTreeMap<Sold, serde_json::Value>>,
     written: AtomicUsize,
     away: AtomicBool,
 }
@@ -75,6 +76,19 @@ impl PlanStore for Kept {
     async fn kept_plans(&self) -> Result<Vec<KeptPlan>, StoreError> {
         self.answer()?;
         Ok(self.plans.lock().unwrap().values().cloned().collect())
+    }
+
+    async fn keep_sold(&self, sold: &[SoldTerms]) -> Result<(), StoreError> {
+        self.answer()?;
+        let each = sold.iter().map(|one| (one.what.clone(), one.terms.clone()));
+        self.sold.lock().unwrap().extend(each);
+        Ok(())
+    }
+
+    async fn kept_sold(&self) -> Result<Vec<SoldTerms>, StoreError> {
+        self.answer()?;
+        let sold = self.sold.lock().unwrap();
+        Ok(sold.iter().map(|(what, terms)| SoldTerms { what: what.clone(), terms: terms.clone() }).collect())
     }
 }
 

@@ -216,7 +216,7 @@ impl Tried {
             }
         }
         standings.extend(month(entitlement, ix, asked.arrived, |terms| {
-            let (span, epoch) = of_source(terms.source, entitlement.epoch);
+            let (span, epoch) = Span::of_source(terms.source, entitlement.epoch);
             known(key(span, terms.period.start, epoch))
         }));
         standings
@@ -309,15 +309,6 @@ impl Metered {
     pub(super) fn ran(&self, window: Window, start: UnixMillis) -> Ran {
         let ran = self.windows[window as usize];
         if ran.start == start { ran } else { Ran::from(start) }
-    }
-}
-
-/// Where the ledger counts a source's units.
-pub(super) const fn of_source(source: Source, epoch: Version) -> (Span, Version) {
-    match source {
-        Source::Plan => (Span::MONTH, epoch),
-        Source::Overage => (Span::Overage, epoch),
-        Source::Grant(number) => (Span::Grant, number),
     }
 }
 
