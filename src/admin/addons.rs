@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use super::{
     Shared,
-    answer::Written,
+    answer::{Written, remark},
     openapi::{ReadErrors, WriteErrors},
     overrides::some_of,
     params::{AddonPath, NoParams, TenantPath},
@@ -167,6 +167,7 @@ pub(super) async fn delete_addon(
     let done = ticket.commit(&shared, &id, change).await?;
     let version = done.committed.version;
     let present = shared.find(&id).await.map_err(|problem| problem.after_commit(version))?;
+    remark(&shared, &present).await;
     let left = present.addon(&addon);
     let answer = DetachedAddon {
         addon: addon.to_string(),

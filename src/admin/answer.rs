@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 
 use super::{
     Shared,
+    present::Present,
     problem::Problem,
     refused,
     tenants::TenantView,
@@ -94,7 +95,10 @@ impl Done {
     ) -> Result<Response, Problem> {
         let version = self.committed.version;
         match shared.find(id).await {
-            Ok(present) => Ok(self.answer(shared, status, TenantView::from(&present)).await),
+            Ok(present) => {
+                remark(shared, &present).await;
+                Ok(self.answer(shared, status, TenantView::from(&present)).await)
+            }
             Err(problem) => Err(problem.after_commit(version)),
         }
     }
@@ -122,6 +126,15 @@ impl<T> Written<T> {
             Wait::None => standing(shared, version).await,
         };
         Self { version: version.0, applied, object }
+    }
+}
+
+/// Limits may have changed: has told what is true by them of what was used before.
+pub(super) async fn remark(shared: &Shared, present: &Present) {
+    // A tenant that has no rights has no limits.
+    let Ok(rights) = present.rights() else { return };
+    if let Err(error) = shared.ledger.remark(&rights, present.now).await {
+        tracing::debug!(tenant = %present.tenant.id, "thresholds are looked at with the next request: {error}");
     }
 }
 

@@ -43,6 +43,7 @@ mod rate_cell;
 mod recall;
 mod recover;
 mod refill;
+mod remark;
 mod shared;
 mod slot;
 mod tab;
@@ -213,6 +214,10 @@ impl Ledger for EscrowLedger {
         now: UnixMillis,
     ) -> BoxFuture<Result<Option<SpendUsage>, StoreError>> {
         Box::pin(usage::spend(Arc::clone(&self.0), Arc::clone(rights), now))
+    }
+
+    fn remark(&self, rights: &Arc<Rights>, now: UnixMillis) -> BoxFuture<Result<(), StoreError>> {
+        Box::pin(remark::remark(Arc::clone(&self.0), Arc::clone(rights), now))
     }
 
     fn known_used(&self, bucket: &BucketKey) -> Option<Units> {

@@ -184,6 +184,8 @@ impl Tab {
                 return Ok(());
             }
         }
+        // Included units may come back to their owners without anybody being told.
+        self.purses.iter().for_each(|purse| purse.watch_passed(shared));
         Err(Take::Refused(pledge.refuse(shared).into()))
     }
 

@@ -60,6 +60,13 @@ pub trait Ledger: Send + Sync + 'static {
         Box::pin(async { Ok(None) })
     }
 
+    /// The tenant has come to these rights: has told outside what is true by them of what it has used already, with the next
+    /// flush and though nothing is charged. What is not told so is told with the next charge.
+    fn remark(&self, rights: &Arc<Rights>, now: UnixMillis) -> BoxFuture<Result<(), StoreError>> {
+        let _ = (rights, now);
+        Box::pin(async { Ok(()) })
+    }
+
     /// Units used of a bucket as far as this node knows without asking anybody: its own to the unit, the others' as it last
     /// heard of them. `None`: it knows nothing of the bucket.
     fn known_used(&self, bucket: &BucketKey) -> Option<Units> {

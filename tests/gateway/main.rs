@@ -23,6 +23,7 @@ mod exhausted;
 mod explain;
 mod figures;
 mod first_steps;
+mod fresh_figures;
 mod hostile;
 mod identity;
 mod in_force;

@@ -89,3 +89,24 @@ async fn a_plan_says_when_and_the_shell_shows_it() {
     let (code, _, complaint) = shell(gateway.admin, &["event", "list", "--kind", "quota"]).await;
     assert!(code == 1 && complaint.contains("quota.threshold"), "{complaint}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lowered_limit_is_told_of_without_another_request() {
+    let upstream = Upstream::start().await;
+    let gateway = Setup::before(&upstream).start().await;
+    let key = gateway.admin.tenant("acme", "big").await;
+    let limit = async |limit: u64| {
+        gateway.admin.overrides("acme", json!({ "quotas": { "requests": { "limit": limit } } })).await;
+    };
+    limit(100).await;
+    for _ in 0..60 {
+        assert_eq!(message(&key).send(gateway.data).await.status, 200);
+    }
+    are_told(gateway.admin, "acme", &[json!(50)]).await;
+    limit(70).await;
+    are_told(gateway.admin, "acme", &[json!(50), json!(50), json!(80)]).await;
+    limit(60).await;
+    let all = [50, 50, 80, 50, 80, 100].map(|percent| json!(percent));
+    are_told(gateway.admin, "acme", &[&all[..], &[json!("end")]].concat()).await;
+    assert_eq!(upstream.count(), 60);
+}

@@ -20,6 +20,7 @@ on_every_store!(
     a_month_and_its_overage_keep_to_what_both_may_come_to,
     others_are_seen_and_the_lost_are_uncertain,
     a_batch_answers_in_its_own_order,
+    a_flush_says_what_is_used_of_each_bucket,
     absurd_numbers_neither_wrap_nor_fail,
     many_thousand_totals_at_once,
     competitors_get_exactly_the_limit,
@@ -283,7 +284,25 @@ async fn a_batch_answers_in_its_own_order(on: &Fixture) {
     assert_eq!(outcomes[40], GrantOutcome::Granted { granted: 40, used: 0 });
     assert_eq!(outcomes[41], GrantOutcome::Refused { granted: 40 });
     assert_eq!(on.store.grant(&[]).await.unwrap(), []);
-    on.store.flush(&[]).await.unwrap();
+    assert!(on.store.flush(&[]).await.unwrap().is_empty());
+}
+
+async fn a_flush_says_what_is_used_of_each_bucket(on: &Fixture) {
+    let (bucket, version) = acme(on).await;
+    let (other, unknown) = (super::bucket("other", version.0), super::bucket("acme", 99));
+    grant(on, ask(totals(&bucket, 1, 0, 0), version, 0, 50)).await;
+    assert_eq!(on.store.flush(&[totals(&bucket, 1, 30, 10)]).await.unwrap(), [20]);
+    // Two slots of one bucket, and what comes late: each is told what is true after all of them.
+    let all = [totals(&bucket, 2, 7, 0), totals(&other, 1, 3, 1), totals(&bucket, 1, 25, 10)];
+    assert_eq!(on.store.flush(&all).await.unwrap(), [27, 2, 27]);
+    assert_eq!(on.store.flush(&[sealed(totals(&bucket, 2, 9, 3))]).await.unwrap(), [26]);
+    let asked = [unknown, other.clone(), bucket.clone(), other];
+    assert_eq!(on.store.recorded(&asked).await.unwrap(), [0, 2, 26, 2]);
+    assert!(on.store.recorded(&[]).await.unwrap().is_empty());
+    // As a grant tells it.
+    let more = on.store.grant(&[ask(totals(&bucket, 1, 31, 10), version, 50, 1)]).await.unwrap();
+    assert!(matches!(more[..], [GrantOutcome::Granted { used: 27, .. }]), "{more:?}");
+    assert_eq!(on.store.recorded(&asked[2..3]).await.unwrap(), [27]);
 }
 
 async fn absurd_numbers_neither_wrap_nor_fail(on: &Fixture) {

@@ -2,6 +2,7 @@
 
 mod burn_order;
 mod changes;
+mod elsewhere;
 mod file;
 mod quotas;
 mod random;

@@ -15,7 +15,7 @@ use crate::{
         time::UnixMillis,
         warning::{Mark, MarkKind, WarnAt},
     },
-    ports::Span,
+    ports::{Ledger, Span},
 };
 
 /// What is reported of the requests' buckets: their span, the end of the month in which it is told, the units at which, and
@@ -92,4 +92,49 @@ async fn other_percentages_are_reported_without_another_word() {
     use_up(&world, &new, 1).await;
     assert_eq!(reported(&world)[0].2, [3, 10]);
     assert_eq!(world.store.slots.lock().unwrap().len(), 1, "the word is the same");
+}
+
+#[tokio::test]
+async fn what_a_lowered_limit_makes_true_is_reported_without_a_charge() {
+    let world = World::new();
+    let rights = |version, limit| rights(version, &catalog(terms(monthly(limit)), terms(unlimited())));
+    use_up(&world, &rights(1, 100), 30).await;
+    let end = month(&rights(1, 100), START);
+    let remark = async |rights: &Arc<Rights>| {
+        world.ledger.remark(rights, START).await.unwrap();
+        world.ledger.flush().await.unwrap();
+        reported(&world)
+    };
+    // Nothing of it is reached: nothing is opened.
+    let rows = world.store.rows().len();
+    assert_eq!(remark(&rights(2, 90)).await, [(Span::MONTH, end, vec![50, 80, 100, 100], true)]);
+    assert_eq!(world.store.rows().len(), rows);
+    assert_eq!(remark(&rights(3, 50)).await, [(Span::MONTH, end, vec![25, 40, 50, 50], true)]);
+    assert!(
+        world.store.rows().iter().all(|(.., row)| row.granted == 100 || row.used == 0),
+        "nothing is charged"
+    );
+    assert_eq!(remark(&rights(4, 20)).await, [(Span::MONTH, end, vec![10, 16, 20, 20], true)]);
+    // And it is returned as any other.
+    world.ledger.apply_everything().await.unwrap();
+    assert!(world.store.rows().iter().all(|(.., row)| row.sealed));
+    assert_eq!(world.used(&rights(4, 20), "requests", Window::Month).await.used, units(30));
+}
+
+#[tokio::test]
+async fn the_end_of_a_later_source_is_none_before_the_earlier_ones_are_used_up() {
+    let world = World::new();
+    let after = Grant { priority: DEFAULT_PRIORITY + 1, ..grant(2, 5) };
+    let rights = compiled(&holder(1, &[after.clone()]), monthly(1), START);
+    use_up(&world, &rights, 6).await;
+    world.store.marks.lock().unwrap().clear();
+    let raised = compiled(&holder(7, &[after.clone()]), monthly(100), START);
+    world.ledger.remark(&raised, START).await.unwrap();
+    world.ledger.flush().await.unwrap();
+    assert!(reported(&world).is_empty(), "there is something left, and no threshold of it is reached");
+    let lowered = compiled(&holder(8, &[after]), monthly(1), START);
+    world.ledger.remark(&lowered, START).await.unwrap();
+    world.ledger.flush().await.unwrap();
+    let spans: Vec<Span> = reported(&world).into_iter().map(|(span, ..)| span).collect();
+    assert_eq!(spans, [Span::MONTH, Span::Grant]);
 }
