@@ -5,6 +5,7 @@ mod ledger;
 mod lifecycle;
 mod meter_exports;
 mod nodes;
+mod once;
 mod revisions;
 mod shadow;
 mod state;

@@ -63,6 +63,8 @@ const EVENT: Sql = Sql::same(
     "SELECT place, id, kind, created_ms, customer, subscription, body, state, why, tenant, received_ms \
      FROM stripe_events WHERE id = $1",
 );
+// Back from the newest: whoever walks so sees each event once that was there when the walk began. What is committed later
+// may have a place that was passed; it is among the newest of the next walk, not missed by this one.
 const EVENTS: Sql = Sql::same(
     "SELECT place, id, kind, created_ms, customer, subscription, body, state, why, tenant, received_ms \
      FROM stripe_events WHERE place < $1 ORDER BY place DESC LIMIT $2",

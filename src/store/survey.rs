@@ -94,11 +94,8 @@ fn day(record: &Record) -> Result<DayUse, StoreError> {
 
 fn spent(record: &Record) -> Result<Spent, StoreError> {
     let counting = rows::version(record, 4)?;
-    let source = match Span::parse(&record.text(2)?) {
-        Some(Span::Grant) => Source::Grant(counting),
-        Some(Span::Overage) => Source::Overage,
-        _ => Source::Plan,
-    };
+    let span = Span::parse(&record.text(2)?);
+    let source = span.and_then(|span| span.source(counting)).unwrap_or(Source::Plan);
     Ok(Spent {
         meter: meter(record)?,
         source,

@@ -191,7 +191,8 @@ impl SqlStore {
         let full = [hours, buckets, days, audit, files, stripe, stripe_unclaimed, events, messages];
         let more = full.contains(&AT_ONCE);
         let usage_events = self.forget_usage_events(old.usage_events).await?;
-        let more = more || usage_events == EVENTS_AT_ONCE;
+        let unnumbered = self.number_some_facts().await?;
+        let more = more || unnumbered || usage_events == EVENTS_AT_ONCE;
         Ok(Tidied {
             hours,
             days,

@@ -67,6 +67,13 @@ fn of_two_signatures_or_two_secrets_one_suffices() {
     assert_eq!(check(&both, BODY, &["whsec_third"]), Err(Unsigned::Wrong));
     let with_others = format!("{both},v0={},v2=x", "0".repeat(64));
     assert_eq!(check(&with_others, BODY, &[SECRET]), Ok(()));
+    let digits = sign(NOW, BODY, &[SECRET]).rsplit('=').next().unwrap().to_owned();
+    for beside in ["v1=", "v1=abc", &format!("v1={}", "z".repeat(64)), "v1", "", "v1=a=b"] {
+        for one in [format!("t={NOW},{beside},v1={digits}"), format!("t={NOW},v1={digits},{beside}")] {
+            assert_eq!(check(&one, BODY, &[SECRET]), Ok(()), "{one}");
+            assert_eq!(check(&one, BODY, &[OTHER]), Err(Unsigned::Wrong), "{one}");
+        }
+    }
     let old_scheme = sign(NOW, BODY, &[SECRET]).replace("v1=", "v0=");
     assert_eq!(check(&old_scheme, BODY, &[SECRET]), Err(Unsigned::Malformed), "of another scheme alone");
 }

@@ -5,11 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use async_trait::async_trait;
 use serde_json::{Value, json};
 
-use super::{
-    Memory,
-    state::{Outcome, State},
-    take,
-};
+use super::{Memory, once::Outcome, state::State, take};
 use crate::{
     domain::{
         catalog::Catalog,
@@ -184,14 +180,10 @@ impl State {
     }
 
     fn linked_before(&self, origin: &Origin) -> Result<Option<Linked>, LinkError> {
-        let Some(idempotency) = &origin.idempotency else { return Ok(None) };
-        match self.idempotency.get(&idempotency.key) {
-            None => Ok(None),
-            Some((fingerprint, Outcome::Linked(done))) if *fingerprint == idempotency.fingerprint => {
-                Ok(Some(Linked { replayed: true, ..done.clone() }))
-            }
-            Some(_) => Err(LinkError::IdempotencyConflict),
-        }
+        self.before(origin, LinkError::IdempotencyConflict, |outcome| match outcome {
+            Outcome::Linked(done) => Some(Linked { replayed: true, ..done.clone() }),
+            _ => None,
+        })
     }
 
     fn note(&mut self, tenant: Option<&TenantId>, kind: &str, detail: Value, origin: &Origin) -> Linked {
@@ -207,10 +199,7 @@ impl State {
             kind: kind.to_owned(),
             detail,
         });
-        if let Some(idempotency) = &origin.idempotency {
-            let entry = (idempotency.fingerprint.clone(), Outcome::Linked(done.clone()));
-            self.idempotency.insert(idempotency.key.clone(), entry);
-        }
+        self.keep_outcome(origin, Outcome::Linked(done.clone()));
         done
     }
 }

@@ -9,11 +9,10 @@ use crate::{
     domain::{
         id::{MeterId, TenantId},
         impact::{DayUse, Lookback, Part, Spent},
-        rights::Source,
         stripe::StripeEvent,
         time::{UnixMillis, Version},
     },
-    ports::{Span, StoreError, SurveyStore},
+    ports::{StoreError, SurveyStore},
     store::settled,
 };
 
@@ -56,12 +55,7 @@ impl SurveyStore for Memory {
         let state = self.state()?;
         let mut all: HashMap<TenantId, Vec<Spent>> = HashMap::new();
         for (key, bucket) in &state.book.buckets {
-            let source = match key.span {
-                Span::Grant => Source::Grant(key.epoch),
-                Span::Overage => Source::Overage,
-                Span::MONTH => Source::Plan,
-                Span::Window(_) | Span::Spend => continue,
-            };
+            let Some(source) = key.span.source(key.epoch) else { continue };
             let asked = tenants.iter().any(|one| one.tenant == key.tenant);
             if asked && key.start <= now && bucket.end > now {
                 all.entry(key.tenant.clone()).or_default().push(Spent {
