@@ -19,7 +19,7 @@ use crate::{
         time::{Epoch, UnixMillis, Version},
     },
     ports::{
-        AuditRow, ChangeRow, Committed, Deployed, EventKey, ExecuteError, GrantRow, Incarnation, KeptPlan,
+        AuditRow, ChangeRow, Committed, EventKey, ExecuteError, GrantRow, Incarnation, KeptPlan,
         NewEvent, Origin, Sold,
     },
     store::{
