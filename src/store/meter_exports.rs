@@ -93,8 +93,9 @@ const PAGE: Sql = Sql::same(
     "SELECT place, id, tenant, customer, meter, event_name, units, at_ms, state, attempts, first_ms, error \
      FROM meter_exports WHERE place > $1 AND ($2 = '' OR state = $2) ORDER BY place LIMIT $3",
 );
+// What was said of it stays until it is taken: the next attempt is made as one after an error.
 const RETRY: Sql = Sql::same(
-    "UPDATE meter_exports SET state = 'waiting', next_ms = $2, first_ms = NULL, attempts = 0, error = NULL \
+    "UPDATE meter_exports SET state = 'waiting', next_ms = $2, first_ms = NULL, attempts = 0 \
      WHERE id = $1 AND state = 'refused'",
 );
 const STATE: Sql = Sql {

@@ -11,6 +11,7 @@ pub mod duration;
 mod fields;
 pub mod hex;
 pub mod overrides;
+pub mod percent;
 pub mod plan;
 pub mod rollout;
 pub mod sample_event;

@@ -4,7 +4,10 @@
 mod histories;
 mod two_nodes;
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use super::world::*;
 use crate::{

@@ -174,7 +174,7 @@ impl MeterExportStore for Memory {
         if piece.state != ExportState::Refused {
             return Err(RetryError::NotRefused(id.to_owned(), piece.state));
         }
-        (piece.state, piece.attempts, piece.first_sent, piece.error) = (ExportState::Waiting, 0, None, None);
+        (piece.state, piece.attempts, piece.first_sent) = (ExportState::Waiting, 0, None);
         *next = origin.at;
         let tenant = piece.tenant.clone();
         let row = AuditRow {

@@ -9,9 +9,11 @@ use crate::{
     domain::{
         id::{MeterId, TenantId},
         impact::{DayUse, Lookback, Part, Spent},
+        stripe::StripeEvent,
         time::{UnixMillis, Version},
     },
     ports::{StoreError, SurveyStore},
+    store::settled,
 };
 
 type Sums = BTreeMap<(MeterId, Part, i64, Option<Version>), i64>;
@@ -66,5 +68,15 @@ impl SurveyStore for Memory {
             }
         }
         Ok(all)
+    }
+
+    async fn told_of(&self, tenants: &[TenantId]) -> Result<HashMap<TenantId, Vec<StripeEvent>>, StoreError> {
+        let state = self.state()?;
+        let linked = state.told.links.iter().filter(|(_, (tenant, ..))| tenants.contains(tenant));
+        let told = |customer: &str| {
+            let own = state.told.events.iter().filter(|event| event.row.customer == customer);
+            own.filter_map(|event| settled::meaning(&event.row.body)).collect()
+        };
+        Ok(linked.map(|(customer, (tenant, ..))| (tenant.clone(), told(customer))).collect())
     }
 }
