@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 
 use super::{
-    config::{Config, Issuer, RetentionConfig, StripeConfig},
+    coherence::check,
+    config::Config,
     mistake::{self, Mistake},
     places::Places,
-    values::Kept,
+    variables::{OTHERS, PREFIX, overlay},
 };
-use crate::{credentials::Algorithm, wire::duration};
 
 /// The file that is read where none is named.
 pub const DEFAULT_FILE: &str = "plangate.yaml";
@@ -46,75 +46,6 @@ pub enum ConfigError {
     },
 }
 
-/// Keys whose variables hold plain text; the others hold JSON (numbers, lists, maps).
-const TEXTS: &[&str] = &[
-    "listen",
-    "upstream",
-    "policies",
-    "database",
-    "data_dir",
-    "node",
-    "mode",
-    "tenants.unknown.plan",
-    "probe",
-    "serve_stale",
-    "admin.listen",
-    "admin.token",
-    "identity.api_key_header",
-    "timeouts.request_head",
-    "timeouts.connect",
-    "timeouts.response_head",
-    "timeouts.idle",
-    "timeouts.stream_idle",
-    "timeouts.drain",
-    "caps.request_head",
-    "retention.usage_hours",
-    "retention.usage_days",
-    "retention.audit",
-    "stripe.listen",
-    "stripe.webhook_secrets_file",
-    "stripe.api_key",
-    "stripe.api_key_file",
-    "stripe.api_base",
-    "stripe.told_after",
-];
-
-/// Keys whose variables hold JSON, and what is expected there.
-const JSON: &[(&str, &str)] = &[
-    ("workers", "a whole number"),
-    ("tenants", "a map as JSON"),
-    ("tenants.unknown", "deny, or {\"plan\": NAME} as JSON"),
-    ("trusted_proxies", "a list as JSON, such as [\"10.0.0.0/8\"]"),
-    ("cors", "a map as JSON"),
-    ("cors.origins", "a list as JSON, such as [\"https://app.example\"]"),
-    ("admin", "a map as JSON"),
-    ("identity", "a map as JSON"),
-    ("identity.jwt", "a list of maps as JSON"),
-    ("timeouts", "a map as JSON"),
-    ("caps", "a map as JSON"),
-    ("caps.connections", "a whole number"),
-    ("caps.tenants_cached", "a whole number"),
-    ("retention", "a map as JSON"),
-    ("webhooks", "a map as JSON"),
-    ("webhooks.allow", "a list as JSON, such as [\"10.0.0.0/8\"]"),
-    ("webhooks.http", "true or false"),
-    ("stripe", "a map as JSON"),
-    ("stripe.webhook_secrets", "a list as JSON, such as [\"whsec_...\"]"),
-];
-
-/// How long usage may rest before it is told.
-const LONGEST_REST: std::time::Duration = std::time::Duration::from_secs(86_400);
-
-/// Longer than any month.
-const SHORTEST_HOURS: Kept = Kept::days(35);
-
-/// Variables of the same prefix that the shell commands read.
-const OTHERS: &[&str] = &["PLANGATE_ADMIN_URL", "PLANGATE_CONFIG", "PLANGATE_LOG", "PLANGATE_WEBHOOK_SECRET"];
-
-fn variable(key: &str) -> String {
-    format!("PLANGATE_{}", key.replace('.', "_").to_uppercase())
-}
-
 /// Reads `file` (or the default file, if it is there) and the variables.
 ///
 /// # Errors
@@ -131,7 +62,7 @@ pub fn load(
     };
     let mut places = Places { file: Some(path.clone()), variables: Vec::new() };
     let mut variables: Vec<(String, String)> =
-        variables.filter(|(name, _)| name.starts_with("PLANGATE_")).collect();
+        variables.filter(|(name, _)| name.starts_with(PREFIX)).collect();
     // A variable for a whole map comes before those for its parts.
     variables.sort();
     for (name, value) in variables {
@@ -163,45 +94,6 @@ fn parse(file: &Path, text: &str) -> Result<Map<String, Value>, ConfigError> {
     }
 }
 
-/// Lays one variable over the document. Returns the key that it stands for, if any.
-fn overlay(
-    document: &mut Map<String, Value>,
-    name: &str,
-    text: &str,
-) -> Result<Option<&'static str>, ConfigError> {
-    let (key, value) = if let Some(key) = TEXTS.iter().copied().find(|key| variable(key) == name) {
-        (key, Value::String(text.to_owned()))
-    } else if let Some((key, expected)) = JSON.iter().copied().find(|(key, _)| variable(key) == name) {
-        let plain = !text.trim_start().starts_with(['{', '[', '"']) && key == "tenants.unknown";
-        let value = if plain { Ok(Value::String(text.to_owned())) } else { serde_json::from_str(text) };
-        let value = value.map_err(|_| ConfigError::Value {
-            place: name.to_owned(),
-            key: key.to_owned(),
-            // Where a map or a list was meant, nobody knows what part of the text is secret.
-            detail: match expected {
-                "a whole number" => format!("`{text}`: expected {expected}"),
-                _ => format!("not readable: expected {expected}"),
-            },
-        })?;
-        (key, value)
-    } else {
-        return Ok(None);
-    };
-    let mut parts: Vec<&str> = key.split('.').collect();
-    let last = parts.pop().unwrap_or_default();
-    let mut place = document;
-    for part in parts {
-        let next = place.entry(part).or_insert_with(|| Value::Object(Map::new()));
-        if !next.is_object() {
-            *next = Value::Object(Map::new());
-        }
-        let Value::Object(map) = next else { return Ok(None) };
-        place = map;
-    }
-    place.insert(last.to_owned(), value);
-    Ok(Some(key))
-}
-
 fn decode(document: &Value, places: Places) -> Result<Config, ConfigError> {
     let told = |(key, detail): Mistake| ConfigError::Value { place: places.of(&key), key, detail };
     let config: Config = serde_path_to_error::deserialize(document).map_err(|wrong| {
@@ -212,118 +104,14 @@ fn decode(document: &Value, places: Places) -> Result<Config, ConfigError> {
     Ok(Config { places, ..config })
 }
 
-/// What no single value can say of itself.
-fn check(config: &Config) -> Result<(), Mistake> {
-    let mistake = |key: &str, detail: String| Err((key.to_owned(), detail));
-    if let Some(workers) = config.workers
-        && !(1..=1024).contains(&workers)
-    {
-        return mistake("workers", format!("`{workers}`: expected 1 to 1024"));
-    }
-    if let Some(node) = &config.node
-        && !((1..=63).contains(&node.len()) && node.bytes().all(|b| b.is_ascii_graphic()))
-    {
-        let node = mistake::shown("node", &Value::from(node.as_str()));
-        return mistake("node", format!("{node}: expected 1 to 63 visible characters"));
-    }
-    if !["sqlite://", "postgres://", "postgresql://"].iter().any(|s| config.database.starts_with(s)) {
-        // The URL may hold a password, so only its scheme is shown.
-        let scheme = config.database.split_once("://").map_or("...", |(scheme, _)| scheme);
-        let detail = format!("`{scheme}://...`: expected sqlite://PATH or postgres://user@host/db");
-        return mistake("database", detail);
-    }
-    check_bounds(config)?;
-    check_retention(&config.retention)?;
-    check_stripe(&config.stripe)?;
-    config.identity.jwt.iter().enumerate().try_for_each(|(place, issuer)| check_issuer(place, issuer))
-}
-
-fn check_bounds(config: &Config) -> Result<(), Mistake> {
-    let mistake = |key: &str, detail: String| Err((key.to_owned(), detail));
-    let timeouts = &config.timeouts;
-    for (key, span) in [
-        ("timeouts.request_head", timeouts.request_head),
-        ("timeouts.connect", timeouts.connect),
-        ("timeouts.response_head", timeouts.response_head),
-        ("timeouts.idle", timeouts.idle),
-        ("timeouts.stream_idle", timeouts.stream_idle),
-    ] {
-        if span.0.is_zero() {
-            return mistake(key, "`0s`: expected more than zero".to_owned());
-        }
-    }
-    let caps = &config.caps;
-    if !(1..=1_000_000).contains(&caps.connections) {
-        return mistake("caps.connections", format!("`{}`: expected 1 to 1000000", caps.connections));
-    }
-    if !(1..=1_000_000_000).contains(&caps.tenants_cached) {
-        return mistake(
-            "caps.tenants_cached",
-            format!("`{}`: expected 1 to 1000000000", caps.tenants_cached),
-        );
-    }
-    if caps.request_head.0 < 1024 || caps.request_head.0 > 1 << 20 {
-        return mistake("caps.request_head", format!("`{}`: expected 1KiB to 1MiB", caps.request_head.0));
-    }
-    Ok(())
-}
-
-fn check_retention(kept: &RetentionConfig) -> Result<(), Mistake> {
-    let RetentionConfig { usage_hours: hours, usage_days: days, audit } = *kept;
-    let at_least = |key: &str, given: Kept, least: Kept, why: &str| {
-        if given.0 >= least.0 {
-            return Ok(());
-        }
-        let (given, least) = (duration::format(given.0), duration::format(least.0));
-        Err((format!("retention.{key}"), format!("`{given}`: expected at least {least}{why}")))
-    };
-    at_least("usage_hours", hours, SHORTEST_HOURS, ", so that a running billing month keeps its hours")?;
-    at_least("usage_days", days, hours, ", as long as retention.usage_hours")?;
-    at_least("audit", audit, Kept::days(1), "")
-}
-
-fn check_stripe(stripe: &StripeConfig) -> Result<(), Mistake> {
-    if stripe.listen.is_some() && stripe.webhook_secrets.is_empty() && stripe.webhook_secrets_file.is_none() {
-        let detail = "missing: expected the secret of the endpoint, or webhook_secrets_file".to_owned();
-        return Err(("stripe.webhook_secrets".to_owned(), detail));
-    }
-    if stripe.api_key.is_some() && stripe.api_key_file.is_some() {
-        let detail = "expected either the key, or stripe.api_key_file".to_owned();
-        return Err(("stripe.api_key".to_owned(), detail));
-    }
-    if stripe.told_after.0 > LONGEST_REST {
-        let given = duration::format(stripe.told_after.0);
-        let detail = format!("`{given}`: expected at most 24h, as Stripe takes nothing that is much older");
-        return Err(("stripe.told_after".to_owned(), detail));
-    }
-    Ok(())
-}
-
-fn check_issuer(place: usize, issuer: &Issuer) -> Result<(), Mistake> {
-    let name = mistake::shown("issuer", &Value::from(issuer.issuer.as_str()));
-    let sources = [issuer.jwks_file.is_some(), issuer.jwks_url.is_some(), issuer.hs256_secret_file.is_some()];
-    if sources.iter().filter(|given| **given).count() != 1 {
-        let detail = format!("{name}: expected exactly one of jwks_file, jwks_url and hs256_secret_file");
-        return Err((format!("identity.jwt[{place}]"), detail));
-    }
-    let symmetric = issuer.hs256_secret_file.is_some();
-    let unfit = issuer.algorithms.iter().find(|name| (name.0 == Algorithm::Hs256) != symmetric);
-    if let Some(unfit) = unfit {
-        let expected = if symmetric {
-            "HS256 alone with hs256_secret_file"
-        } else {
-            "HS256 only with hs256_secret_file"
-        };
-        let detail = format!("`{}` for {name}: expected {expected}", unfit.0);
-        return Err((format!("identity.jwt[{place}].algorithms"), detail));
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::io::Write;
+
+    use super::{
+        super::{config::UnknownTenant, values::Kept},
+        *,
+    };
 
     fn with(text: &str, variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
         let mut file = tempfile::NamedTempFile::new().unwrap();
@@ -346,8 +134,6 @@ mod tests {
         let kept = &config.retention;
         assert_eq!([kept.usage_hours, kept.usage_days, kept.audit], [92, 800, 400].map(Kept::days));
     }
-
-    use super::super::config::UnknownTenant;
 
     #[test]
     fn the_environment_wins() {

@@ -3,6 +3,7 @@
 mod background;
 mod bills;
 mod bygone;
+mod coherence;
 pub mod config;
 mod deployment;
 mod descriptors;
@@ -33,5 +34,6 @@ mod switch;
 pub mod telemetry;
 mod tidying;
 pub mod values;
+mod variables;
 mod words;
 mod workers;
