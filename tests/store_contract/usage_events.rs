@@ -22,6 +22,7 @@ on_every_store!(
     all_windows_or_nothing,
     sources_are_burnt_in_order,
     overage_keeps_to_the_spend_cap,
+    without_a_cap_no_amount_refuses,
     what_nodes_hold_is_asked_back,
     old_facts_and_policies_are_stale,
     a_window_that_is_limited_later_counts_events,
@@ -224,6 +225,27 @@ async fn overage_keeps_to_the_spend_cap(on: &Fixture) {
     );
     assert_eq!(charged(on, &one("4", 1)).await, EventOutcome::Charged);
     assert_eq!(used(on, std::slice::from_ref(&money.key)).await, [90]);
+}
+
+async fn without_a_cap_no_amount_refuses(on: &Fixture) {
+    let version = acme(on).await;
+    let key = BucketKey { meter: MeterId::parse("vnd").unwrap(), span: Span::Spend, ..bucket("acme", 0) };
+    let money = EventBucket { key, end: UnixMillis(START.0 + 1_000_000), limit: None, marks: None };
+    let one = |id, units| {
+        let mut charge = charge("acme", version, units, &[], &[(Span::MONTH, 5), (Span::Overage, 1_000_000)]);
+        let cost = Units::saturating(20_000_000_000_000);
+        charge.spend = Some(EventSpend { bucket: money.clone(), cost });
+        of("acme", id, version, vec![charge])
+    };
+    assert_eq!(charged(on, &one("1", 105)).await, EventOutcome::Charged);
+    assert_eq!(used(on, std::slice::from_ref(&money.key)).await, [2_000_000_000_000_000]);
+    // More than can be counted.
+    for id in ["2", "3"] {
+        assert_eq!(charged(on, &one(id, 1_000)).await, EventOutcome::Charged);
+        assert_eq!(used(on, std::slice::from_ref(&money.key)).await, [Units::MAX.get()]);
+    }
+    let beyond = BucketKey { span: Span::Overage, ..bucket("acme", version.0) };
+    assert_eq!(used(on, &[beyond]).await, [2_100]);
 }
 
 async fn what_nodes_hold_is_asked_back(on: &Fixture) {
