@@ -3,8 +3,8 @@
 use plangate::{
     domain::{command::Change, period::Period},
     ports::{
-        EVENTS, EventBucket, EventCharge, EventDigest, EventKey, EventOutcome, EventSpend, GrantOutcome,
-        OthersUsage, Remainder, Shortage, Span, UsageEvent,
+        EVENTS, EarlierCall, EventBucket, EventCharge, EventDigest, EventKey, EventOutcome, EventSpend,
+        GrantOutcome, OthersUsage, Remainder, Shortage, Span, UsageEvent,
     },
     store::Retention,
 };
@@ -384,9 +384,16 @@ async fn absurd_numbers_are_refused(on: &Fixture) {
 
 async fn a_call_is_claimed_once(on: &Fixture) {
     let claim = |fingerprint: &str| Idempotency { key: "k".into(), fingerprint: fingerprint.into() };
-    for (fingerprint, ours) in [("a", true), ("a", true), ("b", false)] {
-        assert_eq!(on.store.claim_call(&claim(fingerprint), START).await.unwrap(), ours);
-    }
+    let expect = async |fingerprint: &str, earlier: EarlierCall| {
+        assert_eq!(on.store.claim_call(&claim(fingerprint), START).await.unwrap(), earlier);
+    };
+    expect("a", EarlierCall::Open).await;
+    // Whoever claimed it was killed before it was answered.
+    expect("a", EarlierCall::Open).await;
+    expect("b", EarlierCall::Another).await;
+    on.store.keep_call(&claim("a"), "{\"charged\":1}").await.unwrap();
+    expect("a", EarlierCall::Answered("{\"charged\":1}".into())).await;
+    expect("b", EarlierCall::Another).await;
 }
 
 async fn many_events_in_one_call(on: &Fixture) {
