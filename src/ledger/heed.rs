@@ -41,7 +41,8 @@ async fn look_at(shared: &Shared, tenants: &HashSet<TenantId>) -> Result<(), Sto
         .flat_map(|account| account.charged())
         .collect();
     for some in keys.chunks(MOST) {
-        let before: Vec<_> = some.iter().map(|key| ask(shared, key, |cell| cell.mark(key)).flatten()).collect();
+        let before: Vec<_> =
+            some.iter().map(|key| ask(shared, key, |cell| cell.mark(key)).flatten()).collect();
         let asked = shared.world.store.others(NOBODY, some);
         let answer = tokio::time::timeout(flush::PATIENCE, asked).await;
         let late = || StoreError::Unavailable(format!("no answer within {:?}", flush::PATIENCE));

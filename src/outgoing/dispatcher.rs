@@ -1,6 +1,12 @@
 //! Delivers what was told: on every node, each delivery by whoever claims it, at least once and with the same id.
 
-use std::{collections::HashMap, future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    future::Future,
+    pin::{Pin, pin},
+    sync::Arc,
+    time::Duration,
+};
 
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use futures_util::{StreamExt, stream::FuturesUnordered};
@@ -94,7 +100,7 @@ impl Dispatcher {
     /// anything at all, which costs the database less.
     async fn turn(&mut self, look: bool) -> Result<Duration, StoreError> {
         if look {
-            let outlook = self.parts.outlook().await?;
+            let outlook = self.outlook().await?;
             if outlook.next != Some(Duration::ZERO) {
                 return Ok(idle(&outlook));
             }
@@ -104,10 +110,27 @@ impl Dispatcher {
             any = true;
         }
         if any || !look {
-            let outlook = self.parts.outlook().await?;
+            let outlook = self.outlook().await?;
             return Ok(if outlook.next == Some(Duration::ZERO) { TAKEN } else { idle(&outlook) });
         }
         Ok(TAKEN)
+    }
+
+    /// Waits for the database while what is under way goes on: a try may hold the very connection that is waited for.
+    async fn meanwhile<T>(&mut self, work: impl Future<Output = T>) -> T {
+        let mut work = pin!(work);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut work => return done,
+                Some(tried) = self.running.next() => self.ended(&tried),
+            }
+        }
+    }
+
+    async fn outlook(&mut self) -> Result<Outlook, StoreError> {
+        let parts = Arc::clone(&self.parts);
+        self.meanwhile(parts.outlook()).await
     }
 
     /// Claims once; `true`: there may be more that this node has room for.
@@ -126,7 +149,8 @@ impl Dispatcher {
             each: u32::try_from(each).unwrap_or(1),
             but: full.collect(),
         };
-        let due = self.parts.store.claim_deliveries(&claim).await?;
+        let store = Arc::clone(&self.parts.store);
+        let due = self.meanwhile(store.claim_deliveries(&claim)).await?;
         let mut taken: HashMap<WebhookId, usize> = HashMap::new();
         for due in due {
             *taken.entry(due.webhook.clone()).or_default() += 1;

@@ -15,6 +15,7 @@ mod survey;
 mod tidy;
 mod tokens;
 mod trail;
+mod unclaimed;
 mod usage_events;
 mod webhooks;
 

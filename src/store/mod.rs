@@ -56,6 +56,7 @@ mod tidy;
 mod tidy_messages;
 mod tokens;
 mod told;
+mod unclaimed;
 mod usage_events;
 mod warned;
 mod webhook_book;

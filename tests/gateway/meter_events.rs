@@ -57,6 +57,7 @@ fn take(book: &mut Book, request: &Raw) -> (u16, Value, bool) {
     if request.line() != "POST /v1/billing/meter_events HTTP/1.1"
         || request.one("content-type") != Some("application/x-www-form-urlencoded")
         || !request.one("idempotency-key").is_some_and(|key| key.starts_with(&id))
+        || request.one("stripe-version") != Some(plangate::wire::stripe::API_VERSION)
         || id.is_empty()
         || id.len() > 100
         || !(now - 35 * 86_400..=now + 300).contains(&seconds)

@@ -178,7 +178,8 @@ impl Network {
         };
         for call in self.calls.extract_if(.., open) {
             // What it had said is lost with it.
-            let used = if let Request::Flush(totals) = &call.request { vec![0; totals.len()] } else { vec![] };
+            let used =
+                if let Request::Flush(totals) = &call.request { vec![0; totals.len()] } else { vec![] };
             let _ = call.tell.send(Ok(Reply::Flush(used)));
         }
         self.copies.clear();

@@ -2,7 +2,10 @@
 
 use bytes::Bytes;
 
-use crate::ports::{ExportState, MeterExport, OutgoingAnswer, OutgoingRequest};
+use crate::{
+    ports::{ExportState, MeterExport, OutgoingAnswer, OutgoingRequest},
+    wire::{percent, stripe::API_VERSION},
+};
 
 /// Stripe's API, as far as it is asked.
 pub(super) struct Stripe {
@@ -24,30 +27,9 @@ pub(super) enum Said {
     Refused(String),
 }
 
-/// `application/x-www-form-urlencoded`: everything but the unreserved characters is encoded.
+/// `application/x-www-form-urlencoded`.
 fn form(fields: &[(&str, &str)]) -> Bytes {
-    let mut text = String::new();
-    for (name, value) in fields {
-        if !text.is_empty() {
-            text.push('&');
-        }
-        encode(name, &mut text);
-        text.push('=');
-        encode(value, &mut text);
-    }
-    Bytes::from(text)
-}
-
-fn encode(value: &str, text: &mut String) {
-    use std::fmt::Write;
-    for byte in value.bytes() {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~') {
-            text.push(char::from(byte));
-        } else {
-            // Writing to a string cannot fail.
-            let _ = write!(text, "%{byte:02X}");
-        }
-    }
+    Bytes::from(percent::pairs(fields.iter().copied()))
 }
 
 /// The idempotency key of an attempt. Stripe keeps what it answered under a key for a day, errors too, and answers the same
@@ -90,6 +72,8 @@ impl Stripe {
                 ("authorization", self.authorization.clone()),
                 ("content-type", "application/x-www-form-urlencoded".to_owned()),
                 ("idempotency-key", attempt(piece, name)),
+                // Whatever version the account is set to, answers are those that are understood here.
+                ("stripe-version", API_VERSION.to_owned()),
             ],
             body,
         }
@@ -110,6 +94,8 @@ impl Stripe {
             {
                 Said::Taken
             }
+            // Some busy servers say so as they once did.
+            400 if field("code") == "rate_limit" => Said::Later(why),
             // The key may be mended, and a busy or broken server may recover.
             401 | 403 | 408 | 409 | 425 | 429 | 500.. => Said::Later(why),
             _ => Said::Refused(why),
@@ -151,6 +137,7 @@ mod tests {
             "event_name=api%20requests&payload%5Bstripe_customer_id%5D=cus_1%26x%3Dy&payload%5Bvalue%5D=12\
              &identifier=0af-7-0&timestamp=1760000000"
         );
+        assert!(asked.headers.contains(&("stripe-version", API_VERSION.to_owned())));
         let cancelled = stripe.request(&piece(ExportState::Withdrawing));
         assert_eq!(cancelled.url, "http://127.0.0.1:1/v1/billing/meter_event_adjustments");
         assert_eq!(cancelled.body, "event_name=api%20requests&type=cancel&cancel%5Bidentifier%5D=0af-7-0");
@@ -192,6 +179,8 @@ mod tests {
         for status in [401, 429, 500, 503] {
             assert!(matches!(Stripe::read(&answer(status, "<html>")), Said::Later(_)), "{status}");
         }
+        let busy = r#"{"error":{"code":"rate_limit","message":"too many"}}"#;
+        assert!(matches!(Stripe::read(&answer(400, busy)), Said::Later(_)));
         assert!(matches!(Stripe::read(&answer(302, "")), Said::Refused(_)), "redirects are not followed");
     }
 }

@@ -46,6 +46,15 @@ struct Run {
     tasks: TaskTracker,
 }
 
+impl Drop for Run {
+    /// Where a test ends or has failed.
+    fn drop(&mut self) {
+        if let Some(process) = self.process.take() {
+            process.shutdown_background();
+        }
+    }
+}
+
 impl Node {
     pub(super) async fn new(number: u128, ground: &Arc<Ground>) -> Self {
         let mut node = Self {
@@ -121,20 +130,17 @@ impl Node {
     /// recording, and nobody learns what became of that. In memory, what it had asked for is answered before, as its
     /// tasks would live on in this process.
     pub(super) async fn kill(&mut self, after: Duration) {
-        let (Some(ledger), Some(Run { process, end, tasks, store })) = (self.ledger.take(), self.run.take())
-        else {
-            return;
-        };
-        let Some(process) = process else {
-            end.cancel();
+        let (Some(ledger), Some(mut run)) = (self.ledger.take(), self.run.take()) else { return };
+        let Some(process) = run.process.take() else {
+            run.end.cancel();
             drop(ledger);
-            tasks.close();
-            tasks.wait().await;
+            run.tasks.close();
+            run.tasks.wait().await;
             return;
         };
         process.spawn(async move { ledger.flush().await });
         tokio::time::sleep(after).await;
-        drop(store);
+        drop(run);
         tokio::task::spawn_blocking(move || process.shutdown_timeout(GONE_WITHIN)).await.unwrap();
     }
 

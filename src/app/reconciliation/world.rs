@@ -277,7 +277,6 @@ impl World {
 
     /// Requests of a tenant: one, or now and then one of each node at once.
     async fn request(&mut self, place: usize, id: &TenantId) {
-        let (_, rights) = self.rights(id).await;
         // Some tenants always come to the same node.
         let alone = place.is_multiple_of(2);
         let me = if alone { 0 } else { self.random.below(self.nodes.len()) };
@@ -285,14 +284,17 @@ impl World {
         let (meter, most) = if self.random.chance(50) { (REQUESTS, 40) } else { (TOKENS, 900) };
         let now = self.now();
         let (mut asked, mut charges) = (Vec::new(), Vec::new());
-        for (number, node) in self.nodes.iter().enumerate().filter(|(number, _)| crowd || *number == me) {
-            let Some(ledger) = &node.ledger else { continue };
+        for number in 0..self.nodes.len() {
+            let ledger = self.nodes[number].ledger.clone().filter(|_| crowd || number == me);
+            let Some(ledger) = ledger else { continue };
+            // Each node has compiled them for itself: with them it remembers its own words.
+            let (_, rights) = self.rights(id).await;
             let units = self.random.between(1, most);
             let charge = [Charge { meter, units: Units::saturating(units) }];
-            asked.push((number, units));
+            asked.push((number, units, Arc::clone(&rights)));
             charges.push(ledger.charge(&rights, &charge, now).wait());
         }
-        for ((node, units), answer) in asked.into_iter().zip(self.answers(charges).await) {
+        for ((node, units, rights), answer) in asked.into_iter().zip(self.answers(charges).await) {
             match answer {
                 Ok(hold) => self.serve(id, &rights, (meter, units), hold, (alone, node)),
                 Err(why) => {

@@ -17,12 +17,13 @@ use crate::{
         command::{Change, Command, Subscribe},
         id::{TenantId, WebhookId},
         time::UnixMillis,
-        webhook::DeliveryState,
+        webhook::{DeliveryState, Endpoint},
     },
     metrics::Deliveries,
     ports::{
-        DeliveryRow, Incarnation, Origin, Outgoing, OutgoingAnswer, OutgoingError, OutgoingRequest,
-        TenantStore, WebhookChange, WebhookCommand, WebhookStore,
+        Claim, DeliveryRow, Due, Incarnation, Origin, Outgoing, OutgoingAnswer, OutgoingError,
+        OutgoingRequest, Outlook, StoreError, TenantStore, Tried, WebhookChange, WebhookCommand, WebhookDone,
+        WebhookError, WebhookStore,
     },
     store::memory::Memory,
     wire::signed_message::{SigningKey, new_secret, verify},
@@ -129,8 +130,12 @@ impl Scene {
 
     /// A node.
     fn run(&self, node: u128) -> JoinHandle<()> {
+        self.run_on(self.store.clone(), node)
+    }
+
+    fn run_on(&self, store: Arc<dyn WebhookStore>, node: u128) -> JoinHandle<()> {
         let dispatcher = Dispatcher::new(DispatcherParts {
-            store: self.store.clone(),
+            store,
             outgoing: self.endpoints.clone(),
             clock: self.clock.clone(),
             run: Incarnation(uuid::Uuid::from_u128(node)),
@@ -357,4 +362,76 @@ async fn both_secrets_sign_while_they_rotate() {
     };
     assert!(holds(0, &scene.secret) && holds(0, &new));
     assert!(!holds(1, &scene.secret) && holds(1, &new), "the old one has expired");
+}
+
+/// A store with one connection, as SQLite has one that writes: who has it keeps it over several turns of the runtime.
+struct OneConnection {
+    store: Arc<Memory>,
+    connection: tokio::sync::Mutex<()>,
+}
+
+#[async_trait]
+impl WebhookStore for OneConnection {
+    async fn webhooks(&self) -> Result<Vec<Endpoint>, StoreError> {
+        self.store.webhooks().await
+    }
+
+    async fn webhook(&self, id: &WebhookId) -> Result<Option<Endpoint>, StoreError> {
+        self.store.webhook(id).await
+    }
+
+    async fn change_webhook(
+        &self,
+        command: &WebhookCommand,
+        origin: &Origin,
+    ) -> Result<WebhookDone, WebhookError> {
+        self.store.change_webhook(command, origin).await
+    }
+
+    async fn deliveries(
+        &self,
+        id: &WebhookId,
+        state: Option<DeliveryState>,
+        before: Option<u64>,
+        limit: u32,
+    ) -> Result<Vec<DeliveryRow>, StoreError> {
+        self.store.deliveries(id, state, before, limit).await
+    }
+
+    async fn outlook(&self) -> Result<Outlook, StoreError> {
+        let _held = self.connection.lock().await;
+        self.store.outlook().await
+    }
+
+    async fn claim_deliveries(&self, claim: &Claim) -> Result<Vec<Due>, StoreError> {
+        let _held = self.connection.lock().await;
+        self.store.claim_deliveries(claim).await
+    }
+
+    async fn settle_delivery(&self, tried: &Tried) -> Result<(), StoreError> {
+        let _held = self.connection.lock().await;
+        tokio::task::yield_now().await;
+        self.store.settle_delivery(tried).await
+    }
+
+    async fn told(&self) {
+        WebhookStore::told(&*self.store).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_being_written_down_is_not_kept_waiting_by_a_look_for_more() {
+    let scene = Scene::new();
+    for name in ["a", "b", "c"] {
+        scene.endpoint(name).await;
+    }
+    let store = OneConnection { store: Arc::clone(&scene.store), connection: tokio::sync::Mutex::new(()) };
+    let _running = scene.run_on(Arc::new(store), 1);
+    scene.settle().await;
+    scene.tell("acme").await;
+    scene.settle().await;
+    for name in ["a", "b", "c"] {
+        assert_eq!(scene.rows(name).await[0].state, DeliveryState::Delivered, "{name}, without any time");
+    }
+    assert_eq!(scene.endpoints.count(), 3, "each once");
 }

@@ -19,8 +19,8 @@ use crate::{
         time::{Epoch, UnixMillis, Version},
     },
     ports::{
-        AuditRow, ChangeRow, Committed, Deployed, EventKey, ExecuteError, GrantRow, Incarnation, KeptPlan,
-        NewEvent, Origin, Sold,
+        AuditRow, ChangeRow, Committed, EventKey, ExecuteError, GrantRow, Incarnation, KeptPlan, NewEvent,
+        Origin, Sold,
     },
     store::{
         altered::{self, Sides},

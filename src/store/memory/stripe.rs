@@ -14,8 +14,8 @@ use crate::{
         time::UnixMillis,
     },
     ports::{
-        AuditRow, BillingLink, FoldOutcome, LinkError, Linked, NewStripeEvent, Origin, StoreError,
-        StripeEventRow, StripeEventState, StripeStore,
+        AuditRow, BillingLink, DroppedEvents, FoldOutcome, LinkError, Linked, NewStripeEvent, Origin,
+        StoreError, StripeEventRow, StripeEventState, StripeStore, Unclaimed,
     },
     store::{
         linking,
@@ -29,6 +29,8 @@ pub(super) struct Told {
     pub(super) events: Vec<Event>,
     pub(super) links: BTreeMap<String, (TenantId, UnixMillis, bool)>,
     kept: u64,
+    /// What was dropped of customers that are nobody's.
+    pub(super) dropped: DroppedEvents,
 }
 
 /// An event.
@@ -300,5 +302,13 @@ impl StripeStore for Memory {
 
     async fn unlink_customer(&self, tenant: &TenantId, origin: &Origin) -> Result<Linked, LinkError> {
         self.state()?.link(tenant, None, origin)
+    }
+
+    async fn drop_unclaimed(&self, bounds: &Unclaimed) -> Result<u64, StoreError> {
+        Ok(self.state()?.told.drop_unclaimed(bounds))
+    }
+
+    async fn dropped_events(&self) -> Result<DroppedEvents, StoreError> {
+        Ok(self.state()?.told.dropped)
     }
 }
