@@ -1,11 +1,16 @@
 //! Usage that is told to the billing system: what became of each piece.
 
-use axum::{Json, extract::State};
+use axum::{
+    Json,
+    extract::State,
+    response::{IntoResponse, Response},
+};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{
     Shared,
+    answer::mark,
     openapi::{ReadErrors, WriteErrors},
     params::{ExportPath, Params},
     problem::{Code, Problem},
@@ -34,7 +39,7 @@ pub(super) struct ExportView {
     units: u64,
     /// When they were used.
     at: String,
-    /// `waiting`, `sent`, `refused`, `withdrawing`, `withdrawn` or `stuck`.
+    /// `waiting`, `sent`, `refused`, `doubtful`, `withdrawing`, `withdrawn` or `stuck`.
     state: &'static str,
     /// Attempts so far.
     attempts: u32,
@@ -113,7 +118,9 @@ pub(super) async fn retry_export(
     State(shared): State<Shared>,
     ExportPath(id): ExportPath,
     write: Write<Nothing>,
-) -> Result<Json<RetriedView>, Problem> {
-    shared.exports.retry_export(&id, &write.ticket.origin).await?;
-    Ok(Json(RetriedView { id, state: ExportState::Waiting.as_str() }))
+) -> Result<Response, Problem> {
+    let replayed = shared.exports.retry_export(&id, &write.ticket.origin).await?;
+    let mut response = Json(RetriedView { id, state: ExportState::Waiting.as_str() }).into_response();
+    mark(&mut response, replayed);
+    Ok(response)
 }

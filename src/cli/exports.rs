@@ -21,7 +21,7 @@ pub struct Exports {
 enum Action {
     /// List what is told of tenants' usage, the oldest first
     List {
-        /// Only pieces in this state: waiting, sent, refused, withdrawing, withdrawn or stuck
+        /// Only pieces in this state: waiting, sent, refused, doubtful, withdrawing, withdrawn or stuck
         #[arg(long, value_name = "STATE")]
         state: Option<String>,
         /// Continue after this place, as the page before names it

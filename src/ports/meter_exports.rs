@@ -57,6 +57,8 @@ pub enum ExportState {
     Sent,
     /// The billing system does not take it: a person must look.
     Refused,
+    /// Less was used in the end, and it is not known whether it has it: it is sent once more, and taken back if it has.
+    Doubtful,
     /// It has it and is to be told to forget it: less was used in the end.
     Withdrawing,
     /// It has forgotten it, or never had it.
@@ -67,8 +69,15 @@ pub enum ExportState {
 
 impl ExportState {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Waiting, Self::Sent, Self::Refused, Self::Withdrawing, Self::Withdrawn, Self::Stuck];
+    pub const ALL: [Self; 7] = [
+        Self::Waiting,
+        Self::Sent,
+        Self::Refused,
+        Self::Doubtful,
+        Self::Withdrawing,
+        Self::Withdrawn,
+        Self::Stuck,
+    ];
 
     /// The word used in the database and in answers.
     #[must_use]
@@ -77,6 +86,7 @@ impl ExportState {
             Self::Waiting => "waiting",
             Self::Sent => "sent",
             Self::Refused => "refused",
+            Self::Doubtful => "doubtful",
             Self::Withdrawing => "withdrawing",
             Self::Withdrawn => "withdrawn",
             Self::Stuck => "stuck",
@@ -97,8 +107,10 @@ pub enum ExportOutcome {
     Done,
     /// It is to be tried again at this instant.
     Again(UnixMillis, String),
-    /// It will never be taken as it is.
+    /// It will never be taken as it is, and was not before.
     Refused(String),
+    /// It was not answered for so long that nobody will know whether it was taken.
+    Unknown(String),
 }
 
 /// How the pieces of a turn are cut.
@@ -142,7 +154,8 @@ pub trait MeterExportStore: Send + Sync + 'static {
     ) -> Result<Vec<(u64, MeterExport)>, StoreError>;
 
     /// Lets a piece that was refused be sent again.
-    async fn retry_export(&self, id: &str, origin: &Origin) -> Result<(), RetryError>;
+    /// Whether that was asked before, under the same idempotency key.
+    async fn retry_export(&self, id: &str, origin: &Origin) -> Result<bool, RetryError>;
 }
 
 /// Why a piece is not sent again.

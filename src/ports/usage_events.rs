@@ -144,6 +144,17 @@ pub const EVENTS: Incarnation = Incarnation(uuid::Uuid::from_u128(u128::MAX));
 /// For how many days a charged event is known at least.
 pub const EVENTS_KNOWN_DAYS: i64 = 32;
 
+/// What came before with the idempotency key of a call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EarlierCall {
+    /// Nothing, or the same call, which was not answered: it is to be made now.
+    Open,
+    /// The same call, and this is what it was answered.
+    Answered(String),
+    /// Another call.
+    Another,
+}
+
 /// Charges events: that an event is known and that it is charged become true together or not at all.
 #[async_trait]
 pub trait UsageEventStore: Send + Sync + 'static {
@@ -154,6 +165,9 @@ pub trait UsageEventStore: Send + Sync + 'static {
     /// of them may have been charged: to send them again tells which.
     async fn charge_events(&self, events: &[UsageEvent]) -> Result<Vec<EventOutcome>, StoreError>;
 
-    /// Remembers that a call came with this idempotency key. Whether it may go on: `false` where another call came with it.
-    async fn claim_call(&self, idempotency: &Idempotency, at: UnixMillis) -> Result<bool, StoreError>;
+    /// Remembers that a call came with this idempotency key, and says what came with it before.
+    async fn claim_call(&self, idempotency: &Idempotency, at: UnixMillis) -> Result<EarlierCall, StoreError>;
+
+    /// Keeps what a call that has claimed its key is answered.
+    async fn keep_call(&self, idempotency: &Idempotency, answer: &str) -> Result<(), StoreError>;
 }

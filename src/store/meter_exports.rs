@@ -60,32 +60,39 @@ const PIECES: Sql = Sql::same(
     "SELECT id, units, attempts FROM meter_exports \
      WHERE bucket_id = $1 AND state IN ('waiting', 'sent', 'refused') ORDER BY piece DESC",
 );
-// What was never tried was never had.
+// What was never tried was never had, and what was tried may have been.
 const WITHDRAW: Sql = Sql::same(
     "UPDATE meter_exports SET next_ms = $2, \
-     state = CASE WHEN state = 'waiting' AND attempts = 0 THEN 'withdrawn' ELSE 'withdrawing' END \
+     state = CASE WHEN state = 'waiting' AND attempts = 0 THEN 'withdrawn' WHEN state = 'waiting' THEN 'doubtful' \
+       ELSE 'withdrawing' END \
      WHERE id = $1",
 );
 const CLAIM: Sql = Sql {
     postgres: "UPDATE meter_exports SET attempts = attempts + 1, next_ms = $2, \
                first_ms = coalesce(first_ms, $1) WHERE id IN (SELECT id FROM meter_exports \
-                 WHERE state IN ('waiting', 'withdrawing') AND next_ms <= $1 \
+                 WHERE state IN ('waiting', 'doubtful', 'withdrawing') AND next_ms <= $1 \
                  ORDER BY next_ms, place LIMIT $3 FOR UPDATE SKIP LOCKED) \
                RETURNING place, id, tenant, customer, meter, event_name, units, at_ms, state, attempts, first_ms, error",
     sqlite: "UPDATE meter_exports SET attempts = attempts + 1, next_ms = $2, \
              first_ms = coalesce(first_ms, $1) WHERE id IN (SELECT id FROM meter_exports \
-               WHERE state IN ('waiting', 'withdrawing') AND next_ms <= $1 \
+               WHERE state IN ('waiting', 'doubtful', 'withdrawing') AND next_ms <= $1 \
                ORDER BY next_ms, place LIMIT $3) \
              RETURNING place, id, tenant, customer, meter, event_name, units, at_ms, state, attempts, first_ms, error",
 };
 // In the state in which it was tried: what was withdrawn meanwhile is still to be withdrawn.
 const DONE: Sql = Sql::same(
-    "UPDATE meter_exports SET state = CASE state WHEN 'waiting' THEN 'sent' ELSE 'withdrawn' END, error = NULL \
+    "UPDATE meter_exports SET error = NULL, next_ms = CASE state WHEN 'doubtful' THEN 0 ELSE next_ms END, \
+     state = CASE state WHEN 'waiting' THEN 'sent' WHEN 'doubtful' THEN 'withdrawing' ELSE 'withdrawn' END \
      WHERE id = $1 AND state = $2",
 );
 const AGAIN: Sql =
     Sql::same("UPDATE meter_exports SET next_ms = $3, error = $4 WHERE id = $1 AND state = $2");
 const REFUSED: Sql = Sql::same(
+    "UPDATE meter_exports SET error = $3, \
+     state = CASE state WHEN 'waiting' THEN 'refused' WHEN 'doubtful' THEN 'withdrawn' ELSE 'stuck' END \
+     WHERE id = $1 AND state = $2",
+);
+const UNKNOWN: Sql = Sql::same(
     "UPDATE meter_exports SET state = CASE state WHEN 'waiting' THEN 'refused' ELSE 'stuck' END, error = $3 \
      WHERE id = $1 AND state = $2",
 );
@@ -184,11 +191,11 @@ impl SqlStore {
 }
 
 impl SqlStore {
-    async fn retry(&self, id: &str, origin: &Origin) -> Result<(), RetryError> {
+    async fn retry(&self, id: &str, origin: &Origin) -> Result<bool, RetryError> {
         let mut session = self.engine.begin(Lane::Data).await?;
         let conflict = RetryError::IdempotencyConflict;
         if once::before(&mut session, origin, conflict, |_| Some(())).await?.is_some() {
-            return Ok(());
+            return Ok(true);
         }
         let row = session.first(STATE, &[Arg::Text(id)]).await?;
         let row = row.ok_or_else(|| RetryError::Unknown(id.to_owned()))?;
@@ -209,7 +216,8 @@ impl SqlStore {
         };
         audit::append(&mut session, &entry).await?;
         once::keep(&mut session, origin, version, RETRIED).await?;
-        Ok(session.commit().await?)
+        session.commit().await?;
+        Ok(false)
     }
 }
 
@@ -295,6 +303,9 @@ impl MeterExportStore for SqlStore {
                 ExportOutcome::Refused(why) => {
                     self.engine.write(Lane::Data, REFUSED, &[id, state, Arg::Text(why)]).await
                 }
+                ExportOutcome::Unknown(why) => {
+                    self.engine.write(Lane::Data, UNKNOWN, &[id, state, Arg::Text(why)]).await
+                }
             }
             .map(drop)
         })
@@ -311,7 +322,7 @@ impl MeterExportStore for SqlStore {
         self.list(PAGE, &[Arg::Int(signed(after)), Arg::Text(state), Arg::Int(limit.into())], export).await
     }
 
-    async fn retry_export(&self, id: &str, origin: &Origin) -> Result<(), RetryError> {
+    async fn retry_export(&self, id: &str, origin: &Origin) -> Result<bool, RetryError> {
         self.call(self.retry(id, origin)).await
     }
 }

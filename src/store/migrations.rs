@@ -26,6 +26,7 @@ const POSTGRES: &[(i64, &str, &str)] = &[
     // SQLite needs none: it has one writer at a time.
     (19, "event_order", include_str!("migrations/postgres/0019_event_order.sql")),
     (20, "sold_terms", include_str!("migrations/postgres/0020_sold_terms.sql")),
+    (21, "doubtful_exports", include_str!("migrations/postgres/0021_doubtful_exports.sql")),
 ];
 const SQLITE: &[(i64, &str, &str)] = &[
     (1, "initial", include_str!("migrations/sqlite/0001_initial.sql")),
@@ -44,6 +45,7 @@ const SQLITE: &[(i64, &str, &str)] = &[
     (15, "meter_exports", include_str!("migrations/sqlite/0015_meter_exports.sql")),
     (18, "stripe_bounds", include_str!("migrations/sqlite/0018_stripe_bounds.sql")),
     (20, "sold_terms", include_str!("migrations/sqlite/0020_sold_terms.sql")),
+    (21, "doubtful_exports", include_str!("migrations/sqlite/0021_doubtful_exports.sql")),
 ];
 
 /// PostgreSQL's.

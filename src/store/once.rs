@@ -67,7 +67,17 @@ pub(super) async fn keep(
     version: Version,
     effect: &str,
 ) -> Result<(), StoreError> {
-    let Some(Idempotency { key, .. }) = &origin.idempotency else { return Ok(()) };
-    let outcome = [Arg::Text(key), Arg::Int(signed(version.0)), Arg::Text(effect)];
+    let Some(idempotency) = &origin.idempotency else { return Ok(()) };
+    keep_under(session, idempotency, version, effect).await
+}
+
+/// Keeps what a call led to beside its key.
+pub(super) async fn keep_under(
+    session: &mut Session,
+    idempotency: &Idempotency,
+    version: Version,
+    effect: &str,
+) -> Result<(), StoreError> {
+    let outcome = [Arg::Text(&idempotency.key), Arg::Int(signed(version.0)), Arg::Text(effect)];
     session.run(KEEP, &outcome).await.map(drop)
 }

@@ -21,10 +21,10 @@ use super::{
     tidy::EVENTS_AT_ONCE,
 };
 use crate::{
-    domain::time::UnixMillis,
+    domain::time::{UnixMillis, Version},
     ports::{
-        BucketKey, EVENTS, EventDigest, EventKey, EventOutcome, Idempotency, SlotKey, SlotTotals, StoreError,
-        UsageEvent, UsageEventStore,
+        BucketKey, EVENTS, EarlierCall, EventDigest, EventKey, EventOutcome, Idempotency, SlotKey,
+        SlotTotals, StoreError, UsageEvent, UsageEventStore,
     },
     wire::hex,
 };
@@ -256,12 +256,26 @@ impl UsageEventStore for SqlStore {
         Ok(outcomes)
     }
 
-    async fn claim_call(&self, idempotency: &Idempotency, at: UnixMillis) -> Result<bool, StoreError> {
+    async fn claim_call(&self, idempotency: &Idempotency, at: UnixMillis) -> Result<EarlierCall, StoreError> {
         self.call(async {
             let mut session = self.engine.begin(Lane::Data).await?;
             let earlier = once::claim(&mut session, idempotency, at).await?;
             session.commit().await?;
-            Ok(earlier.is_none_or(|earlier| earlier.fingerprint == idempotency.fingerprint))
+            Ok(match earlier {
+                None => EarlierCall::Open,
+                Some(other) if other.fingerprint != idempotency.fingerprint => EarlierCall::Another,
+                Some(same) if same.effect.is_empty() => EarlierCall::Open,
+                Some(same) => EarlierCall::Answered(same.effect),
+            })
+        })
+        .await
+    }
+
+    async fn keep_call(&self, idempotency: &Idempotency, answer: &str) -> Result<(), StoreError> {
+        self.call(async {
+            let mut session = self.engine.begin(Lane::Data).await?;
+            once::keep_under(&mut session, idempotency, Version(0), answer).await?;
+            session.commit().await
         })
         .await
     }

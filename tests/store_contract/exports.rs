@@ -12,6 +12,7 @@ on_every_store!(
     what_was_used_is_told_once_whoever_looks,
     what_was_given_back_is_taken_back,
     what_is_not_taken_back_is_shown,
+    what_may_have_been_had_is_known_before_it_is_taken_back,
     a_piece_belongs_to_one_at_a_time,
     what_was_refused_is_sent_again_when_asked,
 );
@@ -144,6 +145,40 @@ async fn what_is_not_taken_back_is_shown(on: &Fixture) {
     }
 }
 
+async fn what_may_have_been_had_is_known_before_it_is_taken_back(on: &Fixture) {
+    use ExportState::{Doubtful, Stuck, Withdrawing, Withdrawn};
+    linked(on).await;
+    let states = async || all(on).await.into_iter().map(|piece| piece.state).collect::<Vec<_>>();
+    // Each was tried, and nothing is known of how that ended.
+    for (run, hours) in [(1, 0), (2, 3), (3, 6)] {
+        used(on, Span::MONTH, run, 10, 0).await;
+        for hours in [hours, hours + 1] {
+            on.store.cut_exports(&meters(Told::All), cut(hours)).await.unwrap();
+        }
+        let later = UnixMillis(START.0 + 30 * HOUR);
+        let tried = claim(on, hours + 1).await.remove(0);
+        on.store.end_export(&tried, &ExportOutcome::Again(later, "no answer".into())).await.unwrap();
+    }
+    for run in 1..=3 {
+        used(on, Span::MONTH, run, 10, 10).await;
+    }
+    for hours in [9, 10] {
+        on.store.cut_exports(&meters(Told::All), cut(hours)).await.unwrap();
+    }
+    assert_eq!(states().await, [Doubtful; 3]);
+    let [had, never, unknown] = claim(on, 10).await.try_into().unwrap();
+    assert_eq!(had.state, Doubtful);
+    on.store.end_export(&had, &ExportOutcome::Done).await.unwrap();
+    on.store.end_export(&never, &ExportOutcome::Refused("no such customer".into())).await.unwrap();
+    on.store.end_export(&unknown, &ExportOutcome::Unknown("no answer within a day".into())).await.unwrap();
+    assert_eq!(states().await, [Withdrawing, Withdrawn, Stuck]);
+    let cancelled = claim(on, 10).await.remove(0);
+    assert_eq!((&cancelled.id, cancelled.state), (&had.id, Withdrawing), "at once");
+    on.store.end_export(&cancelled, &ExportOutcome::Done).await.unwrap();
+    assert_eq!(states().await, [Withdrawn, Withdrawn, Stuck]);
+    assert_eq!(claim(on, 99).await, []);
+}
+
 async fn a_piece_belongs_to_one_at_a_time(on: &Fixture) {
     linked(on).await;
     used(on, Span::Overage, 1, 10, 0).await;
@@ -180,8 +215,8 @@ async fn what_was_refused_is_sent_again_when_asked(on: &Fixture) {
     on.store.end_export(&piece, &ExportOutcome::Refused("no such customer".into())).await.unwrap();
     assert_eq!(claim(on, 9).await, []);
     assert_eq!(retry("nothing", origin()).await, Err(RetryError::Unknown("nothing".into())));
-    retry(&piece.id, once("again", "a")).await.unwrap();
-    retry(&piece.id, once("again", "a")).await.unwrap();
+    assert_eq!(retry(&piece.id, once("again", "a")).await, Ok(false));
+    assert_eq!(retry(&piece.id, once("again", "a")).await, Ok(true), "it was asked before");
     assert_eq!(retry(&piece.id, once("again", "b")).await, Err(RetryError::IdempotencyConflict));
     let sent = claim(on, 9).await.remove(0);
     assert_eq!((sent.id.as_str(), sent.attempts), (piece.id.as_str(), 1));

@@ -3,8 +3,8 @@
 use plangate::{
     domain::{command::Change, period::Period},
     ports::{
-        EVENTS, EventBucket, EventCharge, EventDigest, EventKey, EventOutcome, EventSpend, GrantOutcome,
-        OthersUsage, Remainder, Shortage, Span, UsageEvent,
+        EVENTS, EarlierCall, EventBucket, EventCharge, EventDigest, EventKey, EventOutcome, EventSpend,
+        GrantOutcome, OthersUsage, Remainder, Shortage, Span, UsageEvent,
     },
     store::Retention,
 };
@@ -22,6 +22,7 @@ on_every_store!(
     all_windows_or_nothing,
     sources_are_burnt_in_order,
     overage_keeps_to_the_spend_cap,
+    without_a_cap_no_amount_refuses,
     what_nodes_hold_is_asked_back,
     old_facts_and_policies_are_stale,
     a_window_that_is_limited_later_counts_events,
@@ -226,6 +227,27 @@ async fn overage_keeps_to_the_spend_cap(on: &Fixture) {
     assert_eq!(used(on, std::slice::from_ref(&money.key)).await, [90]);
 }
 
+async fn without_a_cap_no_amount_refuses(on: &Fixture) {
+    let version = acme(on).await;
+    let key = BucketKey { meter: MeterId::parse("vnd").unwrap(), span: Span::Spend, ..bucket("acme", 0) };
+    let money = EventBucket { key, end: UnixMillis(START.0 + 1_000_000), limit: None, marks: None };
+    let one = |id, units| {
+        let mut charge = charge("acme", version, units, &[], &[(Span::MONTH, 5), (Span::Overage, 1_000_000)]);
+        let cost = Units::saturating(20_000_000_000_000);
+        charge.spend = Some(EventSpend { bucket: money.clone(), cost });
+        of("acme", id, version, vec![charge])
+    };
+    assert_eq!(charged(on, &one("1", 105)).await, EventOutcome::Charged);
+    assert_eq!(used(on, std::slice::from_ref(&money.key)).await, [2_000_000_000_000_000]);
+    // More than can be counted.
+    for id in ["2", "3"] {
+        assert_eq!(charged(on, &one(id, 1_000)).await, EventOutcome::Charged);
+        assert_eq!(used(on, std::slice::from_ref(&money.key)).await, [Units::MAX.get()]);
+    }
+    let beyond = BucketKey { span: Span::Overage, ..bucket("acme", version.0) };
+    assert_eq!(used(on, &[beyond]).await, [2_100]);
+}
+
 async fn what_nodes_hold_is_asked_back(on: &Fixture) {
     let version = acme(on).await;
     let month = bucket("acme", version.0);
@@ -362,9 +384,16 @@ async fn absurd_numbers_are_refused(on: &Fixture) {
 
 async fn a_call_is_claimed_once(on: &Fixture) {
     let claim = |fingerprint: &str| Idempotency { key: "k".into(), fingerprint: fingerprint.into() };
-    for (fingerprint, ours) in [("a", true), ("a", true), ("b", false)] {
-        assert_eq!(on.store.claim_call(&claim(fingerprint), START).await.unwrap(), ours);
-    }
+    let expect = async |fingerprint: &str, earlier: EarlierCall| {
+        assert_eq!(on.store.claim_call(&claim(fingerprint), START).await.unwrap(), earlier);
+    };
+    expect("a", EarlierCall::Open).await;
+    // Whoever claimed it was killed before it was answered.
+    expect("a", EarlierCall::Open).await;
+    expect("b", EarlierCall::Another).await;
+    on.store.keep_call(&claim("a"), "{\"charged\":1}").await.unwrap();
+    expect("a", EarlierCall::Answered("{\"charged\":1}".into())).await;
+    expect("b", EarlierCall::Another).await;
 }
 
 async fn many_events_in_one_call(on: &Fixture) {

@@ -14,18 +14,22 @@ mod view;
 use axum::{
     Json,
     extract::{FromRequest, Request, State},
+    response::{IntoResponse, Response},
 };
+use http::{HeaderValue, header};
 use serde_json::Value;
 
 use self::view::{CloudEvent, EventsView};
 use super::{
-    Shared, body,
+    Shared,
+    answer::mark,
+    body,
     openapi::ReadErrors,
     params::Params,
     problem::{Code, OTHER_REQUEST, Problem},
     write,
 };
-use crate::ports::Idempotency;
+use crate::ports::{EarlierCall, Idempotency};
 
 /// What an event that is sent now charges by these rights: for tests that hold it against other books.
 #[cfg(test)]
@@ -64,7 +68,7 @@ impl FromRequest<Shared> for Sent {
 /// an error nothing is known to be lost: send the same again.
 #[utoipa::path(post, path = "/v1/usage/events", tag = "usage",
     params(("Idempotency-Key" = Option<String>, Header,
-        description = "Not needed, as events are known by themselves. The same key with other events is refused with 409")),
+        description = "Not needed, as events are known by themselves. The same key with the same events is answered as before, with other events refused with 409")),
     request_body(content(
         (CloudEvent = "application/cloudevents+json"),
         (Vec<CloudEvent> = "application/cloudevents-batch+json"),
@@ -74,17 +78,28 @@ impl FromRequest<Shared> for Sent {
               (status = 413, description = "The body is over 256 KiB", body = super::problem::ProblemView),
               (status = 415, description = "The body is not JSON by its own account", body = super::problem::ProblemView),
               (status = 422, description = "More than 1,000 events", body = super::problem::ProblemView), ReadErrors))]
-pub(super) async fn send_usage_events(
-    State(shared): State<Shared>,
-    sent: Sent,
-) -> Result<Json<EventsView>, Problem> {
+pub(super) async fn send_usage_events(State(shared): State<Shared>, sent: Sent) -> Result<Response, Problem> {
     let Sent { events, call } = sent;
-    if let Some(call) = call
-        && !shared.usage_events.claim_call(&call, shared.clock.now()).await?
-    {
-        return Err(Problem::new(Code::IdempotencyConflict, OTHER_REQUEST));
+    if let Some(call) = &call {
+        match shared.usage_events.claim_call(call, shared.clock.now()).await? {
+            EarlierCall::Open => {}
+            EarlierCall::Answered(answer) => return Ok(answered(answer, true)),
+            EarlierCall::Another => return Err(Problem::new(Code::IdempotencyConflict, OTHER_REQUEST)),
+        }
     }
     let told: Vec<event::Read> = events.iter().map(event::read).collect();
     let outcomes = rounds::decide(&shared, &told).await?;
-    Ok(Json(EventsView::of(told, outcomes)))
+    let view = EventsView::of(told, outcomes);
+    let Some(call) = &call else { return Ok(Json(view).into_response()) };
+    let answer = serde_json::to_string(&view)
+        .map_err(|error| Problem::new(Code::Internal, format!("the answer cannot be written: {error}")))?;
+    shared.usage_events.keep_call(call, &answer).await?;
+    Ok(answered(answer, false))
+}
+
+fn answered(answer: String, replayed: bool) -> Response {
+    let kind = HeaderValue::from_static("application/json");
+    let mut response = ([(header::CONTENT_TYPE, kind)], answer).into_response();
+    mark(&mut response, replayed);
+    response
 }

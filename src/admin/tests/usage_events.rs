@@ -23,7 +23,7 @@ pub struct Events {
     known: Mutex<HashMap<EventKey, EventDigest>>,
     asked: Mutex<Vec<UsageEvent>>,
     next: Mutex<VecDeque<EventOutcome>>,
-    calls: Mutex<HashMap<String, String>>,
+    calls: Mutex<HashMap<String, (String, Option<String>)>>,
 }
 
 #[async_trait]
@@ -46,10 +46,20 @@ impl UsageEventStore for Events {
         Ok(outcomes)
     }
 
-    async fn claim_call(&self, idempotency: &Idempotency, _: UnixMillis) -> Result<bool, StoreError> {
+    async fn claim_call(&self, idempotency: &Idempotency, _: UnixMillis) -> Result<EarlierCall, StoreError> {
         let Idempotency { key, fingerprint } = idempotency;
         let mut calls = self.calls.lock().unwrap();
-        Ok(calls.entry(key.clone()).or_insert_with(|| fingerprint.clone()) == fingerprint)
+        let (known, answer) = calls.entry(key.clone()).or_insert_with(|| (fingerprint.clone(), None));
+        Ok(match answer {
+            _ if known != fingerprint => EarlierCall::Another,
+            Some(answer) => EarlierCall::Answered(answer.clone()),
+            None => EarlierCall::Open,
+        })
+    }
+
+    async fn keep_call(&self, idempotency: &Idempotency, answer: &str) -> Result<(), StoreError> {
+        self.calls.lock().unwrap().get_mut(&idempotency.key).unwrap().1 = Some(answer.to_owned());
+        Ok(())
     }
 }
 
@@ -304,8 +314,18 @@ async fn an_idempotency_key_is_for_the_same_events() {
     let send = async |body: Value, key: &str| {
         api.send("POST", "/v1/usage/events", &[("idempotency-key", key)], &body.to_string()).await
     };
-    assert_eq!(send(plain("1"), "k").await.body["charged"], 1);
-    assert_eq!(send(plain("1"), "k").await.body["duplicate"], 1);
+    let first = send(plain("1"), "k").await;
+    assert_eq!((&first.body["charged"], first.headers.get("idempotency-replayed")), (&json!(1), None));
+    let again = send(plain("1"), "k").await;
+    assert_eq!((&again.body, again.headers["idempotency-replayed"].as_bytes()), (&first.body, &b"true"[..]));
+    // What was refused stays so for this key, and is decided anew without it.
+    api.world.events.next.lock().unwrap().push_back(EventOutcome::Conflict);
+    for replayed in [false, true] {
+        let refused = send(plain("3"), "l").await;
+        assert_eq!(refused.body["refused"], 1, "{}", refused.body);
+        assert_eq!(refused.headers.contains_key("idempotency-replayed"), replayed);
+    }
+    assert_eq!(api.events(&plain("3")).await["charged"], 1);
     problem(&send(plain("2"), "k").await, 409, "idempotency-conflict");
     problem(&send(plain("2"), "two words").await, 400, "header-invalid");
 }

@@ -141,7 +141,7 @@ impl MeterEvents {
         let first = piece.first_sent.unwrap_or(now);
         if next >= first.0.saturating_add(KNOWN_MILLIS) {
             let why = format!("no answer within 24 hours, so it is not known whether it was taken: {why}");
-            return ExportOutcome::Refused(why);
+            return ExportOutcome::Unknown(why);
         }
         tracing::debug!(piece = piece.id, "usage is told later: {why}");
         ExportOutcome::Again(UnixMillis(next), why)

@@ -145,11 +145,12 @@ impl Book {
             if let Some(spend) = charge.spend.as_ref().filter(|_| source.key.span == Span::Overage) {
                 let money = self.room(&spend.bucket, charge, takes);
                 let affordable = money.checked_div(spend.cost.get()).unwrap_or(u64::MAX);
-                if affordable < units {
+                // Without a cap money is counted as far as that goes, and refuses nothing.
+                if affordable < units && spend.bucket.limit.is_some() {
                     capped = Some(&spend.bucket);
                     units = affordable;
                 }
-                takes.add(&spend.bucket, charge, units.saturating_mul(spend.cost.get()));
+                takes.add(&spend.bucket, charge, units.saturating_mul(spend.cost.get()).min(money));
             }
             takes.add(source, charge, units);
             rest -= units;

@@ -34,8 +34,11 @@ impl Pieces {
                 break;
             }
             if of == bucket && counts(piece.state) {
-                let never = piece.state == ExportState::Waiting && piece.attempts == 0;
-                piece.state = if never { ExportState::Withdrawn } else { ExportState::Withdrawing };
+                piece.state = match piece.state {
+                    ExportState::Waiting if piece.attempts == 0 => ExportState::Withdrawn,
+                    ExportState::Waiting => ExportState::Doubtful,
+                    _ => ExportState::Withdrawing,
+                };
                 *next = now;
                 told = told.saturating_sub(piece.units);
             }
@@ -114,7 +117,8 @@ impl MeterExportStore for Memory {
         limit: u32,
     ) -> Result<Vec<MeterExport>, StoreError> {
         let mut state = self.state()?;
-        let open = |state| matches!(state, ExportState::Waiting | ExportState::Withdrawing);
+        let open =
+            |state| matches!(state, ExportState::Waiting | ExportState::Doubtful | ExportState::Withdrawing);
         let due = state.pieces.all.iter_mut().filter(|(_, next, piece)| *next <= now && open(piece.state));
         let claimed = due.map(|(_, next, piece)| {
             *next = until;
@@ -133,17 +137,27 @@ impl MeterExportStore for Memory {
         };
         match outcome {
             ExportOutcome::Done => {
-                let sent = piece.state == ExportState::Waiting;
-                piece.state = if sent { ExportState::Sent } else { ExportState::Withdrawn };
+                piece.state = match piece.state {
+                    ExportState::Waiting => ExportState::Sent,
+                    ExportState::Doubtful => ExportState::Withdrawing,
+                    _ => ExportState::Withdrawn,
+                };
+                if piece.state == ExportState::Withdrawing {
+                    *next = UnixMillis(0);
+                }
                 piece.error = None;
             }
             ExportOutcome::Again(at, why) => {
                 *next = *at;
                 piece.error = Some(why.clone());
             }
-            ExportOutcome::Refused(why) => {
-                let sent = piece.state == ExportState::Waiting;
-                piece.state = if sent { ExportState::Refused } else { ExportState::Stuck };
+            ExportOutcome::Refused(why) | ExportOutcome::Unknown(why) => {
+                let never = matches!(outcome, ExportOutcome::Refused(_));
+                piece.state = match piece.state {
+                    ExportState::Waiting => ExportState::Refused,
+                    ExportState::Doubtful if never => ExportState::Withdrawn,
+                    _ => ExportState::Stuck,
+                };
                 piece.error = Some(why.clone());
             }
         }
@@ -163,10 +177,10 @@ impl MeterExportStore for Memory {
         Ok(take(limit, rows.map(|((_, _, piece), place)| (place, piece.clone()))))
     }
 
-    async fn retry_export(&self, id: &str, origin: &Origin) -> Result<(), RetryError> {
+    async fn retry_export(&self, id: &str, origin: &Origin) -> Result<bool, RetryError> {
         let mut state = self.state()?;
         if state.before(origin, RetryError::IdempotencyConflict, |_| Some(()))?.is_some() {
-            return Ok(());
+            return Ok(true);
         }
         let unknown = || RetryError::Unknown(id.to_owned());
         let (_, next, piece) =
@@ -189,6 +203,6 @@ impl MeterExportStore for Memory {
         };
         state.audit.push(row);
         state.keep_outcome(origin, Outcome::Retried);
-        Ok(())
+        Ok(false)
     }
 }

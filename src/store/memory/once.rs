@@ -14,8 +14,8 @@ pub(super) enum Outcome {
     Retried,
     Linked(Linked),
     Webhook(WebhookDone),
-    /// A call whose parts are known by themselves.
-    Call,
+    /// A call whose parts are known by themselves, and what it was answered.
+    Call(Option<String>),
 }
 
 impl State {

@@ -8,7 +8,8 @@ use super::{Memory, once::Outcome, state::State};
 use crate::{
     domain::{id::TenantId, time::UnixMillis},
     ports::{
-        EVENTS, EventDigest, EventKey, EventOutcome, Idempotency, StoreError, UsageEvent, UsageEventStore,
+        EVENTS, EarlierCall, EventDigest, EventKey, EventOutcome, Idempotency, StoreError, UsageEvent,
+        UsageEventStore,
     },
     store::book::{Drawn, Setting},
 };
@@ -96,14 +97,25 @@ impl UsageEventStore for Memory {
         Ok(outcomes)
     }
 
-    async fn claim_call(&self, idempotency: &Idempotency, _: UnixMillis) -> Result<bool, StoreError> {
+    async fn claim_call(&self, idempotency: &Idempotency, _: UnixMillis) -> Result<EarlierCall, StoreError> {
         let Idempotency { key, fingerprint } = idempotency;
-        match self.state()?.idempotency.entry(key.clone()) {
-            Entry::Occupied(known) => Ok(known.get().0 == *fingerprint),
+        Ok(match self.state()?.idempotency.entry(key.clone()) {
+            Entry::Occupied(known) if known.get().0 != *fingerprint => EarlierCall::Another,
+            Entry::Occupied(known) => match &known.get().1 {
+                Outcome::Call(Some(answer)) => EarlierCall::Answered(answer.clone()),
+                _ => EarlierCall::Open,
+            },
             Entry::Vacant(free) => {
-                free.insert((fingerprint.clone(), Outcome::Call));
-                Ok(true)
+                free.insert((fingerprint.clone(), Outcome::Call(None)));
+                EarlierCall::Open
             }
+        })
+    }
+
+    async fn keep_call(&self, idempotency: &Idempotency, answer: &str) -> Result<(), StoreError> {
+        if let Some((_, outcome)) = self.state()?.idempotency.get_mut(&idempotency.key) {
+            *outcome = Outcome::Call(Some(answer.to_owned()));
         }
+        Ok(())
     }
 }
