@@ -3,7 +3,7 @@
 use aws_lc_rs::hmac;
 use http::HeaderMap;
 
-use crate::domain::time::UnixMillis;
+use crate::{domain::time::UnixMillis, wire::hex};
 
 const HEADER: &str = "stripe-signature";
 const LONGEST_HEADER: usize = 4096;
@@ -57,7 +57,7 @@ fn given(headers: &HeaderMap) -> Result<Given<'_>, Unsigned> {
             Some(("t", value)) => time = Some(value),
             Some(("v1", _)) if signatures.len() == MOST_SIGNATURES => return Err(Unsigned::Malformed),
             // One that is no signature is none of this body; another may be.
-            Some(("v1", value)) => signatures.extend(digest(value)),
+            Some(("v1", value)) => signatures.extend(hex::decode(value)),
             // Signatures of other schemes are not believed, as they may be weaker.
             _ => {}
         }
@@ -70,24 +70,6 @@ fn given(headers: &HeaderMap) -> Result<Given<'_>, Unsigned> {
     let time = time.ok_or(Unsigned::Malformed)?;
     let seconds = time.parse().map_err(|_| Unsigned::Malformed)?;
     if signatures.is_empty() { Err(Unsigned::Malformed) } else { Ok(Given { time, seconds, signatures }) }
-}
-
-/// The bytes of 64 hexadecimal digits, as Stripe writes them.
-fn digest(text: &str) -> Option<[u8; 32]> {
-    let digits = text.as_bytes();
-    if digits.len() != 64 {
-        return None;
-    }
-    let mut bytes = [0; 32];
-    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-        let nibble = |digit: u8| match digit {
-            b'0'..=b'9' => Some(digit - b'0'),
-            b'a'..=b'f' => Some(digit - b'a' + 10),
-            _ => None,
-        };
-        *byte = (nibble(pair[0])? << 4) | nibble(pair[1])?;
-    }
-    Some(bytes)
 }
 
 /// Believes a request whose body is signed with one of the secrets, and was not long ago. Whatever the signatures are, all
@@ -128,8 +110,7 @@ pub(super) fn sign(seconds: i64, body: &[u8], secrets: &[&str]) -> String {
     for secret in secrets {
         let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
         let tag = hmac::sign(&key, &[format!("{seconds}.").as_bytes(), body].concat());
-        let digits: String = tag.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-        header.push_str(&format!(",v1={digits}"));
+        header.push_str(&format!(",v1={}", hex::encode(tag.as_ref())));
     }
     header
 }

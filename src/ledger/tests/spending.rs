@@ -11,7 +11,6 @@ use std::{
 
 use super::world::*;
 use crate::{
-    clock::Clock,
     domain::{
         catalog::Catalog,
         denial::Denial,

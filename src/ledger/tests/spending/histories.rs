@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use super::{super::world::*, Sale, limited, rights_of, runtime};
+use super::{super::world::*, Sale, limited, rights_of, runtime, spend};
 use crate::{
     domain::{
         denial::Denial,
@@ -12,6 +12,7 @@ use crate::{
         plan::MeterIx,
         rights::Rights,
         spend::{MoneyUnits, SpendCap},
+        time::Version,
     },
     ports::{ChargeError, Hold},
 };

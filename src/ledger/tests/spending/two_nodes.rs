@@ -8,7 +8,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{super::world::*, Sale, limited, runtime, sold, spend};
 use crate::{
     clock::Clock,
-    domain::{money::Total, spend::MoneyUnits},
+    domain::spend::MoneyUnits,
     ledger::recall,
     ports::{ChargeError, Hold},
 };
