@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 
 use super::{
+    altered::Altered,
     audit::{self, Entry},
     classify::unreadable,
     engine::Lane,
@@ -11,7 +12,8 @@ use super::{
     session::{Arg, Record, Session, Sql, signed, timed},
     sql::SqlStore,
     webhook_book::{
-        changed, decode, decode_events, decode_secrets, detail, encode, encode_events, encode_secrets,
+        altered, changed, decode, decode_events, decode_secrets, detail, encode, encode_events,
+        encode_secrets,
     },
 };
 use crate::{
@@ -120,7 +122,8 @@ impl SqlStore {
             }
         };
         let done = WebhookDone { id: command.id.clone(), deliveries, replayed: false };
-        record(&mut session, command, &done, origin).await?;
+        let altered = altered(before.as_ref(), after.as_ref());
+        record(&mut session, (command, &altered), &done, origin).await?;
         let end = session.commit().await;
         Ok((done, end))
     }
@@ -178,7 +181,7 @@ async fn run_replay(session: &mut Session, id: &WebhookId, replay: &Replay) -> R
 
 async fn record(
     session: &mut Session,
-    command: &WebhookCommand,
+    (command, altered): (&WebhookCommand, &Altered),
     done: &WebhookDone,
     origin: &Origin,
 ) -> Result<(), StoreError> {
@@ -192,7 +195,7 @@ async fn record(
         kind: command.change.kind(),
         detail: &detail(command, done.deliveries),
     };
-    audit::append(session, &entry).await?;
+    audit::append_altered(session, &entry, &altered.before, &altered.after).await?;
     if let Some(idempotency) = &origin.idempotency {
         let effect = encode(done);
         let args = [Arg::Text(&idempotency.key), Arg::Int(signed(version.0)), Arg::Text(&effect)];

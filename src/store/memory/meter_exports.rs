@@ -17,7 +17,7 @@ use crate::{
         RetryError, Span, StoreError, TellMeter,
     },
     store::{
-        meter_exports::RETRIED,
+        meter_exports::{RETRIED, retry_altered},
         pieces::{Looked, Told as Known},
     },
 };
@@ -194,7 +194,7 @@ impl MeterExportStore for Memory {
             kind: RETRIED.to_owned(),
             detail: json!({ "id": id }),
         };
-        state.audit.push(row);
+        state.audit.push_altered(row, retry_altered());
         if let Some(idempotency) = &origin.idempotency {
             let entry = (idempotency.fingerprint.clone(), Outcome::Retried);
             state.idempotency.insert(idempotency.key.clone(), entry);
