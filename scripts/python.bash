@@ -1,28 +1,31 @@
-# Sourced by the scripts that run tests: makes a Python environment under target/ with a verifier of webhooks that others
-# wrote. Where that is impossible it says so; the tests then say so, too, and go by the specification's own example alone.
+# Sourced by the scripts that run tests: makes a Python environment under target/ with packages that others wrote: a verifier
+# of webhooks, and Stripe's own. Where that is impossible it says so; the tests then say so, too, and go by the
+# specifications' own examples alone.
 # shellcheck shell=bash
 
-verifier=target/standardwebhooks
-verifier_version=1.1.0
+python_home=target/python
+# Each at its newest: what is signed, read and sent here is to agree with them.
+python_packages=(standardwebhooks==1.1.0 stripe==16.1.0)
 
-want_verifier() {
-    if [ -x "$verifier/bin/python" ] && [ -f "$verifier/made-$verifier_version" ]; then
+want_python() {
+    local made="$python_home/made-${python_packages[*]}"
+    if [ -x "$python_home/bin/python" ] && [ -f "${made// /-}" ]; then
         return
     fi
-    rm -rf "$verifier"
-    if ! make_verifier; then
-        rm -rf "$verifier"
-        echo "$script: no Python environment with standardwebhooks $verifier_version could be made:" >&2
-        echo "$script: WEBHOOKS ARE NOT VERIFIED BY ANOTHER LANGUAGE'S LIBRARY IN THIS RUN" >&2
+    rm -rf "$python_home"
+    if ! make_python || ! touch "${made// /-}"; then
+        rm -rf "$python_home"
+        echo "$script: no Python environment with ${python_packages[*]} could be made:" >&2
+        echo "$script: WEBHOOKS ARE NOT VERIFIED BY ANOTHER LANGUAGE'S LIBRARY IN THIS RUN," >&2
+        echo "$script: AND NOTHING IS HELD AGAINST STRIPE'S OWN PACKAGE" >&2
     fi
 }
 
-make_verifier() {
+make_python() {
     command -v python3 >/dev/null || install_venv || return 1
     python3 -c 'import ensurepip' 2>/dev/null || install_venv || return 1
-    python3 -m venv "$verifier" &&
-        "$verifier/bin/pip" install -q --disable-pip-version-check "standardwebhooks==$verifier_version" &&
-        touch "$verifier/made-$verifier_version"
+    python3 -m venv "$python_home" &&
+        "$python_home/bin/pip" install -q --disable-pip-version-check "${python_packages[@]}"
 }
 
 install_venv() {

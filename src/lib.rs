@@ -22,4 +22,5 @@ pub mod policy;
 pub mod ports;
 pub mod store;
 pub mod sync;
+mod tls;
 pub mod wire;

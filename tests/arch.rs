@@ -8,8 +8,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-const L1: &[&str] = &["domain", "clock", "wire", "ports", "freshness", "metrics"];
-const SURFACE: &[&str] = &["domain", "clock", "wire", "ports", "freshness", "metrics", "pipeline"];
+const L1: &[&str] = &["domain", "clock", "wire", "ports", "freshness", "metrics", "tls"];
+const SURFACE: &[&str] = &["domain", "clock", "wire", "ports", "freshness", "metrics", "tls", "pipeline"];
 
 /// A room and the rooms of this crate that it may use, besides itself.
 const MAY_USE: &[(&str, &[&str])] = &[
@@ -19,6 +19,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("ports", &["domain"]),
     ("freshness", &["domain"]),
     ("metrics", &["domain"]),
+    ("tls", &[]),
     ("credentials", L1),
     ("policy", L1),
     ("store", L1),

@@ -45,7 +45,12 @@ impl LedgerStore for Counting {
         self.store.grant(requests).await
     }
 
-    async fn flush(&self, totals: &[SlotTotals]) -> Result<(), StoreError> {
+    async fn recorded(&self, buckets: &[BucketKey]) -> Result<Vec<u64>, StoreError> {
+        self.counts.looks.fetch_add(1, Ordering::Relaxed);
+        self.store.recorded(buckets).await
+    }
+
+    async fn flush(&self, totals: &[SlotTotals]) -> Result<Vec<u64>, StoreError> {
         self.counts.flushes.fetch_add(1, Ordering::Relaxed);
         self.store.flush(totals).await
     }

@@ -61,7 +61,12 @@ impl LedgerStore for Routed {
         self.stores[GRANTS].grant(requests).await
     }
 
-    async fn flush(&self, totals: &[SlotTotals]) -> Result<(), StoreError> {
+    async fn recorded(&self, buckets: &[BucketKey]) -> Result<Vec<u64>, StoreError> {
+        self.calls.count(LOOKS);
+        self.stores[LOOKS].recorded(buckets).await
+    }
+
+    async fn flush(&self, totals: &[SlotTotals]) -> Result<Vec<u64>, StoreError> {
         self.calls.count(FLUSHES);
         self.stores[FLUSHES].flush(totals).await
     }

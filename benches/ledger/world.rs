@@ -179,8 +179,12 @@ impl LedgerStore for Generous {
         Ok(requests.iter().map(granted).collect())
     }
 
-    async fn flush(&self, _: &[SlotTotals]) -> Result<(), StoreError> {
-        Ok(())
+    async fn flush(&self, totals: &[SlotTotals]) -> Result<Vec<u64>, StoreError> {
+        Ok(totals.iter().map(|totals| totals.used - totals.refunded).collect())
+    }
+
+    async fn recorded(&self, buckets: &[BucketKey]) -> Result<Vec<u64>, StoreError> {
+        Ok(vec![0; buckets.len()])
     }
 
     async fn remainders(&self, _: Incarnation, buckets: &[BucketKey]) -> Result<Vec<Remainder>, StoreError> {

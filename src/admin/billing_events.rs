@@ -61,6 +61,26 @@ pub(super) struct WholeView {
     body: Value,
 }
 
+/// One page of events, and what is not kept any more.
+#[derive(Serialize, ToSchema)]
+#[schema(as = BillingEvents)]
+pub(super) struct EventsView {
+    #[serde(flatten)]
+    page: Page<EventView, u64>,
+    /// What was dropped although it waited: of customers that are no tenant's the events of 400 days are kept, and 100,000.
+    dropped: DroppedView,
+}
+
+/// What was dropped.
+#[derive(Serialize, ToSchema)]
+#[schema(as = DroppedBillingEvents)]
+pub(super) struct DroppedView {
+    /// How many events, ever.
+    events: u64,
+    /// When the last of them were.
+    last: Option<String>,
+}
+
 /// What came of looking at events again.
 #[derive(Serialize, ToSchema)]
 #[schema(as = ReplayedBillingEvents)]
@@ -105,17 +125,19 @@ async fn find(shared: &Shared, id: &str) -> Result<StripeEventRow, Problem> {
     params(("state" = Option<String>, Query, description = "Only those that are `applied`, `waiting`, `unmapped`, `ignored` or `failed`"),
            ("cursor" = Option<u64>, Query, description = "`next` of the page before"),
            ("limit" = Option<u32>, Query, description = "Items in a page, 1 to 500, by default 100")),
-    responses((status = 200, description = "One page", body = Page<EventView, u64>), ReadErrors))]
+    responses((status = 200, description = "One page", body = EventsView), ReadErrors))]
 pub(super) async fn list_events(
     State(shared): State<Shared>,
     mut params: Params,
-) -> Result<Json<Page<EventView, u64>>, Problem> {
+) -> Result<Json<EventsView>, Problem> {
     let (before, limit) = (params.place_from_the_end("cursor")?, params.limit()?);
     let wanted = params.take("state").as_deref().map(state).transpose()?;
     params.finish()?;
     let before = before.map(|Version(place)| place);
     let rows = shared.stripe.stripe_events(wanted, before, limit.saturating_add(1)).await?;
-    Ok(Json(Page::cut(rows, limit, |row| row.place, EventView::from)))
+    let dropped = shared.stripe.dropped_events().await?;
+    let dropped = DroppedView { events: dropped.events, last: dropped.last.map(|last| last.to_string()) };
+    Ok(Json(EventsView { page: Page::cut(rows, limit, |row| row.place, EventView::from), dropped }))
 }
 
 /// Show an event that Stripe sent.

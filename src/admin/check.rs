@@ -35,6 +35,7 @@ use crate::{
     pipeline::{
         matching::{NEVER_SERVED, is_own},
         request::{HeadRefusal, Rejection},
+        view::{self as customer_view, ViewRefusal},
     },
     ports::ResolveError,
 };
@@ -135,6 +136,10 @@ pub(super) async fn check(
     };
     view.pass("path", path.as_ref(), Ground::default());
     path.as_ref().clone_into(&mut view.path);
+    if let Some(answered) = customer_view::answers(method, &path) {
+        show_own(&shared, &tenant, answered, &mut view).await?;
+        return Ok(Json(view));
+    }
     let rules = Rules::of(&shared, catalog).await;
     let facts = request.facts(&path, shared.clock.now());
     let (route, operation) = find(catalog, &facts);
@@ -170,6 +175,36 @@ pub(super) async fn check(
     };
     view.decide(&question);
     Ok(Json(view))
+}
+
+/// A request for the customer's own view: Plangate answers it, whatever the tenant's plan and its routes say.
+async fn show_own(
+    shared: &Shared,
+    tenant: &TenantId,
+    answered: Result<(), ViewRefusal>,
+    view: &mut DecisionView,
+) -> Result<(), Problem> {
+    view.answered_by = Some("plangate");
+    if let Err(why) = answered {
+        view.refuse("view", &Rejection::View(why), Ground::default());
+        return Ok(());
+    }
+    let Some(found) = shared.tenants.tenant(tenant).await?.value else {
+        view.refuse("tenant", &Rejection::Resolve(ResolveError::TenantUnknown), Ground::default());
+        return Ok(());
+    };
+    let catalog = shared.policies.catalog();
+    let present = Present::of(&found, catalog.of_tenant(tenant), shared.clock.now());
+    let rights = present.rights()?;
+    view.show_tenant(&present, &rights);
+    view.pass("tenant", "known, whatever its state", Ground::default());
+    let detail = format!(
+        "how the tenant stands, told by Plangate itself: nothing is counted, charged or forwarded; {}",
+        customer_view::guard()
+    );
+    view.pass("view", detail, Ground::default());
+    (view.allow, view.status) = (true, Some(200));
+    Ok(())
 }
 
 /// The path in its canonical form.

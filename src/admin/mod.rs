@@ -11,6 +11,7 @@ mod billing_events;
 mod body;
 mod check;
 mod cost;
+mod customer_view;
 mod deploy;
 mod event_log;
 mod events_in;

@@ -14,10 +14,10 @@ use utoipa::{
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    Shared, addons, billing, billing_events, check, deploy, event_log, events_in, exports, feeds, grants,
-    keys, nodes, offers, operations, overrides, policy, policy_diff, problem::ProblemView, refusals, rights,
-    shadow, standing, statements, subscription, subscription_view, tenants, tokens, upcoming, usage,
-    webhook_calls, webhook_messages,
+    Shared, addons, billing, billing_events, check, customer_view, deploy, event_log, events_in, exports,
+    feeds, grants, keys, nodes, offers, operations, overrides, policy, policy_diff, problem::ProblemView,
+    refusals, rights, shadow, standing, statements, subscription, subscription_view, tenants, tokens,
+    upcoming, usage, webhook_calls, webhook_messages,
 };
 
 #[derive(OpenApi)]
@@ -61,6 +61,7 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(keys::revoke_key))
         .routes(routes!(rights::get_rights))
         .routes(routes!(usage::get_usage))
+        .routes(routes!(customer_view::get_view))
         .routes(routes!(check::check))
         .routes(routes!(refusals::list_refusals))
         .routes(routes!(refusals::get_refusal))

@@ -16,6 +16,8 @@ use crate::domain::{
 
 /// Tenants in one page: as many as are in memory at once with what they used.
 const PAGE: u32 = 500;
+/// Of so many tenants at once is in memory what Stripe told.
+const TOLD_AT_ONCE: usize = 50;
 
 /// The impact of one catalog in the place of another. One call at a time on a node: it reads all tenants.
 pub(super) async fn reckon(
@@ -35,6 +37,10 @@ pub(super) async fn reckon(
         let tenants = shared.tenants.tenants(last.as_ref(), PAGE).await?;
         let Some(end) = tenants.last() else { return Ok(assessment.finish()) };
         last = Some(end.id.clone());
+        if assessment.remaps() {
+            let ids = tenants.iter().map(|tenant| tenant.id.clone()).collect();
+            assessment = remapped(shared, assessment, ids).await?;
+        }
         let asked: Vec<Lookback> = tenants.iter().filter_map(|tenant| assessment.lookback(tenant)).collect();
         let (used, spent) =
             tokio::try_join!(shared.survey.used_of(&asked, now), shared.survey.spent_of(&asked, now))?;
@@ -47,7 +53,30 @@ pub(super) async fn reckon(
             }
             assessment
         });
-        assessment =
-            reckoned.await.map_err(|_| Problem::new(Code::Internal, "the impact could not be reckoned"))?;
+        assessment = reckoned.await.map_err(|_| broken())?;
     }
+}
+
+fn broken() -> Problem {
+    Problem::new(Code::Internal, "the impact could not be reckoned")
+}
+
+/// Adds whose subscriptions of Stripe would mean something else.
+async fn remapped(
+    shared: &Shared,
+    mut assessment: Assessment,
+    tenants: Vec<TenantId>,
+) -> Result<Assessment, Problem> {
+    for some in tenants.chunks(TOLD_AT_ONCE) {
+        let told = shared.survey.told_of(some).await?;
+        let some = some.to_vec();
+        let reckoned = tokio::task::spawn_blocking(move || {
+            for (tenant, events) in some.iter().filter_map(|tenant| Some((tenant, told.get(tenant)?))) {
+                assessment.told(tenant, events);
+            }
+            assessment
+        });
+        assessment = reckoned.await.map_err(|_| broken())?;
+    }
+    Ok(assessment)
 }

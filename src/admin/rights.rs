@@ -153,7 +153,7 @@ impl Count {
 }
 
 /// How much of everything a tenant has used. What the ledger does not know of was never used.
-pub(super) struct Counts(Vec<MeterUsage>, Option<SpendUsage>);
+pub(super) struct Counts(pub(super) Vec<MeterUsage>, pub(super) Option<SpendUsage>);
 
 impl Counts {
     pub(super) async fn of(

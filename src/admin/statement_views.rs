@@ -40,6 +40,36 @@ pub(super) struct StatementView {
     usage: Vec<StatementUsage>,
     /// What was used of grants.
     grants: Vec<StatementGrant>,
+    /// What was sold and cannot be priced, as nobody knows what it cost: no amount has it.
+    unpriced: Vec<StatementUnpriced>,
+}
+
+/// Something that was sold and that nobody can price.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StatementUnpriced {
+    /// `plan`, `addon` or `overage`.
+    kind: String,
+    /// Why it has no price.
+    reason: String,
+    /// The plan.
+    plan: Option<String>,
+    /// The plan's version.
+    plan_version: Option<u32>,
+    /// The add-on.
+    addon: Option<String>,
+    /// How many of the add-on.
+    quantity: Option<u32>,
+    /// From when.
+    from: Option<String>,
+    /// Until when.
+    to: Option<String>,
+    /// The meter.
+    meter: Option<String>,
+    /// The version at which the counting began.
+    counting: Option<u64>,
+    /// Units beyond what was included and granted.
+    units: Option<u64>,
 }
 
 /// A span of time: its start is in it, its end is not.

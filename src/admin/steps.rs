@@ -26,8 +26,11 @@ pub(super) struct DecisionView {
     /// Why not: a code of the gateway's refusals.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) code: Option<&'static str>,
-    /// The refusal's HTTP status; `null` where the upstream would answer.
+    /// The refusal's HTTP status, or that of Plangate's own answer; `null` where the upstream would answer.
     pub(super) status: Option<u16>,
+    /// `plangate`, where the gateway itself answers at one of its own paths; absent: the upstream would.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) answered_by: Option<&'static str>,
     /// Why not, in words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) detail: Option<String>,
@@ -97,7 +100,7 @@ pub(super) struct DecidingPolicy {
 #[derive(Serialize, ToSchema)]
 #[schema(as = Step)]
 pub(super) struct StepView {
-    /// `path`, `tenant`, `subscription`, `route`, `features`, `rate` or `quota`.
+    /// `path`, `tenant`, `subscription`, `route`, `features`, `rate` or `quota`; `view` at the path of the customer's view.
     step: &'static str,
     /// Whether it lets the request through.
     ok: bool,

@@ -1,6 +1,5 @@
 //! What was told to a webhook: listed, told again, and tried out.
 
-use aws_lc_rs::digest;
 use axum::{
     Json,
     extract::State,
@@ -32,7 +31,7 @@ use crate::{
         WebhookDone, WebhookError,
     },
     wire::{
-        sample_event,
+        hex, sample_event,
         signed_message::{headers, new_id},
     },
 };
@@ -242,9 +241,8 @@ pub(super) async fn test_webhook(
     // A repetition of the call is the same message to whoever gets it.
     let event = match &ticket.origin.idempotency {
         Some(idempotency) => {
-            let digest = digest::digest(&digest::SHA256, idempotency.key.as_bytes());
-            let digits: String = digest.as_ref().iter().take(12).map(|byte| format!("{byte:02x}")).collect();
-            format!("evt_test_{digits}")
+            let digits = hex::sha256(idempotency.key.as_bytes());
+            format!("evt_test_{}", &digits[..24])
         }
         None => new_id("evt_test_").map_err(|error| Problem::new(Code::Internal, error.to_string()))?,
     };

@@ -18,6 +18,7 @@ use super::{
 use crate::{
     domain::command::When,
     ports::{Idempotency, Origin},
+    wire::hex,
 };
 
 /// A write: what it asks, and what the answer depends on.
@@ -169,7 +170,7 @@ pub(super) fn fingerprint(parts: &Parts, body: &[u8]) -> String {
     context.update(parts.uri.path_and_query().map_or("/", |target| target.as_str()).as_bytes());
     context.update(b"\n");
     context.update(body);
-    context.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(context.finish().as_ref())
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 mod background;
 mod bills;
+mod bygone;
 pub mod config;
 mod deployment;
 mod descriptors;

@@ -7,6 +7,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
 
+use super::bygone;
 use crate::{
     clock::Clock,
     domain::{
@@ -63,6 +64,13 @@ impl PlanVersions {
     /// [`StoreError`]: the catalog must not come into force yet.
     pub(super) async fn complete(&self, catalog: &Catalog, keep: Keep) -> Result<Whole, StoreError> {
         let mut kept = self.store.kept_plans().await?;
+        // Before what plans say now takes the place of what they said.
+        let mut sold = self.store.kept_sold().await?;
+        let new_sold = bygone::news(catalog, &kept, &sold, keep);
+        if !new_sold.is_empty() {
+            self.store.keep_sold(&new_sold).await?;
+            sold = self.store.kept_sold().await?;
+        }
         let mut news = news(catalog, &kept);
         match keep {
             Keep::All => {}
@@ -85,7 +93,10 @@ impl PlanVersions {
             // Another node may have been the first to know of a version: when that was is the store's to say.
             kept = self.store.kept_plans().await?;
         }
-        let whole = whole(catalog, &kept);
+        let mut whole = whole(catalog, &kept);
+        if let Some(bygone) = bygone::of(&whole.catalog, &kept, &sold) {
+            whole.catalog = Arc::new(Catalog { bygone: Some(bygone), ..Catalog::clone(&whole.catalog) });
+        }
         for damaged in whole.damaged_in_words() {
             tracing::error!("{damaged}");
         }

@@ -61,6 +61,12 @@ fn tell(done: Tidied) {
     if (Tidied { more: false, ..done }) != Tidied::default() {
         tracing::info!(?done, "old rows are tidied up");
     }
+    if done.stripe_unclaimed > 0 {
+        tracing::warn!(
+            events = done.stripe_unclaimed,
+            "events of Stripe were dropped: their customers are no tenant's, and they came over 400 days ago or are the oldest of more than 100,000 (`plangate billing link` links a customer)"
+        );
+    }
 }
 
 #[cfg(test)]

@@ -178,6 +178,12 @@ async fn list(
     if let Some(next) = answer.get("next").and_then(Value::as_u64) {
         note(&format!("there are more: --cursor {next}"));
     }
+    if let Some(dropped) =
+        answer.pointer("/dropped/events").and_then(Value::as_u64).filter(|events| *events > 0)
+    {
+        let last = field(&answer, "/dropped/last");
+        note(&format!("of customers that are no tenant's {dropped} events were dropped, the last at {last}"));
+    }
     Ok(())
 }
 

@@ -14,6 +14,7 @@ use hyper_util::{
 use serde_json::Value;
 
 use super::{Failure, output::Format};
+use crate::wire::percent;
 
 const CONNECT_TIME: Duration = Duration::from_secs(5);
 const CALL_TIME: Duration = Duration::from_secs(30);
@@ -55,7 +56,11 @@ pub(super) struct Call<'a> {
 impl<'a> Call<'a> {
     /// A call of `path`, whose segments are given as they are and encoded here.
     pub(super) fn new(method: Method, path: &[&str]) -> Self {
-        let path = path.iter().map(|segment| format!("/{}", encode(segment))).collect();
+        let path = path.iter().fold(String::new(), |mut path, segment| {
+            path.push('/');
+            percent::encode(segment, &mut path);
+            path
+        });
         Self { method, path, query: Vec::new(), body: None, idempotency_key: None }
     }
 
@@ -83,22 +88,9 @@ impl<'a> Call<'a> {
     }
 
     fn target(&self) -> String {
-        let pairs = self.query.iter().map(|(name, value)| format!("{name}={}", encode(value)));
-        let query = pairs.collect::<Vec<_>>().join("&");
+        let query = percent::pairs(self.query.iter().map(|(name, value)| (*name, value.as_str())));
         if query.is_empty() { self.path.clone() } else { format!("{}?{query}", self.path) }
     }
-}
-
-/// Percent-encodes all but what RFC 3986 leaves unreserved.
-fn encode(text: &str) -> String {
-    text.bytes().fold(String::with_capacity(text.len()), |mut encoded, byte| {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
-            encoded.push(char::from(byte));
-        } else {
-            encoded.push_str(&format!("%{byte:02X}"));
-        }
-        encoded
-    })
 }
 
 fn token() -> Result<HeaderValue, Failure> {

@@ -81,6 +81,11 @@ impl Show {
                 field(count, "/meter")
             ));
         }
+        for lost in list(&answer, "/unpriced") {
+            let of = ["/plan", "/addon", "/meter"].map(|path| field(lost, path));
+            let of = of.into_iter().find(|text| text != "-").unwrap_or_default();
+            note(&format!("not billed: {} `{of}`: {}", field(lost, "/kind"), field(lost, "/reason")));
+        }
         Ok(())
     }
 }

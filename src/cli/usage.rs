@@ -1,4 +1,5 @@
-//! `plangate usage`: show what a tenant has used, and send usage that did not come through the gateway.
+//! `plangate usage`: show what a tenant has used, also as it sees that itself, and send usage that did not come through the
+//! gateway.
 
 use clap::{Args, Subcommand, ValueEnum};
 use http::Method;
@@ -35,8 +36,29 @@ pub struct Usage {
 
 #[derive(Debug, Subcommand)]
 enum Action {
+    /// Show what a tenant sees of itself at `/.plangate/usage` of the data listener
+    Show(Seen),
     /// Send usage events; to send the same again counts nothing twice
     Send(send_usage::SendUsage),
+}
+
+#[derive(Debug, Args)]
+struct Seen {
+    /// The tenant's id
+    tenant: String,
+    /// The language of the message
+    #[arg(long, value_enum, default_value_t = Language::En)]
+    language: Language,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Language {
+    /// English
+    En,
+    /// Chinese
+    Zh,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -51,8 +73,10 @@ enum Bucket {
 
 impl Usage {
     pub(super) async fn run(self) -> Result<(), Failure> {
-        if let Some(Action::Send(send)) = self.action {
-            return send.run().await;
+        match self.action {
+            Some(Action::Show(seen)) => return seen.run().await,
+            Some(Action::Send(send)) => return send.run().await,
+            None => {}
         }
         let tenant = self.tenant.unwrap_or_default();
         let bucket = match self.bucket {
@@ -74,6 +98,32 @@ impl Usage {
         }
         if rows.len() == 0 {
             note(&format!("nothing was used from {} to {}", field(&answer, "/from"), field(&answer, "/to")));
+        }
+        Ok(())
+    }
+}
+
+impl Seen {
+    async fn run(self) -> Result<(), Failure> {
+        let language = match self.language {
+            Language::En => "en",
+            Language::Zh => "zh",
+        };
+        let call = Call::new(Method::GET, &["v1", "tenants", &self.tenant, "view"])
+            .query("language", Some(language.to_owned()));
+        let answer = self.connection.call(call).await?;
+        let mut rows = Rows::new(&["METER", "WINDOW", "USED", "LIMIT", "REMAINING", "SHARE", "RESETS"]);
+        for quota in answer.get("quotas").and_then(Value::as_array).into_iter().flatten() {
+            let paths = ["/meter", "/window", "/used", "/limit", "/remaining", "/share", "/resets_at"];
+            rows.add(paths.iter().map(|path| field(quota, path)).collect());
+        }
+        show(self.connection.output, &answer, &rows)?;
+        let [plan, state, message] = ["/plan", "/state", "/message"].map(|path| field(&answer, path));
+        note(&format!("plan {plan} ({state}): {message}"));
+        if answer.get("cost").is_some_and(Value::is_object) {
+            let [total, forecast, currency] =
+                ["/cost/total", "/cost/forecast", "/cost/currency"].map(|path| field(&answer, path));
+            note(&format!("{total} {currency} so far, likely {forecast} {currency} at the month's end"));
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! What a billing system's names mean here: which price is which plan or add-on, and which meter is sold as what.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use super::id::{AddonId, FeatureId, MeterId, PlanId};
 
@@ -26,6 +26,16 @@ pub enum Sold {
     Addon(AddonId),
 }
 
+/// `plan pro`
+impl fmt::Display for Sold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Plan(plan) => write!(f, "plan {plan}"),
+            Self::Addon(addon) => write!(f, "add-on {addon}"),
+        }
+    }
+}
+
 /// How a meter's usage is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ToldMeter {
@@ -33,6 +43,17 @@ pub struct ToldMeter {
     pub event_name: String,
     /// Which units.
     pub count: Told,
+}
+
+/// `told as ai_tokens, what is beyond the quota`
+impl fmt::Display for ToldMeter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = match self.count {
+            Told::Overage => "what is beyond the quota",
+            Told::All => "all units",
+        };
+        write!(f, "told as {}, {count}", self.event_name)
+    }
 }
 
 /// Which units of a meter are told.

@@ -12,6 +12,7 @@ use std::{
 use super::{
     addon::Addon,
     billing::StripeMap,
+    bygone::Bygone,
     command::TrialOffer,
     features::FeatureIx,
     id::{AddonId, FeatureId, LimitId, MeterId, PlanId, TenantId},
@@ -98,6 +99,8 @@ pub struct Catalog {
     pub deployed: Version,
     /// Policies that are tried beside these.
     pub candidate: Option<Arc<Candidate>>,
+    /// With what they had and do not have any more, for bills; `None`: nothing is known of that kind.
+    pub bygone: Option<Arc<Bygone>>,
     /// Features by [`FeatureIx`].
     pub features: Vec<Feature>,
     /// Limits, sorted by id.
@@ -149,6 +152,7 @@ impl Catalog {
             digest,
             deployed: Version(0),
             candidate: None,
+            bygone: None,
             features: Vec::new(),
             limits: Vec::new(),
             meters: Vec::new(),

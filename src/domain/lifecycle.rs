@@ -7,6 +7,7 @@ mod mirror;
 mod subscription;
 #[cfg(test)]
 mod tests;
+mod way;
 
 use super::{
     addon::Attached,

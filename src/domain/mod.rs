@@ -4,6 +4,7 @@ pub mod addon;
 pub mod ahead;
 pub mod attributes;
 pub mod billing;
+pub mod bygone;
 pub mod catalog;
 pub mod command;
 pub mod condition;

@@ -87,7 +87,7 @@ impl fmt::Display for Decimal {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Currency([u8; 3]);
 
-/// The codes of ISO 4217 (2026), those for tests (XTS) and for no currency (XXX) included.
+/// The codes of ISO 4217 (2026) in which something can be paid: not those of metals, for tests (XTS) and for no currency (XXX).
 const CODES: &str = "\
     AED AFN ALL AMD ANG AOA ARS AUD AWG AZN BAM BBD BDT BGN BHD BIF BMD BND BOB BOV BRL BSD BTN BWP BYN BZD \
     CAD CDF CHE CHF CHW CLF CLP CNY COP COU CRC CUP CVE CZK DJF DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP GEL \
@@ -95,7 +95,7 @@ const CODES: &str = "\
     KYD KZT LAK LBP LKR LRD LSL LYD MAD MDL MGA MKD MMK MNT MOP MRU MUR MVR MWK MXN MXV MYR MZN NAD NGN NIO \
     NOK NPR NZD OMR PAB PEN PGK PHP PKR PLN PYG QAR RON RSD RUB RWF SAR SBD SCR SDG SEK SGD SHP SLE SOS SRD \
     SSP STN SVC SYP SZL THB TJS TMT TND TOP TRY TTD TWD TZS UAH UGX USD USN UYI UYU UYW UZS VED VES VND VUV \
-    WST XAF XCD XCG XDR XOF XPF XSU XUA YER ZAR ZMW ZWG XXX XTS";
+    WST XAF XCD XCG XDR XOF XPF XSU XUA YER ZAR ZMW ZWG";
 
 /// Why a text is not a currency.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -270,7 +270,10 @@ mod tests {
     #[test]
     fn totals_are_rounded_to_what_is_paid() {
         let digits = |code: &str| code.parse::<Currency>().unwrap().minor_digits();
-        assert_eq!(["USD", "JPY", "KWD", "CLF", "XXX"].map(digits), [2, 0, 3, 4, 2]);
+        assert_eq!(["USD", "JPY", "KWD", "CLF"].map(digits), [2, 0, 3, 4]);
+        for text in ["XXX", "XTS", "XAU", "ZZZ", "usd", "US", "USDT", "", "U D"] {
+            assert!(text.parse::<Currency>().is_err(), "{text}");
+        }
         let total = Total::of("12.3456".parse().unwrap(), 1);
         let down = |digits| total.rounded_down(digits).written(digits);
         assert_eq!([0, 2, 3].map(down), ["12", "12.34", "12.345"]);

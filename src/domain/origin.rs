@@ -35,6 +35,41 @@ pub struct Origins {
     pub plans: BTreeMap<PlanId, Lines>,
     /// Those of the add-ons.
     pub addons: BTreeMap<AddonId, Lines>,
+    /// Those of what a Stripe account's names mean.
+    pub stripe: StripeOrigins,
+}
+
+/// Where it is written what a Stripe account's names mean: the line of each name, by the key under which it stands.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct StripeOrigins {
+    /// The file.
+    pub file: Arc<str>,
+    /// Under `prices`.
+    pub prices: BTreeMap<String, u32>,
+    /// Under `lookup_keys`.
+    pub lookup_keys: BTreeMap<String, u32>,
+    /// Under `features`.
+    pub features: BTreeMap<String, u32>,
+    /// Under `meters`.
+    pub meters: BTreeMap<String, u32>,
+}
+
+impl StripeOrigins {
+    /// The keys of the file.
+    pub const KEYS: [&'static str; 4] = ["prices", "lookup_keys", "features", "meters"];
+
+    /// Where a name stands under a key.
+    #[must_use]
+    pub fn of(&self, key: &str, name: &str) -> Option<Origin> {
+        let lines = match key {
+            "prices" => &self.prices,
+            "lookup_keys" => &self.lookup_keys,
+            "features" => &self.features,
+            "meters" => &self.meters,
+            _ => return None,
+        };
+        lines.get(name).map(|line| Origin { file: Arc::clone(&self.file), line: *line })
+    }
 }
 
 /// Where the routes were written.

@@ -93,6 +93,10 @@ pub(super) struct Bucket {
     stir: Arc<Stir>,
     begun: AtomicU32,
     ended: AtomicU32,
+    /// It is looked at from time to time what others have used of it.
+    followed: AtomicBool,
+    /// When what others have used of it was last learnt for sure.
+    learnt: AtomicU64,
 }
 
 /// Tells whether anything was recorded of a bucket between two looks: equal ones without anything under way say no.
@@ -111,6 +115,11 @@ impl Mark {
     /// Only one thing has begun since `before`, when nothing was under way.
     pub fn follows(self, before: Self) -> bool {
         before.is_quiet() && self.begun == before.begun.wrapping_add(1)
+    }
+
+    /// The mark after so many more things, and no others, have begun and ended.
+    pub const fn after(self, more: u32) -> Self {
+        Self { begun: self.begun.wrapping_add(more), ended: self.ended.wrapping_add(more) }
     }
 }
 
@@ -131,7 +140,24 @@ impl Bucket {
             stir: Arc::clone(stir),
             begun: AtomicU32::new(0),
             ended: AtomicU32::new(0),
+            followed: AtomicBool::new(false),
+            learnt: AtomicU64::new(0),
         })
+    }
+
+    /// Has it looked at what others use of it. Whether it was not before.
+    pub fn follow(&self) -> bool {
+        !self.followed.load(Ordering::Relaxed) && !self.followed.swap(true, Ordering::SeqCst)
+    }
+
+    /// Ends that.
+    pub fn unfollow(&self) {
+        self.followed.store(false, Ordering::SeqCst);
+    }
+
+    /// When what others have used of it was last learnt for sure; the beginning of time: never.
+    pub fn learnt(&self) -> Monotonic {
+        Monotonic(self.learnt.load(Ordering::Relaxed))
     }
 
     pub fn mark(&self) -> Mark {
@@ -267,13 +293,26 @@ impl Bucket {
         self.has_sealed.store(true, Ordering::SeqCst);
     }
 
-    /// Learns what the database knows as used elsewhere.
-    pub fn learn_elsewhere(&self, elsewhere: u64, sure: bool) {
+    /// Learns what the database knows as used elsewhere, unless `sure` says that something else was recorded meanwhile: then
+    /// the difference is not that of one instant. It is asked with the tally locked, so that whatever is folded, or learnt
+    /// by somebody else, comes wholly before that or wholly after this. Whether it was sure.
+    pub fn learn_elsewhere(&self, elsewhere: u64, now: Monotonic, sure: impl FnOnce() -> bool) -> bool {
         let mut tally = lock(&self.tally);
-        if sure || !tally.known {
+        if !sure() {
+            return false;
+        }
+        self.elsewhere.store(elsewhere, Ordering::SeqCst);
+        self.learnt.store(now.0, Ordering::Relaxed);
+        tally.known = true;
+        true
+    }
+
+    /// The same, where nothing at all is known of it: what may not be quite right is better than nothing.
+    pub fn guess_elsewhere(&self, elsewhere: u64) {
+        let mut tally = lock(&self.tally);
+        if !std::mem::replace(&mut tally.known, true) {
             self.elsewhere.store(elsewhere, Ordering::SeqCst);
         }
-        tally.known = true;
     }
 
     /// Forgets sealed slots to which nothing can happen any more. Whether there are none left.

@@ -301,19 +301,33 @@ impl Cell {
         open.map(|slot| slot.bucket.key.clone()).collect()
     }
 
-    /// Learns what everybody has used of a bucket, as the database had it after `before`. Whether that can be told: not
-    /// while something of this node is on its way there.
-    pub fn learn(&self, key: &BucketKey, used: u64, before: &Unrecorded) -> bool {
+    /// Whether what others use of a bucket is of interest to the answers of this node: not without an open word of it, nor
+    /// where the next request is refused as all is used up.
+    pub fn is_watched(&self, key: &BucketKey, now: Monotonic) -> bool {
+        let slots = lock(&self.0);
+        let open = slots.iter().find(|slot| slot.bucket.key == *key && !slot.word.is_sealed());
+        open.is_some_and(|slot| slot.is_bounded() && (slot.has_rest() || slot.counted_out(now) == 0))
+    }
+
+    /// What was recorded of a bucket so far; `None`: this node knows nothing of it.
+    pub fn mark(&self, key: &BucketKey) -> Option<Mark> {
+        let slots = lock(&self.0);
+        slots.buckets.iter().find(|bucket| bucket.key == *key).map(|bucket| bucket.mark())
+    }
+
+    /// Learns what everybody has used of a bucket, as the database had it when the bucket's mark was `at`. Whether that can
+    /// be told: not while something of this node is on its way there, or may have arrived without an answer.
+    pub fn learn(&self, key: &BucketKey, used: u64, at: Mark, now: Monotonic) -> bool {
         let slots = lock(&self.0);
         let Some(bucket) = slots.buckets.iter().find(|bucket| bucket.key == *key) else { return true };
         let open = slots.iter().filter(|slot| slot.bucket.key == *key).cloned();
         let own: Vec<Arc<Slot>> = open.chain(bucket.sealed()).collect();
-        let recorded = own.iter().fold(0, |sum: u64, slot| sum.saturating_add(slot.recorded().net()));
-        let sure = before.mark.is_quiet() && bucket.mark() == before.mark && before.unsure.is_empty();
-        if sure {
-            bucket.learn_elsewhere(used.saturating_sub(recorded), true);
+        if own.iter().any(|slot| slot.is_unsure()) {
+            return false;
         }
-        sure
+        let recorded = own.iter().fold(0, |sum: u64, slot| sum.saturating_add(slot.recorded().net()));
+        let elsewhere = used.saturating_sub(recorded);
+        bucket.learn_elsewhere(elsewhere, now, || at.is_quiet() && bucket.mark() == at)
     }
 
     /// What this node has not recorded yet of the bucket that starts at `key.start`.

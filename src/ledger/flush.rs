@@ -9,6 +9,7 @@ use std::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    follow::Told,
     heed, recall,
     shared::{Shared, lock},
     slot::Slot,
@@ -59,6 +60,8 @@ struct Shipment<'a> {
     shared: &'a Shared,
     slots: Vec<Arc<Slot>>,
     reports: Vec<SlotTotals>,
+    /// Each bucket, with the number of its last report.
+    told: Vec<(Told, usize)>,
     recorded: bool,
 }
 
@@ -69,12 +72,34 @@ impl<'a> Shipment<'a> {
         slots.sort_by_cached_key(order);
         slots.dedup_by(|a, b| Arc::ptr_eq(a, b));
         let at = shared.world.clock.now();
-        let report = |slot: &Arc<Slot>| {
+        let (mut reports, mut told) = (Vec::with_capacity(slots.len()), Vec::<(Told, usize)>::new());
+        for slot in &slots {
+            if told.last().is_none_or(|(told, _)| !told.is_of(&slot.bucket)) {
+                told.push((Told::begin(&slot.bucket), 0));
+            }
             slot.clean();
-            slot.report(shared.world.incarnation, at)
-        };
-        let reports = slots.iter().map(report).collect();
-        Self { shared, slots, reports, recorded: false }
+            if let Some((told, last)) = told.last_mut() {
+                told.report();
+                *last = reports.len();
+            }
+            reports.push(slot.report(shared.world.incarnation, at));
+        }
+        Self { shared, slots, reports, told, recorded: false }
+    }
+
+    /// The database has recorded it all, and says of each report what is used of its bucket by then.
+    fn arrive(mut self, used: &[u64]) {
+        self.recorded = true;
+        let (shared, told) = (self.shared, std::mem::take(&mut self.told));
+        // Acknowledged before anything is learnt: what is used elsewhere is all that is not recorded of this node.
+        drop(self);
+        let now = shared.monotonic();
+        for (told, last) in told {
+            // Of several that were recorded one after the other the last says it.
+            if let Some(used) = used.get(last) {
+                told.learn(shared, *used, now);
+            }
+        }
     }
 
     /// How long the oldest totals have waited.
@@ -100,18 +125,23 @@ pub(super) async fn ship(shared: &Shared, slots: Vec<Arc<Slot>>) -> Result<(), S
     if slots.is_empty() {
         return Ok(());
     }
-    let mut shipment = Shipment::load(shared, slots);
+    let shipment = Shipment::load(shared, slots);
     let lag = u64::try_from(shipment.lag().as_millis()).unwrap_or(u64::MAX);
     shared.metrics.lag_millis.store(lag, Ordering::Relaxed);
     let outcome = match tokio::time::timeout(PATIENCE, shared.world.store.flush(&shipment.reports)).await {
         Ok(outcome) => outcome,
         Err(_) => Err(StoreError::Unavailable(format!("no answer to a flush within {PATIENCE:?}"))),
     };
-    shipment.recorded = outcome.is_ok();
-    if outcome.is_err() {
-        shared.metrics.failures.fetch_add(1, Ordering::Relaxed);
+    match outcome {
+        Ok(used) => {
+            shipment.arrive(&used);
+            Ok(())
+        }
+        Err(error) => {
+            shared.metrics.failures.fetch_add(1, Ordering::Relaxed);
+            Err(error)
+        }
     }
-    outcome
 }
 
 /// Seals every word and records the totals of all that is still known, whether they were recorded before or not.
@@ -203,6 +233,16 @@ pub(super) async fn run(shared: &Arc<Shared>, stop: CancellationToken, every: Du
         part = (part + 1) % PARTS;
         shared.accounts.sweep(shared, part, PARTS);
     }
+}
+
+/// The ticks of [`run`] in which all accounts are swept once, and the flush after them.
+#[cfg(test)]
+pub(super) async fn look_at_all(shared: &Arc<Shared>) -> Result<(), StoreError> {
+    flush(shared).await?;
+    heed::look(shared).await?;
+    recall::look_again(shared).await?;
+    (0..PARTS).for_each(|part| shared.accounts.sweep(shared, part, PARTS));
+    flush(shared).await
 }
 
 /// Ends all charging, seals every word and records everything. Repeats until it has succeeded.

@@ -46,7 +46,9 @@ impl Job {
     /// What to ask, and what was known at that time.
     fn ask(&self) -> Asked {
         let shared = &self.shared;
-        let sealed = self.slot.bucket.sealed();
+        // It may have been sealed since it was asked whether it is: its own report counts it.
+        let mut sealed = self.slot.bucket.sealed();
+        sealed.retain(|slot| slot.seq != self.slot.seq);
         let freed = self.slot.bucket.freed();
         let look = self.slot.bucket.mark();
         let totals = SlotTotals {
@@ -78,7 +80,8 @@ impl Job {
             demand: refill.wanted.max(need),
             want: ahead.max(limit.get() / 1000).max(refill.wanted).max(refill.expected).max(1),
         };
-        Asked { request, own, freed, begun, quiet: begun.follows(look) }
+        let sure = begun.follows(look) && !sealed.iter().any(|slot| slot.is_unsure());
+        Asked { request, own, freed, begun, sure }
     }
 
     fn apply(&self, asked: &Asked, outcome: GrantOutcome) -> Verdict {
@@ -150,9 +153,12 @@ impl Job {
     }
 
     fn learn(&self, asked: &Asked, used: u64) {
+        let (bucket, elsewhere) = (&self.slot.bucket, used.saturating_sub(asked.own));
         // Had anything else been recorded meanwhile, the difference would not be that of one instant.
-        let sure = asked.quiet && self.slot.bucket.mark() == asked.begun;
-        self.slot.bucket.learn_elsewhere(used.saturating_sub(asked.own), sure);
+        let sure = || asked.sure && bucket.mark() == asked.begun;
+        if !bucket.learn_elsewhere(elsewhere, self.shared.monotonic(), sure) {
+            bucket.guess_elsewhere(elsewhere);
+        }
     }
 }
 
@@ -169,7 +175,7 @@ struct Asked {
     own: u64,
     freed: u64,
     begun: Mark,
-    quiet: bool,
+    sure: bool,
 }
 
 /// Settles the reports of the requests, also when the future is dropped.

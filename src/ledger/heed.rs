@@ -5,6 +5,7 @@ use std::collections::HashSet;
 
 use super::{
     flush,
+    follow::ask,
     shared::{Shared, lock},
     usage::NOBODY,
 };
@@ -40,17 +41,15 @@ async fn look_at(shared: &Shared, tenants: &HashSet<TenantId>) -> Result<(), Sto
         .flat_map(|account| account.charged())
         .collect();
     for some in keys.chunks(MOST) {
-        let meter = |key: &BucketKey| shared.accounts.get(&key.tenant)?.known(key);
-        let before: Vec<_> = some
-            .iter()
-            .map(|key| meter(key).and_then(|meter| meter.ask_known(key, |cell| cell.unrecorded(key))))
-            .collect();
+        let before: Vec<_> =
+            some.iter().map(|key| ask(shared, key, |cell| cell.mark(key)).flatten()).collect();
         let asked = shared.world.store.others(NOBODY, some);
         let answer = tokio::time::timeout(flush::PATIENCE, asked).await;
         let late = || StoreError::Unavailable(format!("no answer within {:?}", flush::PATIENCE));
+        let now = shared.monotonic();
         for ((key, before), all) in some.iter().zip(before).zip(answer.map_err(|_| late())??) {
-            let (Some(meter), Some(before)) = (meter(key), before) else { continue };
-            let learnt = meter.ask_known(key, |cell| cell.learn(key, all.used.get(), &before));
+            let Some(before) = before else { continue };
+            let learnt = ask(shared, key, |cell| cell.learn(key, all.used.get(), before, now));
             if learnt == Some(false) {
                 lock(&shared.charged).insert(key.tenant.clone());
             }

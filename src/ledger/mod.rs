@@ -32,6 +32,7 @@ mod desk;
 mod few;
 pub mod file;
 mod flush;
+mod follow;
 mod grant;
 mod heed;
 mod hold;
@@ -139,9 +140,9 @@ impl EscrowLedger {
         heed::heed(&self.0, tenants);
     }
 
-    /// Records totals every second and returns what has ended, until `stop`. One task for the life of the node.
+    /// Records totals every second, returns what has ended, and looks up what other nodes use, until `stop`. One task for the life of the node.
     pub async fn run(&self, stop: CancellationToken) {
-        flush::run(&self.0, stop, flush::EVERY).await;
+        tokio::join!(flush::run(&self.0, stop.clone(), flush::EVERY), follow::run(&self.0, stop));
     }
 
     /// Records now what is not recorded yet.
@@ -150,6 +151,13 @@ impl EscrowLedger {
     /// [`StoreError`]: what could not be recorded is kept for the next time.
     pub async fn flush(&self) -> Result<(), StoreError> {
         flush::flush(&self.0).await
+    }
+
+    /// What [`EscrowLedger::run`] does until it has looked at everything once, without its pauses: for tests over a real
+    /// database, whose answers take real time while the clock stands.
+    #[cfg(test)]
+    pub(crate) async fn look_at_all(&self) -> Result<(), StoreError> {
+        flush::look_at_all(&self.0).await
     }
 
     /// Ends all charging (which is answered `Unavailable` from here on), seals all words and records everything, so that

@@ -19,6 +19,7 @@ use super::{
     bucket::Bucket,
     file::{Booking, LedgerFile, Record},
     flush::DirtyQueue,
+    follow::Followed,
     metrics::LedgerMetrics,
     refill::GrantQueue,
     slot::Slot,
@@ -81,6 +82,7 @@ pub(super) struct Shared {
     pub home: Arc<Home>,
     pub accounts: Accounts,
     pub dirty: DirtyQueue,
+    pub followed: Followed,
     pub grants: GrantQueue,
     pub outage: Outage,
     pub metrics: Arc<LedgerMetrics>,
@@ -106,6 +108,7 @@ impl Shared {
             world,
             accounts: Accounts::default(),
             dirty: DirtyQueue::default(),
+            followed: Followed::default(),
             grants: GrantQueue::default(),
             outage: Outage::default(),
             metrics: Arc::default(),
@@ -144,6 +147,7 @@ impl Shared {
             let now = self.monotonic();
             slot.waiting(now);
             self.dirty.push(Arc::clone(slot));
+            self.followed.charged(slot);
             if slot.word.is_sealed() && slot.bucket.is_wanted(now) {
                 self.hurry.notify_one();
             }

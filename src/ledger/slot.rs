@@ -78,7 +78,9 @@ struct Acked {
     used: AtomicU64,
     refunded: AtomicU64,
     sealed: AtomicBool,
-    unknown: AtomicBool,
+    /// The most that was reported without an answer.
+    unanswered_used: AtomicU64,
+    unanswered_refunded: AtomicU64,
 }
 
 /// What a new slot is for.
@@ -263,14 +265,18 @@ impl Slot {
                 self.bucket.forget_exhaustion();
             }
             self.waiting.store(0, Ordering::Relaxed);
+        } else {
+            self.acked.unanswered_used.fetch_max(report.used, Ordering::SeqCst);
+            self.acked.unanswered_refunded.fetch_max(report.refunded, Ordering::SeqCst);
         }
-        self.acked.unknown.store(!recorded, Ordering::SeqCst);
         self.bucket.end();
     }
 
-    /// Whether the last report may or may not have been recorded.
+    /// Whether the database may have recorded more than it has acknowledged.
     pub fn is_unsure(&self) -> bool {
-        self.acked.unknown.load(Ordering::SeqCst)
+        let recorded = self.recorded();
+        self.acked.unanswered_used.load(Ordering::SeqCst) > recorded.used
+            || self.acked.unanswered_refunded.load(Ordering::SeqCst) > recorded.refunded
     }
 
     /// What the database has recorded.

@@ -125,11 +125,8 @@ fn frame(rights: &Rights, now: UnixMillis) -> (Vec<MeterUsage>, Vec<Row>, Vec<Bu
             add(window.into(), entitlement.epoch, row);
         }
         for SourceTerms { source, period, limit } in entitlement.sources(ix, now) {
-            let (span, epoch, window) = match source {
-                Source::Plan => (Span::MONTH, entitlement.epoch, Some(Window::Month)),
-                Source::Overage => (Span::Overage, entitlement.epoch, None),
-                Source::Grant(number) => (Span::Grant, number, None),
-            };
+            let (span, epoch) = Span::of_source(source, entitlement.epoch);
+            let window = (source == Source::Plan).then_some(Window::Month);
             if source == Source::Plan || period.end > now {
                 add(span, epoch, Row { meter: place, window, source: Some(source), period, limit });
             }

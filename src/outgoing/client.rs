@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, header};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use rustls::ClientConfig;
 
@@ -16,7 +16,10 @@ use super::{
     connector::{Connector, Resolver, SystemResolver},
     target::Target,
 };
-use crate::ports::{Outgoing, OutgoingAnswer, OutgoingError, OutgoingRequest};
+use crate::{
+    ports::{Outgoing, OutgoingAnswer, OutgoingError, OutgoingRequest},
+    tls,
+};
 
 /// How long a request may take in all.
 const ANSWER_WITHIN: Duration = Duration::from_secs(15);
@@ -43,7 +46,8 @@ impl HttpOutgoing {
     /// # Errors
     /// [`TlsError`].
     pub fn new(rule: Rule) -> Result<Self, TlsError> {
-        Ok(Self::with(rule, Arc::new(SystemResolver), usual_tls()?))
+        let tls = tls::usual().map_err(|error| TlsError(error.to_string()))?;
+        Ok(Self::with(rule, Arc::new(SystemResolver), tls))
     }
 
     /// With another resolver and another idea of whom to trust.
@@ -125,18 +129,6 @@ fn explain(error: &(dyn Error + 'static)) -> OutgoingError {
     // The outermost says only that there was no answer.
     let from = usize::from(causes.len() > 1);
     OutgoingError::Failed(causes[from..].join(": "))
-}
-
-/// The roots of trust of the machine, or those of the browsers where the machine has none.
-pub(super) fn usual_tls() -> Result<ClientConfig, TlsError> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| TlsError(error.to_string()))?;
-    Ok(match builder.clone().with_native_roots() {
-        Ok(builder) => builder.with_no_client_auth(),
-        Err(_) => builder.with_webpki_roots().with_no_client_auth(),
-    })
 }
 
 #[async_trait]

@@ -4,14 +4,14 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     compile::Read,
-    definition::{AddonFile, Declarations, Name, PlanFile, RoutesFile},
+    definition::{AddonFile, Declarations, Name, PlanFile, RoutesFile, StripeFile},
     inherit::{feature_ix, meter_ix},
-    source::{FileIx, Place, Sources},
+    source::{FileIx, Kind, Place, Sources},
 };
 use crate::domain::{
     features::FeatureIx,
     id::{LimitId, PlanId},
-    origin::{Lines, Origins, RouteOrigins, TermKey},
+    origin::{Lines, Origins, RouteOrigins, StripeOrigins, TermKey},
     plan::MeterIx,
 };
 
@@ -24,6 +24,9 @@ pub(super) fn of(sources: &Sources, declarations: &Declarations, read: &Read) ->
     origins.addons = read.addons.iter().map(|addon| (addon.id.clone(), files.addon(addon))).collect();
     if let Some(file) = &read.routes {
         origins.routes = files.routes(file);
+    }
+    if let Some(file) = &read.stripe {
+        origins.stripe = files.stripe(file);
     }
     origins
 }
@@ -84,14 +87,32 @@ impl Files<'_> {
                 (None, None) => 0,
             }
         });
-        let first = self.sources.of_kind(super::source::Kind::Routes).next();
         RouteOrigins {
-            file: first.map_or_else(|| Arc::from(""), |(ix, _)| self.name(ix)),
+            file: self.only(Kind::Routes),
             lines: file.routes.iter().map(|route| self.line(route.name.place)).collect(),
             charges: charges.collect(),
             default_charge: file.default_charge.first().map(|(name, _)| self.line(name.place)),
             unmatched: file.unmatched.map(|place| self.line(place)),
         }
+    }
+
+    /// The name of the one file of a kind.
+    fn only(&self, kind: Kind) -> Arc<str> {
+        self.sources.of_kind(kind).next().map_or_else(|| Arc::from(""), |(ix, _)| self.name(ix))
+    }
+
+    fn stripe(&self, file: &StripeFile) -> StripeOrigins {
+        StripeOrigins {
+            file: self.only(Kind::Stripe),
+            prices: self.names(file.prices.iter().map(|(name, _)| name)),
+            lookup_keys: self.names(file.lookup_keys.iter().map(|(name, _)| name)),
+            features: self.names(file.features.iter().map(|(name, _)| name)),
+            meters: self.names(file.meters.iter().map(|(name, _)| name)),
+        }
+    }
+
+    fn names<'n>(&self, names: impl Iterator<Item = &'n Name>) -> BTreeMap<String, u32> {
+        names.map(|name| (name.value.clone(), self.line(name.place))).collect()
     }
 
     fn features(&self, names: &[Name]) -> BTreeMap<FeatureIx, u32> {
@@ -151,6 +172,11 @@ mod tests {
             ),
             ("plans/top.yaml", "plan: top\nextends: mid\ngrace: { days: 3 }\nfeatures:\n  - a\n"),
             ("addons/more.yaml", "addon: more\nfeatures: [b]\nlimits:\n  seats: 4\n"),
+            (
+                "stripe.yaml",
+                "prices: { p_1: { plan: mid } }\nlookup_keys:\n  more_monthly: { addon: more }\n\
+                 features: { key: a }\nmeters:\n  m: { event_name: ms }\n",
+            ),
         ])
     }
 
@@ -205,6 +231,18 @@ mod tests {
         let more = catalog.origins.addon("more").unwrap();
         assert_eq!(more.name().to_string(), "addons/more.yaml:1");
         assert_eq!(more.limit("seats").unwrap().to_string(), "addons/more.yaml:4");
+    }
+
+    #[test]
+    fn every_name_of_stripe_knows_its_line() {
+        let catalog = example();
+        let stripe = &catalog.origins.stripe;
+        let shown = |key, name| stripe.of(key, name).map(|origin| origin.to_string());
+        assert_eq!(shown("prices", "p_1").as_deref(), Some("stripe.yaml:1"));
+        assert_eq!(shown("lookup_keys", "more_monthly").as_deref(), Some("stripe.yaml:3"));
+        assert_eq!(shown("features", "key").as_deref(), Some("stripe.yaml:4"));
+        assert_eq!(shown("meters", "m").as_deref(), Some("stripe.yaml:6"));
+        assert_eq!((shown("prices", "p_2"), shown("plans", "p_1")), (None, None));
     }
 
     #[test]

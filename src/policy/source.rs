@@ -3,7 +3,10 @@
 use aws_lc_rs::digest;
 
 use super::diagnostic::{Diagnostic, Excerpt, Location, Span};
-use crate::domain::{catalog::Digest, revision::PolicyFiles};
+use crate::{
+    domain::{catalog::Digest, revision::PolicyFiles},
+    wire::hex,
+};
 
 /// What a file of the folder is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -129,7 +132,7 @@ impl Sources {
             }
             context.update(&[u8::from(text.is_some())]);
         }
-        context.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+        hex::encode(context.finish().as_ref())
     }
 
     /// The line of a place, counted from 1.

@@ -301,8 +301,13 @@ pub trait LedgerStore: Send + Sync + 'static {
     /// Grants units, all requests in one transaction, each by itself; answers in the order of the requests.
     async fn grant(&self, requests: &[GrantRequest]) -> Result<Vec<GrantOutcome>, StoreError>;
 
-    /// Records totals. Those with `sealed` also return what was granted and not used: the database computes it.
-    async fn flush(&self, totals: &[SlotTotals]) -> Result<(), StoreError>;
+    /// Records totals. Those with `sealed` also return what was granted and not used: the database computes it. Answers, in
+    /// their order, how many units are used by all slots of the bucket of each, as far as flushed, these totals included.
+    async fn flush(&self, totals: &[SlotTotals]) -> Result<Vec<u64>, StoreError>;
+
+    /// Units used by all slots of each bucket, as far as flushed, in the order asked; of a bucket that nobody has made yet
+    /// none. One statement.
+    async fn recorded(&self, buckets: &[BucketKey]) -> Result<Vec<u64>, StoreError>;
 
     /// What is left of each bucket, in the order asked; a bucket that nobody has made yet has nothing left and nothing
     /// held. One statement.

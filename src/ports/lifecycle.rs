@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use super::StoreError;
 use crate::domain::{
     grant::Grant,
-    id::{PlanId, TenantId},
+    id::{AddonId, MeterId, PlanId, TenantId},
     plan::PlanRef,
     tenant::Tenant,
     time::{UnixMillis, Version},
@@ -66,6 +66,32 @@ pub trait PlanStore: Send + Sync + 'static {
 
     /// Every version that was ever kept, by id and version.
     async fn kept_plans(&self) -> Result<Vec<KeptPlan>, StoreError>;
+
+    /// Keeps what was sold, in the place of what was kept of the same before: of each the last word that is said.
+    async fn keep_sold(&self, sold: &[SoldTerms]) -> Result<(), StoreError>;
+
+    /// Everything that was ever sold, as it was kept last, in its order.
+    async fn kept_sold(&self) -> Result<Vec<SoldTerms>, StoreError>;
+}
+
+/// Something that policies have, and that a bill may need after they have it no more.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Sold {
+    /// An add-on.
+    Addon(AddonId),
+    /// A meter.
+    Meter(MeterId),
+    /// A version of a plan: what it says beside its [`PlanTerms`].
+    Plan(PlanRef),
+}
+
+/// What a bill needs of it, as text for the database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SoldTerms {
+    /// Of what.
+    pub what: Sold,
+    /// See `wire::sold`.
+    pub terms: serde_json::Value,
 }
 
 /// What a plan says in one version, as text for the database.

@@ -67,7 +67,8 @@ pub enum ExportState {
 
 impl ExportState {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Waiting, Self::Sent, Self::Refused, Self::Withdrawing, Self::Withdrawn];
+    pub const ALL: [Self; 6] =
+        [Self::Waiting, Self::Sent, Self::Refused, Self::Withdrawing, Self::Withdrawn, Self::Stuck];
 
     /// The word used in the database and in answers.
     #[must_use]

@@ -25,7 +25,8 @@ pub struct NewEvent {
 #[async_trait]
 pub trait EventStore: Send + Sync + 'static {
     /// The facts that were told, the oldest first, at most `limit` of those after the place `after`. They are kept for 40
-    /// days.
+    /// days. Places are given in the order in which facts can be seen first: who asks on from the last place that it was
+    /// answered sees each once, however late its transaction ends.
     async fn events(&self, after: u64, limit: u32, which: &WhichEvents) -> Result<Vec<EventRow>, StoreError>;
 
     /// Tells of trials that are about to end, as far as somebody is to be told by `now`; of at most `limit` tenants, each in

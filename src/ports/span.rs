@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::domain::period::Window;
+use crate::domain::{period::Window, rights::Source, time::Version};
 
 /// Over what, and from where, the units of a bucket are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -61,6 +61,28 @@ impl Span {
     pub const fn is_source(self) -> bool {
         matches!(self, Self::MONTH | Self::Overage | Self::Grant)
     }
+
+    /// Over what a source's units are, and the epoch of their bucket while counting goes on from `epoch`: a grant goes on
+    /// where counting begins anew, by its own number.
+    #[must_use]
+    pub const fn of_source(source: Source, epoch: Version) -> (Self, Version) {
+        match source {
+            Source::Plan => (Self::MONTH, epoch),
+            Source::Overage => (Self::Overage, epoch),
+            Source::Grant(number) => (Self::Grant, number),
+        }
+    }
+
+    /// The source of a bucket's units, by the bucket's epoch; `None`: it is a limit beside the sources.
+    #[must_use]
+    pub const fn source(self, epoch: Version) -> Option<Source> {
+        match self {
+            Self::MONTH => Some(Source::Plan),
+            Self::Overage => Some(Source::Overage),
+            Self::Grant => Some(Source::Grant(epoch)),
+            Self::Window(_) | Self::Spend => None,
+        }
+    }
 }
 
 impl From<Window> for Span {
@@ -85,6 +107,10 @@ mod tests {
             assert_eq!(Span::parse(span.as_str()), Some(span));
             assert_eq!(span.is_shorter(), ["hour", "day", "week"].contains(&span.as_str()));
             assert_eq!(span.is_source(), ["month", "overage", "grant"].contains(&span.as_str()));
+            let source = span.source(Version(7));
+            assert_eq!(source.is_some(), span.is_source());
+            let back = source.map(|source| Span::of_source(source, Version(7)));
+            assert!(back.is_none_or(|back| back == (span, Version(7))));
         }
         assert_eq!(Span::parse("year"), None);
     }

@@ -65,6 +65,35 @@ pub trait StripeStore: Send + Sync + 'static {
 
     /// Takes a tenant's customer away from it. Its plan stays as it is.
     async fn unlink_customer(&self, tenant: &TenantId, origin: &Origin) -> Result<Linked, LinkError>;
+
+    /// Drops events of customers that are no tenant's, where they are too old or too many, and counts them. What is known of
+    /// a tenant's customer stays.
+    async fn drop_unclaimed(&self, bounds: &Unclaimed) -> Result<u64, StoreError>;
+
+    /// How many events were ever dropped so.
+    async fn dropped_events(&self) -> Result<DroppedEvents, StoreError>;
+}
+
+/// How long events of customers that are no tenant's are kept, and how many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unclaimed {
+    /// When this is.
+    pub now: UnixMillis,
+    /// Those that were received earlier go.
+    pub before: UnixMillis,
+    /// Of more that wait or are not mapped the oldest go.
+    pub most: u64,
+    /// So many go in one call.
+    pub at_once: u64,
+}
+
+/// What was dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct DroppedEvents {
+    /// How many events.
+    pub events: u64,
+    /// When the last of them were.
+    pub last: Option<UnixMillis>,
 }
 
 /// An event to be kept.

@@ -9,6 +9,7 @@ use crate::domain::{
     catalog::Catalog,
     id::TenantId,
     impact::{DayUse, Lookback, Spent},
+    stripe::StripeEvent,
     time::UnixMillis,
 };
 
@@ -29,6 +30,10 @@ pub trait SurveyStore: Send + Sync + 'static {
         tenants: &[Lookback],
         now: UnixMillis,
     ) -> Result<HashMap<TenantId, Vec<Spent>>, StoreError>;
+
+    /// What the billing system told of each of these tenants' customers, as far as it is kept; one statement. Tenants
+    /// without a customer are left out.
+    async fn told_of(&self, tenants: &[TenantId]) -> Result<HashMap<TenantId, Vec<StripeEvent>>, StoreError>;
 }
 
 /// Makes whole what a compiler made of files, without putting it in force.

@@ -8,7 +8,7 @@ use crate::{
         command::Change, identity::ApiKey, lifecycle::Happened, subscription::Subscription, tenant::Tenant,
         time::UnixMillis,
     },
-    wire::{attributes, audit::sha256, overrides, subscription},
+    wire::{attributes, hex::sha256, overrides, subscription},
 };
 
 /// The most bytes of either side in a line.

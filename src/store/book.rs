@@ -346,6 +346,11 @@ impl Book {
         }
     }
 
+    /// What is used of a bucket, as far as recorded.
+    pub(super) fn used(&self, bucket: &BucketKey) -> u64 {
+        self.buckets.get(bucket).map_or(0, |bucket| bucket.used)
+    }
+
     /// What became true since the last call and is to be told outside.
     pub(super) fn take_facts(&mut self) -> Vec<NewEvent> {
         std::mem::take(&mut self.facts)

@@ -82,6 +82,8 @@ const DISABLE: Sql = timed!(
     "UPDATE webhooks SET disabled_why = $2, disabled_ms = ",
     " WHERE id = $1 AND url = $3 AND disabled_ms IS NULL"
 );
+// Back from the newest, of those that were there when the walk began each once. Nobody is told by this list: what is due
+// is claimed by its state.
 const LIST: Sql = Sql::same(
     "SELECT d.place, d.event, o.kind, o.tenant, d.state, d.attempts, d.created_ms, d.next_ms, d.ended_ms \
      FROM webhook_deliveries d JOIN outbox o ON o.id = d.event \

@@ -21,14 +21,18 @@ use crate::{
     ports::{EventRow, EventStore, NewEvent, StoreError, WhichEvents},
 };
 
-const EVENTS: Sql = Sql::same(
-    "SELECT place, id, kind, tenant, at_ms, body FROM outbox WHERE place > $1 AND ($3 = '' OR kind = $3) \
-     ORDER BY place LIMIT $2",
-);
-const EVENTS_OF_TENANT: Sql = Sql::same(
-    "SELECT place, id, kind, tenant, at_ms, body FROM outbox WHERE place > $1 AND ($3 = '' OR kind = $3) \
-     AND tenant = $4 ORDER BY place LIMIT $2",
-);
+const EVENTS: Sql = Sql {
+    postgres: "SELECT number, id, kind, tenant, at_ms, body FROM outbox WHERE number > $1 \
+               AND ($3 = '' OR kind = $3) ORDER BY number LIMIT $2",
+    sqlite: "SELECT place, id, kind, tenant, at_ms, body FROM outbox WHERE place > $1 \
+             AND ($3 = '' OR kind = $3) ORDER BY place LIMIT $2",
+};
+const EVENTS_OF_TENANT: Sql = Sql {
+    postgres: "SELECT number, id, kind, tenant, at_ms, body FROM outbox WHERE number > $1 \
+               AND ($3 = '' OR kind = $3) AND tenant = $4 ORDER BY number LIMIT $2",
+    sqlite: "SELECT place, id, kind, tenant, at_ms, body FROM outbox WHERE place > $1 \
+             AND ($3 = '' OR kind = $3) AND tenant = $4 ORDER BY place LIMIT $2",
+};
 const NOTICES: Sql =
     Sql::same("SELECT id FROM tenants WHERE notice_ms <= $1 ORDER BY notice_ms, id LIMIT $2");
 // Who comes second waits here, and then finds nothing.
@@ -101,6 +105,7 @@ impl SqlStore {
 #[async_trait]
 impl EventStore for SqlStore {
     async fn events(&self, after: u64, limit: u32, which: &WhichEvents) -> Result<Vec<EventRow>, StoreError> {
+        self.call(self.number_facts()).await?;
         let kind = which.kind.map_or("", EventKind::as_str);
         let (after, limit, kind) = (Arg::Int(signed(after)), Arg::Int(i64::from(limit)), Arg::Text(kind));
         match &which.tenant {

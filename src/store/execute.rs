@@ -11,7 +11,7 @@ use super::{
     engine::Lane,
     epoch::{BUMP, NOTIFY},
     journal::{self, Line},
-    keep, outbox, rollover, rows,
+    keep, once, outbox, rollover, rows,
     session::{Arg, Session, Sql, signed},
     sql::SqlStore,
     tenant_row, told,
@@ -24,16 +24,8 @@ use crate::{
         tenant::Tenant,
         time::{UnixMillis, Version},
     },
-    ports::{Committed, Effect, ExecuteError, Idempotency, Origin, StoreError},
+    ports::{Committed, Effect, ExecuteError, Origin, StoreError},
 };
-
-const CLAIM: Sql = Sql::same(
-    "INSERT INTO idempotency (key, fingerprint, version, effect, at_ms) VALUES ($1, $2, 0, '', $3) \
-     ON CONFLICT (key) DO NOTHING",
-);
-const CLAIMED: Sql = Sql::same("SELECT fingerprint, version, effect FROM idempotency WHERE key = $1");
-pub(super) const KEEP_OUTCOME: Sql =
-    Sql::same("UPDATE idempotency SET version = $2, effect = $3 WHERE key = $1");
 
 const LOCK_TENANT: Sql = Sql {
     postgres: "SELECT version FROM tenants WHERE id = $1 FOR UPDATE",
@@ -105,9 +97,11 @@ impl SqlStore {
         origin: &Origin,
     ) -> Result<(Committed, Result<(), StoreError>), ExecuteError> {
         let mut session = self.engine.begin(Lane::Data).await?;
-        if let Some(idempotency) = &origin.idempotency
-            && let Some(earlier) = claim(&mut session, idempotency, origin.at).await?
-        {
+        let before = once::before(&mut session, origin, ExecuteError::IdempotencyConflict, |claimed| {
+            let effect = change::decode_effect(&claimed.effect)?;
+            Some(Committed { version: claimed.version, effect, replayed: true })
+        });
+        if let Some(earlier) = before.await? {
             return Ok((earlier, Ok(())));
         }
         match self.change(&mut session, command, origin).await? {
@@ -201,48 +195,6 @@ pub(super) enum Step {
     FailedOver,
 }
 
-/// What an idempotency key was used for.
-pub(super) struct Claimed {
-    pub(super) fingerprint: String,
-    pub(super) version: Version,
-    pub(super) effect: String,
-}
-
-/// Claims an idempotency key for this transaction; answers what it was used for where an earlier one has it. Of two at
-/// once the second waits here for the end of the first.
-pub(super) async fn claim_key(
-    session: &mut Session,
-    idempotency: &Idempotency,
-    at: UnixMillis,
-) -> Result<Option<Claimed>, StoreError> {
-    let Idempotency { key, fingerprint } = idempotency;
-    if session.run(CLAIM, &[Arg::Text(key), Arg::Text(fingerprint), Arg::Int(at.0)]).await? > 0 {
-        return Ok(None);
-    }
-    let Some(row) = session.first(CLAIMED, &[Arg::Text(key)]).await? else {
-        // Pruned in this very moment.
-        return Err(StoreError::Unavailable("the idempotency key's record has just expired".into()));
-    };
-    let (fingerprint, effect) = (row.text(0)?, row.text(2)?);
-    Ok(Some(Claimed { fingerprint, version: rows::version(&row, 1)?, effect }))
-}
-
-async fn claim(
-    session: &mut Session,
-    idempotency: &Idempotency,
-    at: UnixMillis,
-) -> Result<Option<Committed>, ExecuteError> {
-    let Some(Claimed { fingerprint, version, effect }) = claim_key(session, idempotency, at).await? else {
-        return Ok(None);
-    };
-    if fingerprint != idempotency.fingerprint {
-        return Err(ExecuteError::IdempotencyConflict);
-    }
-    let effect = change::decode_effect(&effect)
-        .ok_or_else(|| unreadable("an idempotency record's effect", format!("`{effect}`")))?;
-    Ok(Some(Committed { version, effect, replayed: true }))
-}
-
 /// Locks the tenant's row; answers whether it was made for this.
 async fn lock_tenant(session: &mut Session, command: &Command, at: UnixMillis) -> Result<bool, ExecuteError> {
     let id = Arg::Text(command.tenant.as_str());
@@ -319,10 +271,7 @@ async fn record(
     for kind in journal::kinds(lines) {
         session.run(INSERT_CHANGE, &[number, tenant, Arg::Text(kind), at]).await?;
     }
-    if let Some(idempotency) = &origin.idempotency {
-        let effect = change::encode_effect(effect);
-        session.run(KEEP_OUTCOME, &[Arg::Text(&idempotency.key), number, Arg::Text(&effect)]).await?;
-    }
+    once::keep(session, origin, version, &change::encode_effect(effect)).await?;
     for Line { actor, source, kind, detail, altered } in lines {
         let entry = Entry {
             version,

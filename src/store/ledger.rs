@@ -49,6 +49,11 @@ const OTHERS: Sql = timed_bulk!(
      LEFT JOIN nodes n ON n.incarnation = s.incarnation AND n.beat_ms > ",
     " - $3 GROUP BY 1, b.id"
 );
+const RECORDED: Sql = bulk!(
+    "SELECT CAST(v->>5 AS BIGINT), b.used FROM",
+    "JOIN buckets b ON b.tenant = v->>0 AND b.meter = v->>1 AND b.span = v->>2 \
+       AND b.start_ms = CAST(v->>3 AS BIGINT) AND b.epoch = CAST(v->>4 AS BIGINT)"
+);
 const REMAINDERS: Sql = timed_bulk!(
     "SELECT CAST(v->>5 AS BIGINT), b.limit_units - b.allocated, \
      CAST(coalesce(sum(CASE WHEN n.incarnation IS NOT NULL THEN s.granted - s.used + s.refunded END), 0) AS BIGINT) \
@@ -135,7 +140,7 @@ impl SqlStore {
         Ok(Some(outcomes))
     }
 
-    async fn flush_some(&self, totals: &[SlotTotals]) -> Result<(), StoreError> {
+    async fn flush_some(&self, totals: &[SlotTotals]) -> Result<Vec<u64>, StoreError> {
         let mut session = self.engine.begin(Lane::Steady).await?;
         let all: Vec<&SlotTotals> = totals.iter().collect();
         let mut locked = Locked::load(&mut session, &all).await?;
@@ -153,7 +158,8 @@ impl SqlStore {
         locked.write_slots(&mut session).await?;
         locked.write_buckets(&mut session).await?;
         outbox::tell(&mut session, &locked.book.take_facts()).await?;
-        self.finish(session, freed).await
+        self.finish(session, freed).await?;
+        Ok(totals.iter().map(|one| locked.book.used(&one.slot.bucket)).collect())
     }
 
     /// Commits, and wakes all nodes where there is something to hear.
@@ -212,11 +218,29 @@ impl LedgerStore for SqlStore {
         self.call(self.grant_all(requests)).await
     }
 
-    async fn flush(&self, totals: &[SlotTotals]) -> Result<(), StoreError> {
+    async fn flush(&self, totals: &[SlotTotals]) -> Result<Vec<u64>, StoreError> {
+        let mut used = Vec::with_capacity(totals.len());
         for some in totals.chunks(MOST) {
-            self.call(self.flush_some(some)).await?;
+            used.extend(self.call(self.flush_some(some)).await?);
         }
-        Ok(())
+        Ok(used)
+    }
+
+    async fn recorded(&self, buckets: &[BucketKey]) -> Result<Vec<u64>, StoreError> {
+        let mut all = vec![0; buckets.len()];
+        if buckets.is_empty() {
+            return Ok(all);
+        }
+        let ask = buckets_by_place(buckets);
+        self.call(async {
+            for row in self.engine.read(Lane::Steady, RECORDED, &[Arg::Text(&ask)]).await? {
+                if let Some(one) = usize::try_from(row.count(0)?).ok().and_then(|place| all.get_mut(place)) {
+                    *one = row.count(1)?;
+                }
+            }
+            Ok(all)
+        })
+        .await
     }
 
     async fn remainders(

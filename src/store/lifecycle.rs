@@ -16,12 +16,12 @@ use super::{
 };
 use crate::{
     domain::{
-        id::{PlanId, TenantId},
+        id::{AddonId, MeterId, PlanId, TenantId},
         plan::PlanRef,
         tenant::Tenant,
         time::{UnixMillis, Version},
     },
-    ports::{GrantRow, KeptPlan, LifecycleStore, PlanStore, PlanTerms, StoreError},
+    ports::{GrantRow, KeptPlan, LifecycleStore, PlanStore, PlanTerms, Sold, SoldTerms, StoreError},
     wire::{belongings, subscription::plan_of},
 };
 
@@ -61,6 +61,15 @@ const KEEP_PLANS: Sql = bulk!(
 );
 const KEPT_PLANS: Sql =
     Sql::same("SELECT id, version, terms, introduced_ms FROM plan_versions ORDER BY id, version");
+// In one order, too.
+const KEEP_SOLD: Sql = bulk!(
+    "INSERT INTO sold_terms (kind, id, version, terms) \
+     SELECT v->>0, v->>1, CAST(v->>2 AS BIGINT), v->>3 FROM",
+    "WHERE true ON CONFLICT (kind, id, version) DO UPDATE SET terms = excluded.terms \
+     WHERE sold_terms.terms <> excluded.terms"
+);
+const KEPT_SOLD: Sql =
+    Sql::same("SELECT id, version, terms, kind FROM sold_terms ORDER BY kind, id, version");
 
 fn grant(row: &Record) -> Result<GrantRow, StoreError> {
     let document = json!([[
@@ -94,6 +103,28 @@ fn kept(row: &Record) -> Result<KeptPlan, StoreError> {
         unreadable(&format!("the terms of plan `{}`, version {}", plan.id, plan.version), error)
     })?;
     Ok(KeptPlan { plan: PlanTerms { plan, terms }, introduced: rows::instant(row, 3)? })
+}
+
+/// Kind, id and version of what was sold.
+fn sold_key(what: &Sold) -> (&'static str, &str, u32) {
+    match what {
+        Sold::Addon(addon) => ("addon", addon.as_str(), 0),
+        Sold::Meter(meter) => ("meter", meter.as_str(), 0),
+        Sold::Plan(plan) => ("plan", plan.id.as_str(), plan.version.0),
+    }
+}
+
+fn sold(row: &Record) -> Result<SoldTerms, StoreError> {
+    let (kind, id) = (row.text(3)?, row.text(0)?);
+    let bad = |error: &dyn std::fmt::Display| unreadable(&format!("what was sold as {kind} `{id}`"), error);
+    let what = match kind.as_str() {
+        "addon" => AddonId::parse(&id).map(Sold::Addon).map_err(|error| bad(&error))?,
+        "meter" => MeterId::parse(&id).map(Sold::Meter).map_err(|error| bad(&error))?,
+        "plan" => Sold::Plan(plan(row)?),
+        _ => return Err(bad(&"it is no kind that is known")),
+    };
+    let terms = serde_json::from_str(&row.text(2)?).map_err(|error| bad(&error))?;
+    Ok(SoldTerms { what, terms })
 }
 
 fn id(row: &Record) -> Result<TenantId, StoreError> {
@@ -194,5 +225,23 @@ impl PlanStore for SqlStore {
 
     async fn kept_plans(&self) -> Result<Vec<KeptPlan>, StoreError> {
         self.list(KEPT_PLANS, &[], kept).await
+    }
+
+    async fn keep_sold(&self, sold: &[SoldTerms]) -> Result<(), StoreError> {
+        let each: BTreeMap<&Sold, &Value> = sold.iter().map(|one| (&one.what, &one.terms)).collect();
+        if each.is_empty() {
+            return Ok(());
+        }
+        let row = |(what, terms): (&Sold, &Value)| {
+            let (kind, id, version) = sold_key(what);
+            json!([kind, id, version, terms.to_string()])
+        };
+        let rows = text(each.into_iter().map(row).collect());
+        self.call(async { self.engine.write(Lane::Data, KEEP_SOLD, &[Arg::Text(&rows)]).await.map(drop) })
+            .await
+    }
+
+    async fn kept_sold(&self) -> Result<Vec<SoldTerms>, StoreError> {
+        self.list(KEPT_SOLD, &[], sold).await
     }
 }

@@ -6,9 +6,8 @@ use super::{
     altered::{Altered, between},
     audit::{self, Entry},
     engine::Lane,
-    execute::{Claimed, KEEP_OUTCOME, claim_key},
-    rows,
-    session::{Arg, Session, Sql, signed},
+    once, rows,
+    session::{Arg, Session, Sql},
     sql::SqlStore,
     stripe::{LINK_OF, LOCK_CUSTOMER},
 };
@@ -104,14 +103,8 @@ pub(super) fn altered(before: Option<&str>, after: Option<&str>) -> Altered {
 
 /// What was done under the origin's idempotency key.
 async fn claimed(session: &mut Session, origin: &Origin) -> Result<Option<Linked>, LinkError> {
-    let Some(idempotency) = &origin.idempotency else { return Ok(None) };
-    let Some(Claimed { fingerprint, version, .. }) = claim_key(session, idempotency, origin.at).await? else {
-        return Ok(None);
-    };
-    if fingerprint != idempotency.fingerprint {
-        return Err(LinkError::IdempotencyConflict);
-    }
-    Ok(Some(Linked { version, replayed: true }))
+    let linked = |claimed: &once::Claimed| Some(Linked { version: claimed.version, replayed: true });
+    once::before(session, origin, LinkError::IdempotencyConflict, linked).await
 }
 
 async fn lock(session: &mut Session, tenant: &TenantId) -> Result<(), LinkError> {
@@ -136,10 +129,7 @@ async fn record(
         detail,
     };
     audit::append_altered(&mut session, &entry, &altered.before, &altered.after).await?;
-    if let Some(idempotency) = &origin.idempotency {
-        let outcome = [Arg::Text(&idempotency.key), Arg::Int(signed(version.0)), Arg::Text(kind)];
-        session.run(KEEP_OUTCOME, &outcome).await?;
-    }
+    once::keep(&mut session, origin, version, kind).await?;
     session.commit().await?;
     Ok(Linked { version, replayed: false })
 }

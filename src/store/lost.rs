@@ -6,9 +6,9 @@ use super::{
     audit::{self, Entry},
     classify::unreadable,
     engine::Lane,
-    execute::{KEEP_OUTCOME, claim_key},
     locked::text,
-    session::{Arg, Session, Sql, signed, timed},
+    once,
+    session::{Arg, Session, Sql, timed},
     sql::SqlStore,
 };
 use crate::ports::{Incarnation, Lost, LostError, Origin, StoreError};
@@ -64,13 +64,10 @@ impl SqlStore {
     /// See [`crate::ports::NodeStore::declare_lost`].
     pub(super) async fn lose(&self, name: &str, origin: &Origin) -> Result<Lost, LostError> {
         let mut session = self.engine.begin(Lane::Data).await?;
-        if let Some(idempotency) = &origin.idempotency
-            && let Some(earlier) = claim_key(&mut session, idempotency, origin.at).await?
-        {
-            if earlier.fingerprint != idempotency.fingerprint {
-                return Err(LostError::IdempotencyConflict);
-            }
-            return decode(&earlier.effect).ok_or(LostError::IdempotencyConflict);
+        let conflict = LostError::IdempotencyConflict;
+        let before = once::before(&mut session, origin, conflict, |claimed| decode(&claimed.effect));
+        if let Some(lost) = before.await? {
+            return Ok(lost);
         }
         let lost = lose_slots(&mut session, name).await?;
         let registered = session.run(REMOVE, &[Arg::Text(name)]).await? > 0;
@@ -110,15 +107,7 @@ async fn record(session: &mut Session, name: &str, lost: Lost, origin: &Origin) 
         kind: KIND,
         detail: &detail(name, lost),
     };
-    if let Some(idempotency) = &origin.idempotency {
-        let effect = encode(lost);
-        session
-            .run(
-                KEEP_OUTCOME,
-                &[Arg::Text(&idempotency.key), Arg::Int(signed(version.0)), Arg::Text(&effect)],
-            )
-            .await?;
-    }
+    once::keep(session, origin, version, &encode(lost)).await?;
     audit::append(session, &entry).await
 }
 

@@ -5,6 +5,7 @@ mod ledger;
 mod lifecycle;
 mod meter_exports;
 mod nodes;
+mod once;
 mod revisions;
 mod shadow;
 mod state;
@@ -14,6 +15,7 @@ mod survey;
 mod tidy;
 mod tokens;
 mod trail;
+mod unclaimed;
 mod usage_events;
 mod webhooks;
 

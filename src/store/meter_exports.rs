@@ -8,8 +8,8 @@ use super::{
     audit::{self, Entry},
     classify::unreadable,
     engine::Lane,
-    execute::{KEEP_OUTCOME, claim_key},
     locked::text,
+    once,
     pieces::{Looked, Told as Known},
     rows,
     session::{Arg, Record, Session, Sql, bulk, signed},
@@ -33,7 +33,7 @@ pub(super) fn retry_altered() -> Altered {
 /// Buckets in one transaction.
 const AT_ONCE: u32 = 200;
 
-// One node cuts at a time: this row is its lock.
+// One node cuts at a time: this row is its lock, until the commit, so that places are in the order in which pieces are seen.
 const LOCK: Sql = Sql::same(
     "INSERT INTO meta (name, value) VALUES ('meter_exports', $1) \
      ON CONFLICT (name) DO UPDATE SET value = excluded.value",
@@ -99,8 +99,9 @@ const PAGE: Sql = Sql::same(
     "SELECT place, id, tenant, customer, meter, event_name, units, at_ms, state, attempts, first_ms, error \
      FROM meter_exports WHERE place > $1 AND ($2 = '' OR state = $2) ORDER BY place LIMIT $3",
 );
+// What was said of it stays until it is taken: the next attempt is made as one after an error.
 const RETRY: Sql = Sql::same(
-    "UPDATE meter_exports SET state = 'waiting', next_ms = $2, first_ms = NULL, attempts = 0, error = NULL \
+    "UPDATE meter_exports SET state = 'waiting', next_ms = $2, first_ms = NULL, attempts = 0 \
      WHERE id = $1 AND state = 'refused'",
 );
 const STATE: Sql = Sql {
@@ -191,11 +192,9 @@ impl SqlStore {
 impl SqlStore {
     async fn retry(&self, id: &str, origin: &Origin) -> Result<(), RetryError> {
         let mut session = self.engine.begin(Lane::Data).await?;
-        if let Some(idempotency) = &origin.idempotency
-            && let Some(earlier) = claim_key(&mut session, idempotency, origin.at).await?
-        {
-            let same = earlier.fingerprint == idempotency.fingerprint;
-            return if same { Ok(()) } else { Err(RetryError::IdempotencyConflict) };
+        let conflict = RetryError::IdempotencyConflict;
+        if once::before(&mut session, origin, conflict, |_| Some(())).await?.is_some() {
+            return Ok(());
         }
         let row = session.first(STATE, &[Arg::Text(id)]).await?;
         let row = row.ok_or_else(|| RetryError::Unknown(id.to_owned()))?;
@@ -216,10 +215,7 @@ impl SqlStore {
         };
         let Altered { before, after } = retry_altered();
         audit::append_altered(&mut session, &entry, &before, &after).await?;
-        if let Some(idempotency) = &origin.idempotency {
-            let args = [Arg::Text(&idempotency.key), Arg::Int(signed(version.0)), Arg::Text(RETRIED)];
-            session.run(KEEP_OUTCOME, &args).await?;
-        }
+        once::keep(&mut session, origin, version, RETRIED).await?;
         Ok(session.commit().await?)
     }
 }

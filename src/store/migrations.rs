@@ -22,6 +22,10 @@ const POSTGRES: &[(i64, &str, &str)] = &[
     (13, "usage_events", include_str!("migrations/postgres/0013_usage_events.sql")),
     (14, "audit", include_str!("migrations/postgres/0014_audit.sql")),
     (15, "meter_exports", include_str!("migrations/postgres/0015_meter_exports.sql")),
+    (18, "stripe_bounds", include_str!("migrations/postgres/0018_stripe_bounds.sql")),
+    // SQLite needs none: it has one writer at a time.
+    (19, "event_order", include_str!("migrations/postgres/0019_event_order.sql")),
+    (20, "sold_terms", include_str!("migrations/postgres/0020_sold_terms.sql")),
 ];
 const SQLITE: &[(i64, &str, &str)] = &[
     (1, "initial", include_str!("migrations/sqlite/0001_initial.sql")),
@@ -38,6 +42,8 @@ const SQLITE: &[(i64, &str, &str)] = &[
     (13, "usage_events", include_str!("migrations/sqlite/0013_usage_events.sql")),
     (14, "audit", include_str!("migrations/sqlite/0014_audit.sql")),
     (15, "meter_exports", include_str!("migrations/sqlite/0015_meter_exports.sql")),
+    (18, "stripe_bounds", include_str!("migrations/sqlite/0018_stripe_bounds.sql")),
+    (20, "sold_terms", include_str!("migrations/sqlite/0020_sold_terms.sql")),
 ];
 
 /// PostgreSQL's.

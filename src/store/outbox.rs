@@ -1,10 +1,12 @@
 //! Facts that are told outside: written in the transaction that makes them true, each once.
 
-use aws_lc_rs::digest;
 use serde_json::json;
 
 use super::session::{Arg, Session, Sql, postgres_clock, timed};
-use crate::ports::{EventRow, NewEvent, StoreError};
+use crate::{
+    ports::{EventRow, NewEvent, StoreError},
+    wire::hex,
+};
 
 // With the deliveries to the endpoints that take this kind, where nobody has told it before: one statement where the
 // database can, as the head may be locked meanwhile.
@@ -34,9 +36,7 @@ const DELIVER: Sql = timed!(
 
 /// The id of an event: the same for everybody who tells the same fact.
 pub(super) fn id(event: &NewEvent) -> String {
-    let digest = digest::digest(&digest::SHA256, event.name.as_bytes());
-    let digits: String = digest.as_ref().iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-    format!("evt_{digits}")
+    format!("evt_{}", &hex::sha256(event.name.as_bytes())[..32])
 }
 
 /// What is sent, byte for byte, however often it is.

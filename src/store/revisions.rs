@@ -9,8 +9,8 @@ use super::{
     classify::unreadable,
     engine::Lane,
     epoch::{BUMP, NOTIFY},
-    execute::{INSERT_CHANGE, KEEP_OUTCOME, claim_key},
-    rows,
+    execute::INSERT_CHANGE,
+    once, rows,
     session::{Arg, Record, Session, Sql, signed},
     sql::SqlStore,
 };
@@ -148,14 +148,12 @@ impl SqlStore {
         origin: &Origin,
     ) -> Result<(Deployed, Result<(), StoreError>), DeployError> {
         let mut session = self.engine.begin(Lane::Data).await?;
-        if let Some(idempotency) = &origin.idempotency
-            && let Some(earlier) = claim_key(&mut session, idempotency, origin.at).await?
-        {
-            if earlier.fingerprint != idempotency.fingerprint {
-                return Err(DeployError::IdempotencyConflict);
-            }
-            let number = decode(&earlier.effect).ok_or(DeployError::IdempotencyConflict)?;
-            return Ok((Deployed { version: earlier.version, number, replayed: true }, Ok(())));
+        let before = once::before(&mut session, origin, DeployError::IdempotencyConflict, |claimed| {
+            let number = decode(&claimed.effect)?;
+            Some(Deployed { version: claimed.version, number, replayed: true })
+        });
+        if let Some(earlier) = before.await? {
+            return Ok((earlier, Ok(())));
         }
         // The head's lock is held from here to the commit: of two at once the second sees what the first has done.
         let Some(row) = session.first(BUMP, &[]).await? else {
@@ -261,10 +259,7 @@ async fn record(
     let kind = feed_kind(command);
     session.run(SET_HEAD, &[version]).await?;
     session.run(INSERT_CHANGE, &[version, Arg::Text(""), Arg::Text(&kind), at]).await?;
-    if let Some(idempotency) = &origin.idempotency {
-        let effect = encode(after.number);
-        session.run(KEEP_OUTCOME, &[Arg::Text(&idempotency.key), version, Arg::Text(&effect)]).await?;
-    }
+    once::keep(session, origin, after.version, &encode(after.number)).await?;
     let entry = Entry {
         version: after.version,
         at: origin.at,

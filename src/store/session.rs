@@ -52,9 +52,17 @@ macro_rules! postgres_clock {
 pub(super) use postgres_clock;
 
 /// SQLite's clock, in milliseconds since 1970.
+#[cfg(not(test))]
 macro_rules! sqlite_clock {
     () => {
         "CAST(round(unixepoch('subsec') * 1000) AS INTEGER)"
+    };
+}
+/// The same, where a test holds it; see [`super::simulated`]. Tests of the library open an SQLite database by that alone.
+#[cfg(test)]
+macro_rules! sqlite_clock {
+    () => {
+        "(SELECT now_ms FROM simulated_clock)"
     };
 }
 pub(super) use sqlite_clock;

@@ -4,7 +4,7 @@ use crate::{
     domain::{
         catalog::Catalog,
         id::TenantId,
-        stripe::{Folded, StripeEvent, Verdict, fold, named},
+        stripe::{Folded, StripeEvent, StripeKind, Verdict, fold, named, needless},
     },
     ports::StripeEventState,
     wire::stripe::{Meaning, read},
@@ -96,19 +96,22 @@ pub(super) fn events(kept: &[Kept]) -> Vec<StripeEvent> {
 
 /// What the events of a tenant's customer come to, and what is to be written down of each that is not so yet.
 pub(super) fn settle(kept: &[Kept], tenant: &TenantId, catalog: &Catalog) -> (Folded, Vec<Mark>) {
-    let folded = fold(&events(kept), catalog);
+    let events = events(kept);
+    let (folded, needless) = (fold(&events, catalog), needless(&events));
     let mark = |kept: &Kept| {
         use StripeEventState as S;
+        let needed = !needless.contains(kept.id.as_str());
+        let checkout = kept.event.as_ref().is_some_and(|event| event.kind == StripeKind::CheckedOut);
         let (state, why, decides) = match folded.verdicts.get(&kept.id) {
-            Some(Verdict::Applied) => (S::Applied, None, true),
+            Some(Verdict::Applied) => (S::Applied, None, needed || !checkout),
             Some(Verdict::Settled) => (S::Applied, None, false),
             // What was in force once stays applied.
             Some(Verdict::Superseded { .. }) if kept.state == S::Applied => (S::Applied, None, false),
             Some(Verdict::Superseded { by }) => {
                 (S::Ignored, Some(format!("event `{by}` is later and about the same")), false)
             }
-            Some(Verdict::Waiting(why)) => (S::Waiting, Some(short(why)), true),
-            Some(Verdict::Unmapped(why)) => (S::Unmapped, Some(short(why)), true),
+            Some(Verdict::Waiting(why)) => (S::Waiting, Some(short(why)), needed),
+            Some(Verdict::Unmapped(why)) => (S::Unmapped, Some(short(why)), needed),
             None => (S::Failed, Some("it cannot be read any more".to_owned()), false),
         };
         Mark { id: kept.id.clone(), state, why, tenant: Some(tenant.clone()), decides }
@@ -121,12 +124,14 @@ pub(super) fn settle(kept: &[Kept], tenant: &TenantId, catalog: &Catalog) -> (Fo
 
 /// What is to be written down where the events are nobody's; `until`: the tenant that they wait for.
 pub(super) fn wait(kept: &[Kept], why: &str, until: Option<&TenantId>) -> Vec<Mark> {
+    let events = events(kept);
+    let needless = needless(&events);
     let mark = |kept: &Kept| Mark {
         id: kept.id.clone(),
         state: StripeEventState::Waiting,
         why: Some(short(why)),
         tenant: until.cloned(),
-        decides: true,
+        decides: !needless.contains(kept.id.as_str()),
     };
     let open = kept.iter().filter(|kept| kept.event.is_some());
     open.filter_map(|kept| changed(kept, mark(kept))).collect()

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 
 use async_trait::async_trait;
-use aws_lc_rs::digest;
 use serde_json::json;
 
 use super::{
@@ -26,6 +25,7 @@ use crate::{
     ports::{
         ClosedStatement, Closing, ClosingRecord, NewEvent, Span, StatementHead, StatementStore, StoreError,
     },
+    wire::hex,
 };
 
 const FACTS: Sql = Sql::same(
@@ -97,12 +97,6 @@ const HEADS: Sql = Sql::same(
      WHERE tenant = $1 AND start_ms < $2 ORDER BY start_ms DESC LIMIT $3",
 );
 
-/// SHA-256 of a text, in lower-case hexadecimal.
-pub(super) fn sha256(text: &str) -> String {
-    let digest = digest::digest(&digest::SHA256, text.as_bytes());
-    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// What is told of a closed statement.
 pub(super) fn event(record: &ClosingRecord, digest: &str) -> NewEvent {
     let mut event = record.event.clone();
@@ -130,11 +124,8 @@ fn head(row: &Record) -> Result<StatementHead, StoreError> {
 
 fn bucket(row: &Record) -> Result<(i64, BucketUse), StoreError> {
     let number = rows::version(row, 3)?;
-    let source = match row.text(2)?.as_str() {
-        word if Span::parse(word) == Some(Span::MONTH) => Source::Plan,
-        word if Span::parse(word) == Some(Span::Grant) => Source::Grant(number),
-        _ => Source::Overage,
-    };
+    let span = Span::parse(&row.text(2)?);
+    let source = span.and_then(|span| span.source(number)).unwrap_or(Source::Overage);
     let grant = row.maybe_text(5)?.map(|id| GrantId::parse(&id)).transpose();
     let used = BucketUse {
         meter: MeterId::parse(&row.text(1)?).map_err(|error| unreadable("a meter's id", error))?,
@@ -224,7 +215,7 @@ async fn insert(
     if units != record.units {
         return Ok(false);
     }
-    let digest = sha256(&record.body);
+    let digest = hex::sha256(record.body.as_bytes());
     let args = [
         tenant,
         start,

@@ -23,8 +23,8 @@ use crate::{
         time::UnixMillis,
     },
     ports::{
-        BillingLink, ExecuteError, FoldOutcome, LinkError, Linked, NewStripeEvent, Origin, StoreError,
-        StripeEventRow, StripeEventState, StripeStore,
+        BillingLink, DroppedEvents, ExecuteError, FoldOutcome, LinkError, Linked, NewStripeEvent, Origin,
+        StoreError, StripeEventRow, StripeEventState, StripeStore, Unclaimed,
     },
 };
 
@@ -32,9 +32,11 @@ const KEEP: Sql = Sql::same(
     "INSERT INTO stripe_events (id, kind, created_ms, customer, subscription, body, state, why, received_ms, due) \
      VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (id) DO NOTHING",
 );
-// One customer's events are looked at by one transaction at a time: what it reads after this is all that there is.
+// One customer's events are looked at by one transaction at a time: what it reads after this is all that there is. And
+// none are dropped meanwhile, see `unclaimed`.
 pub(super) const LOCK_CUSTOMER: Sql = Sql {
-    postgres: "SELECT CAST(pg_advisory_xact_lock(hashtextextended('stripe ' || $1, 0)) AS TEXT)",
+    postgres: "SELECT CAST(pg_advisory_xact_lock(hashtextextended('stripe ' || $1, 0)) AS TEXT), \
+               CAST(pg_advisory_xact_lock_shared(hashtextextended('stripe', 0)) AS TEXT)",
     sqlite: "SELECT $1",
 };
 /// Of more events about one customer the latest are gone by.
@@ -61,6 +63,8 @@ const EVENT: Sql = Sql::same(
     "SELECT place, id, kind, created_ms, customer, subscription, body, state, why, tenant, received_ms \
      FROM stripe_events WHERE id = $1",
 );
+// Back from the newest: whoever walks so sees each event once that was there when the walk began. What is committed later
+// may have a place that was passed; it is among the newest of the next walk, not missed by this one.
 const EVENTS: Sql = Sql::same(
     "SELECT place, id, kind, created_ms, customer, subscription, body, state, why, tenant, received_ms \
      FROM stripe_events WHERE place < $1 ORDER BY place DESC LIMIT $2",
@@ -318,5 +322,13 @@ impl StripeStore for SqlStore {
 
     async fn unlink_customer(&self, tenant: &TenantId, origin: &Origin) -> Result<Linked, LinkError> {
         self.call(self.unlink(tenant, origin)).await
+    }
+
+    async fn drop_unclaimed(&self, bounds: &Unclaimed) -> Result<u64, StoreError> {
+        self.call(self.drop_unclaimed_once(bounds)).await
+    }
+
+    async fn dropped_events(&self) -> Result<DroppedEvents, StoreError> {
+        self.dropped_once().await
     }
 }

@@ -11,6 +11,7 @@ use super::{
     locked::text,
     rows,
     session::{Arg, Record, Sql, bulk},
+    settled,
     sql::SqlStore,
 };
 use crate::{
@@ -18,6 +19,7 @@ use crate::{
         id::{MeterId, TenantId},
         impact::{DayUse, Lookback, Part, Spent},
         rights::Source,
+        stripe::StripeEvent,
         time::{UnixMillis, Version},
     },
     ports::{Span, StoreError, SurveyStore},
@@ -49,6 +51,16 @@ const SPENT: Sql = bulk!(
     ") SELECT b.tenant, b.meter, b.span, b.start_ms, b.epoch, b.used FROM w JOIN buckets b ON b.tenant = w.tenant \
      AND b.span IN ('month', 'overage', 'grant') AND b.start_ms <= $2 AND b.end_ms > $2 \
      ORDER BY b.tenant, b.meter, b.span, b.start_ms, b.epoch"
+);
+/// Of more events of one customer, which there never are once they are tidied up, the latest are looked at.
+const MOST_TOLD: i64 = 500;
+const TOLD: Sql = bulk!(
+    "WITH w AS MATERIALIZED (SELECT v->>0 AS tenant FROM",
+    "), r AS (SELECT w.tenant, e.place, \
+       row_number() OVER (PARTITION BY e.customer ORDER BY e.decides DESC, e.created_ms DESC) AS number \
+       FROM w JOIN billing_customers b ON b.tenant = w.tenant \
+       JOIN stripe_events e ON e.customer = b.customer AND e.state <> 'failed') \
+     SELECT r.tenant, e.body FROM r JOIN stripe_events e ON e.place = r.place WHERE r.number <= $2"
 );
 
 /// A lookback as the statement takes it.
@@ -82,11 +94,8 @@ fn day(record: &Record) -> Result<DayUse, StoreError> {
 
 fn spent(record: &Record) -> Result<Spent, StoreError> {
     let counting = rows::version(record, 4)?;
-    let source = match Span::parse(&record.text(2)?) {
-        Some(Span::Grant) => Source::Grant(counting),
-        Some(Span::Overage) => Source::Overage,
-        _ => Source::Plan,
-    };
+    let span = Span::parse(&record.text(2)?);
+    let source = span.and_then(|span| span.source(counting)).unwrap_or(Source::Plan);
     Ok(Spent {
         meter: meter(record)?,
         source,
@@ -102,7 +111,7 @@ impl SqlStore {
         &self,
         sql: Sql,
         ask: Vec<Value>,
-        until: UnixMillis,
+        bound: i64,
         read: fn(&Record) -> Result<T, StoreError>,
     ) -> Result<HashMap<TenantId, Vec<T>>, StoreError> {
         if ask.is_empty() {
@@ -111,7 +120,7 @@ impl SqlStore {
         let ask = text(ask);
         self.call(async {
             let mut all: HashMap<TenantId, Vec<T>> = HashMap::new();
-            for row in self.engine.read(Lane::Data, sql, &[Arg::Text(&ask), Arg::Int(until.0)]).await? {
+            for row in self.engine.read(Lane::Data, sql, &[Arg::Text(&ask), Arg::Int(bound)]).await? {
                 all.entry(rows::tenant_id(&row, 0)?).or_default().push(read(&row)?);
             }
             Ok(all)
@@ -128,7 +137,7 @@ impl SurveyStore for SqlStore {
         until: UnixMillis,
     ) -> Result<HashMap<TenantId, Vec<DayUse>>, StoreError> {
         let ask = tenants.iter().map(|one| row(one, until)).collect();
-        self.by_tenant(USED, ask, until, day).await
+        self.by_tenant(USED, ask, until.0, day).await
     }
 
     async fn spent_of(
@@ -137,6 +146,15 @@ impl SurveyStore for SqlStore {
         now: UnixMillis,
     ) -> Result<HashMap<TenantId, Vec<Spent>>, StoreError> {
         let ask = tenants.iter().map(|one| json!([one.tenant.as_str()])).collect();
-        self.by_tenant(SPENT, ask, now, spent).await
+        self.by_tenant(SPENT, ask, now.0, spent).await
+    }
+
+    async fn told_of(&self, tenants: &[TenantId]) -> Result<HashMap<TenantId, Vec<StripeEvent>>, StoreError> {
+        let ask = tenants.iter().map(|tenant| json!([tenant.as_str()])).collect();
+        let told = self.by_tenant(TOLD, ask, MOST_TOLD, |row| Ok(settled::meaning(&row.text(1)?))).await?;
+        Ok(told
+            .into_iter()
+            .map(|(tenant, events)| (tenant, events.into_iter().flatten().collect()))
+            .collect())
     }
 }

@@ -19,7 +19,7 @@ use crate::{
         period::{AnchorDay, BillingCalendar, Window, Zone},
         time::UnixMillis,
     },
-    ports::{EVENTS_KNOWN_DAYS, StoreError},
+    ports::{EVENTS_KNOWN_DAYS, StoreError, Unclaimed},
 };
 
 /// How long things are kept.
@@ -52,6 +52,8 @@ pub struct Tidied {
     pub events: u64,
     /// Events of Stripe that were deleted.
     pub stripe: u64,
+    /// Events of Stripe that waited, and were dropped: their customers were nobody's for too long, or were too many.
+    pub stripe_unclaimed: u64,
     /// Deliveries that ended long ago.
     pub messages: u64,
     /// Usage events that were forgotten: none of them is sent again.
@@ -184,10 +186,13 @@ impl SqlStore {
         let files = self.forget_files(now, old.buckets, most).await?;
         let shadow = self.forget_trials().await?;
         let stripe = self.forget_stripe_events(old.stripe, most).await?;
+        let stripe_unclaimed = self.drop_unclaimed_once(&Unclaimed::at(now, AT_ONCE)).await?;
         let messages = self.tidy_messages(now, most).await?;
-        let more = [hours, buckets, days, audit, files, stripe, events, messages].contains(&AT_ONCE);
+        let full = [hours, buckets, days, audit, files, stripe, stripe_unclaimed, events, messages];
+        let more = full.contains(&AT_ONCE);
         let usage_events = self.forget_usage_events(old.usage_events).await?;
-        let more = more || usage_events == EVENTS_AT_ONCE;
+        let unnumbered = self.number_some_facts().await?;
+        let more = more || unnumbered || usage_events == EVENTS_AT_ONCE;
         Ok(Tidied {
             hours,
             days,
@@ -196,6 +201,7 @@ impl SqlStore {
             files,
             shadow,
             stripe,
+            stripe_unclaimed,
             events,
             messages,
             usage_events,

@@ -7,8 +7,7 @@ use super::{
     audit::{self, Entry},
     classify::unreadable,
     engine::Lane,
-    execute::{KEEP_OUTCOME, claim_key},
-    rows,
+    once, rows,
     session::{Arg, Record, Session, Sql, signed},
     sql::SqlStore,
 };
@@ -72,14 +71,12 @@ impl SqlStore {
     async fn add_token(&self, new: &NewToken, origin: &Origin) -> Result<TokenCreated, TokenError> {
         let NewToken { id, name, role, expires_at, hash } = new;
         let mut session = self.engine.begin(Lane::Data).await?;
-        if let Some(idempotency) = &origin.idempotency
-            && let Some(earlier) = claim_key(&mut session, idempotency, origin.at).await?
-        {
-            let id = earlier.effect.strip_prefix("token:");
-            return match id.filter(|_| earlier.fingerprint == idempotency.fingerprint) {
-                Some(id) => Ok(TokenCreated { id: id.to_owned(), replayed: true }),
-                None => Err(TokenError::IdempotencyConflict),
-            };
+        let before = once::before(&mut session, origin, TokenError::IdempotencyConflict, |claimed| {
+            let id = claimed.effect.strip_prefix("token:")?.to_owned();
+            Some(TokenCreated { id, replayed: true })
+        });
+        if let Some(earlier) = before.await? {
+            return Ok(earlier);
         }
         session.run(DELETE_EXPIRED, &[Arg::Text(name), Arg::Int(origin.at.0)]).await?;
         let count = session.first(COUNT, &[]).await?.map_or(Ok(0), |row| row.count(0))?;
@@ -106,11 +103,9 @@ impl SqlStore {
 
     async fn remove_token(&self, id: &str, origin: &Origin) -> Result<(), TokenError> {
         let mut session = self.engine.begin(Lane::Data).await?;
-        if let Some(idempotency) = &origin.idempotency
-            && let Some(earlier) = claim_key(&mut session, idempotency, origin.at).await?
-        {
-            let same = earlier.fingerprint == idempotency.fingerprint;
-            return if same { Ok(()) } else { Err(TokenError::IdempotencyConflict) };
+        let conflict = TokenError::IdempotencyConflict;
+        if once::before(&mut session, origin, conflict, |_| Some(())).await?.is_some() {
+            return Ok(());
         }
         let removed = session.first(DELETE, &[Arg::Text(id)]).await?;
         let removed = removed.ok_or_else(|| TokenError::Unknown(id.to_owned()))?;
@@ -130,10 +125,7 @@ async fn record(
     effect: &str,
 ) -> Result<(), StoreError> {
     let version = audit::newest(session).await?;
-    if let Some(idempotency) = &origin.idempotency {
-        let outcome = [Arg::Text(&idempotency.key), Arg::Int(signed(version.0)), Arg::Text(effect)];
-        session.run(KEEP_OUTCOME, &outcome).await?;
-    }
+    once::keep(session, origin, version, effect).await?;
     let entry = Entry {
         version,
         at: origin.at,

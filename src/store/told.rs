@@ -1,5 +1,7 @@
 //! What is told outside of a change of a tenant: its plan and its state, step by step.
 
+use std::borrow::Cow;
+
 use serde_json::{Value, json};
 
 use crate::{
@@ -20,16 +22,12 @@ pub(super) fn of_change(
     at: UnixMillis,
     version: Version,
 ) -> Vec<NewEvent> {
-    let mut instants: Vec<UnixMillis> = happened.iter().map(|one| one.at).filter(|then| *then < at).collect();
-    instants.dedup();
     let mut events = Vec::new();
-    let mut earlier = before.clone();
-    for then in instants {
-        let next = before.at(then);
+    let mut earlier = Cow::Borrowed(before);
+    for (then, next) in before.on_the_way(after, happened, at) {
         step(&earlier, &next, then, version, &mut events);
         earlier = next;
     }
-    step(&earlier, after, at, version, &mut events);
     events
 }
 

@@ -12,11 +12,10 @@ use super::{
     book::{Drawn, Setting, events_slot},
     classify::unreadable,
     engine::Lane,
-    execute::claim_key,
     ledger::{setting, versions},
     locked::{Locked, text},
     nodes::LIVE_MILLIS,
-    outbox,
+    once, outbox,
     session::{Arg, Session, Sql, bulk, timed_bulk},
     sql::SqlStore,
     tidy::EVENTS_AT_ONCE,
@@ -27,6 +26,7 @@ use crate::{
         BucketKey, EVENTS, EventDigest, EventKey, EventOutcome, Idempotency, SlotKey, SlotTotals, StoreError,
         UsageEvent, UsageEventStore,
     },
+    wire::hex,
 };
 
 /// Events in one transaction, and buckets that they may touch.
@@ -50,21 +50,9 @@ const FORGET: Sql = Sql::same(
      SELECT source, id FROM usage_events WHERE at_ms < $1 ORDER BY at_ms LIMIT $2)",
 );
 
-fn digits(digest: &EventDigest) -> String {
-    digest.0.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 fn digest(digits: &str) -> Result<EventDigest, StoreError> {
-    let wrong = || unreadable("an event's digest", format!("`{digits}`"));
-    let mut bytes = [0; 32];
-    if digits.len() != 64 {
-        return Err(wrong());
-    }
-    for (place, byte) in bytes.iter_mut().enumerate() {
-        let pair = digits.get(2 * place..2 * place + 2).ok_or_else(wrong)?;
-        *byte = u8::from_str_radix(pair, 16).map_err(|_| wrong())?;
-    }
-    Ok(EventDigest(bytes))
+    let bytes = hex::decode(digits);
+    bytes.map(EventDigest).ok_or_else(|| unreadable("an event's digest", format!("`{digits}`")))
 }
 
 fn known_rows(keys: &[&EventKey]) -> String {
@@ -180,7 +168,7 @@ async fn claim(
     let sorted: BTreeMap<&EventKey, &UsageEvent> = events.iter().map(|event| (&event.key, event)).collect();
     let rows = sorted.values().map(|event| {
         let UsageEvent { key, digest, tenant, .. } = event;
-        json!([key.source, key.id, digits(digest), tenant.as_str()])
+        json!([key.source, key.id, hex::encode(&digest.0), tenant.as_str()])
     });
     let mut new: HashSet<(String, String)> = HashSet::new();
     for row in session.rows(CLAIM, &[Arg::Text(&text(rows.collect()))]).await? {
@@ -272,7 +260,7 @@ impl UsageEventStore for SqlStore {
     async fn claim_call(&self, idempotency: &Idempotency, at: UnixMillis) -> Result<bool, StoreError> {
         self.call(async {
             let mut session = self.engine.begin(Lane::Data).await?;
-            let earlier = claim_key(&mut session, idempotency, at).await?;
+            let earlier = once::claim(&mut session, idempotency, at).await?;
             session.commit().await?;
             Ok(earlier.is_none_or(|earlier| earlier.fingerprint == idempotency.fingerprint))
         })

@@ -7,9 +7,8 @@ use super::{
     audit::{self, Entry},
     classify::unreadable,
     engine::Lane,
-    execute::{KEEP_OUTCOME, claim_key},
-    rows,
-    session::{Arg, Record, Session, Sql, signed, timed},
+    once, rows,
+    session::{Arg, Record, Session, Sql, timed},
     sql::SqlStore,
     webhook_book::{
         altered, changed, decode, decode_events, decode_secrets, detail, encode, encode_events,
@@ -91,11 +90,10 @@ impl SqlStore {
         origin: &Origin,
     ) -> Result<(WebhookDone, Result<(), StoreError>), WebhookError> {
         let mut session = self.engine.begin(Lane::Data).await?;
-        if let Some(idempotency) = &origin.idempotency
-            && let Some(earlier) = claim_key(&mut session, idempotency, origin.at).await?
-        {
-            let done = decode(&earlier.effect).filter(|_| earlier.fingerprint == idempotency.fingerprint);
-            return Ok((done.ok_or(WebhookError::IdempotencyConflict)?, Ok(())));
+        let conflict = WebhookError::IdempotencyConflict;
+        let before = once::before(&mut session, origin, conflict, |claimed| decode(&claimed.effect));
+        if let Some(done) = before.await? {
+            return Ok((done, Ok(())));
         }
         session.rows(LOCK, &[]).await?;
         let id = Arg::Text(command.id.as_str());
@@ -196,12 +194,7 @@ async fn record(
         detail: &detail(command, done.deliveries),
     };
     audit::append_altered(session, &entry, &altered.before, &altered.after).await?;
-    if let Some(idempotency) = &origin.idempotency {
-        let effect = encode(done);
-        let args = [Arg::Text(&idempotency.key), Arg::Int(signed(version.0)), Arg::Text(&effect)];
-        session.run(KEEP_OUTCOME, &args).await?;
-    }
-    Ok(())
+    once::keep(session, origin, version, &encode(done)).await
 }
 
 #[async_trait]

@@ -1,8 +1,8 @@
 //! A line of the audit log as it is hashed: one text for each line, the same wherever it is computed.
 
-use aws_lc_rs::digest;
 use serde_json::Value;
 
+use super::hex::sha256;
 use crate::domain::time::UnixMillis;
 
 /// What the first line of a chain follows.
@@ -57,13 +57,6 @@ pub fn hash_of(line: &Value) -> String {
     let null = Value::Null;
     let fields: Vec<&Value> = HASHED.iter().map(|name| line.get(name).unwrap_or(&null)).collect();
     sha256(serde_json::to_string(&fields).unwrap_or_default().as_bytes())
-}
-
-/// SHA-256 in hexadecimal digits.
-#[must_use]
-pub fn sha256(bytes: &[u8]) -> String {
-    let digest = digest::digest(&digest::SHA256, bytes);
-    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

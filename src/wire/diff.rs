@@ -31,11 +31,11 @@ pub struct Base {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(as = PolicyChange)]
 pub struct ChangeEntry {
-    /// `plan`, `addon`, `route`, `unmatched`, `feature`, `limit` or `meter`.
+    /// `plan`, `addon`, `route`, `unmatched`, `feature`, `limit`, `meter` or `stripe`.
     pub subject: String,
-    /// Which; empty for `unmatched`.
+    /// Which; empty for `unmatched` and `stripe`.
     pub name: String,
-    /// What of it, such as `features.export` or `quotas.requests.day`; empty: all of it came or went.
+    /// What of it, such as `features.export`, `quotas.requests.day` or `lookup_keys.pro_monthly`; empty: all of it came or went.
     pub aspect: String,
     /// How it is; `null`: it is not.
     pub before: Option<String>,
@@ -89,6 +89,10 @@ pub struct ImpactView {
     pub spared: List<RanOut>,
     /// What the tenants' last billing months would have cost.
     pub cost: Vec<Cost>,
+    /// Whose subscriptions of Stripe would mean something else: with the next event of each, or once its events are looked
+    /// at again.
+    #[serde(default = "List::none")]
+    pub remapped: List<Remapped>,
 }
 
 /// So many, and the first hundred of them.
@@ -98,6 +102,24 @@ pub struct List<T> {
     pub total: u64,
     /// The first of them, by id.
     pub first: Vec<T>,
+}
+
+impl<T> List<T> {
+    const fn none() -> Self {
+        Self { total: 0, first: Vec::new() }
+    }
+}
+
+/// A tenant whose subscriptions of Stripe would mean something else.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = RemappedTenant)]
+pub struct Remapped {
+    /// Its id.
+    pub tenant: String,
+    /// What they mean, such as `plan pro, 3 of extra-seats`; `null`: nothing, the tenant stays as it is.
+    pub before: Option<String>,
+    /// What they would mean.
+    pub after: Option<String>,
 }
 
 /// Tenants of a plan that would be missing.

@@ -133,7 +133,7 @@ impl Reader {
         value.as_str().or_else(|| self.fail(at, format!("expected a text, got {}", kind(value))))
     }
 
-    fn line(&mut self, at: &str, value: &Value) -> Option<String> {
+    pub(super) fn line(&mut self, at: &str, value: &Value) -> Option<String> {
         let text = self.text(at, value)?;
         if text.chars().count() > 200 || text.chars().any(char::is_control) {
             return self.fail(at, "expected one line of at most 200 characters");
@@ -141,12 +141,12 @@ impl Reader {
         Some(text.to_owned())
     }
 
-    fn plan_id(&mut self, at: &str, value: &Value) -> Option<PlanId> {
+    pub(super) fn plan_id(&mut self, at: &str, value: &Value) -> Option<PlanId> {
         let text = self.text(at, value)?;
         PlanId::parse(text).map_err(|error| self.fail::<()>(at, error.to_string())).ok()
     }
 
-    fn price(&mut self, at: &str, value: &Value) -> Option<Price> {
+    pub(super) fn price(&mut self, at: &str, value: &Value) -> Option<Price> {
         let (mut amount, mut currency) = (None, None);
         for (key, value) in self.object(at, value) {
             let at = format!("{at}/{}", escape(key));

@@ -8,6 +8,8 @@ use aws_lc_rs::{
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 
+use super::hex;
+
 /// The header of a message's id.
 pub const ID: &str = "webhook-id";
 /// The header of the instant at which it was sent, in seconds since 1970.
@@ -60,8 +62,7 @@ pub fn new_secret() -> Result<String, NoRandomness> {
 /// # Errors
 /// [`NoRandomness`].
 pub fn new_id(prefix: &str) -> Result<String, NoRandomness> {
-    let digits: String = random::<12>()?.iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(format!("{prefix}{digits}"))
+    Ok(format!("{prefix}{}", hex::encode(&random::<12>()?)))
 }
 
 fn random<const N: usize>() -> Result<[u8; N], NoRandomness> {

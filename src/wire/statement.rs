@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::domain::{
     money::{Currency, Price, Total},
-    statement::{GrantCount, Hours, Item, Line, MeterCount, Statement},
+    statement::{GrantCount, Hours, Item, Line, MeterCount, Statement, Unpriced},
     time::UnixMillis,
     units::Allowance,
 };
@@ -43,6 +43,7 @@ pub fn encode(statement: &Statement, status: Status) -> Value {
         "totals": totals,
         "usage": statement.usage.iter().map(usage).collect::<Vec<_>>(),
         "grants": statement.grants.iter().map(grant).collect::<Vec<_>>(),
+        "unpriced": statement.unpriced.iter().map(unpriced).collect::<Vec<_>>(),
     })
 }
 
@@ -92,6 +93,31 @@ fn item(item: &Item) -> Value {
         }),
         Item::SpendCap { cap } => json!({ "cap": cap.to_string() }),
     }
+}
+
+fn unpriced(unpriced: &Unpriced) -> Value {
+    let mut value = match unpriced {
+        Unpriced::Plan { plan, span } => json!({
+            "plan": plan.id.as_str(),
+            "plan_version": plan.version.0,
+            "from": span.start.to_string(),
+            "to": span.end.to_string(),
+        }),
+        Unpriced::Addon { addon, quantity, span } => json!({
+            "addon": addon.as_str(),
+            "quantity": quantity,
+            "from": span.start.to_string(),
+            "to": span.end.to_string(),
+        }),
+        Unpriced::Overage { meter, counting, units, .. } => json!({
+            "meter": meter.as_str(),
+            "counting": counting.0,
+            "units": units.get(),
+        }),
+    };
+    value["kind"] = json!(unpriced.kind());
+    value["reason"] = json!(unpriced.reason());
+    value
 }
 
 fn hours(hours: &Hours) -> Value {

@@ -14,10 +14,13 @@ pub fn encode(statement: &Value) -> String {
     let mut rows = Rows(String::new());
     rows.0.push_str(&line(&COLUMNS.map(str::to_owned)));
     for item in list(statement, "/lines") {
-        rows.line(item);
+        rows.line(&text(&item["kind"]), item);
     }
     for (currency, total) in statement.get("totals").and_then(Value::as_object).into_iter().flatten() {
         rows.push(&[("kind", "total"), ("currency", currency), ("amount", &text(total))]);
+    }
+    for item in list(statement, "/unpriced") {
+        rows.line(&format!("unpriced_{}", text(&item["kind"])), item);
     }
     for count in list(statement, "/usage") {
         rows.usage(count);
@@ -46,14 +49,14 @@ impl Rows {
         self.0.push_str(&line(&COLUMNS.map(cell)));
     }
 
-    fn line(&mut self, item: &Value) {
+    fn line(&mut self, kind: &str, item: &Value) {
         let named = match (&item["plan"], &item["plan_version"]) {
             (Value::String(plan), version) => format!("{plan}@{version}"),
             _ => text(if item["cap"].is_null() { &item["addon"] } else { &item["cap"] }),
         };
         let own = |name: &str| text(&item[name]);
         self.push(&[
-            ("kind", &own("kind")),
+            ("kind", kind),
             ("item", &named),
             ("meter", &own("meter")),
             ("counting", &own("counting")),
@@ -162,6 +165,8 @@ mod tests {
                         "uncertain": 0, "hours": [["2026-11-15T10:00:00Z", 3]], "overage_hours": [] }],
             "grants": [{ "grant": "g1", "meter": "requests", "used": 1, "uncertain": 0,
                          "hours": [["2026-11-15T10:00:00Z", 1]] }],
+            "unpriced": [{ "kind": "plan", "plan": "old", "plan_version": 1, "reason": "gone" },
+                         { "kind": "overage", "meter": "requests", "counting": 7, "units": 5, "reason": "gone" }],
         });
         let text = encode(&statement);
         assert!(text.lines().all(|line| line.matches(',').count() == COLUMNS.len() - 1), "{text}");
@@ -169,6 +174,8 @@ mod tests {
             "plan,pro@2,,,active,,,,,,,,19.00",
             "spend_cap,5.00,,,,,,,,,,USD,-1.00",
             "total,,,,,,,,,,,USD,18.00",
+            "unpriced_plan,old@1,,,,,,,,,,,",
+            "unpriced_overage,,requests,7,,,,,5,,,,",
             "used,,requests,7,,,,,3,,,,",
             "used_hour,,requests,7,,2026-11-15T10:00:00Z,,,3,,,,",
             "grant_hour,g1,requests,,,2026-11-15T10:00:00Z,,,1,,,,",

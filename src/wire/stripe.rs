@@ -1,6 +1,6 @@
 //! Stripe's events as they are sent: read as far as they are gone by, and believed in nothing.
 //!
-//! Shapes are those of API version 2026-10-28; where earlier versions had a field elsewhere (a subscription's period, an
+//! Shapes are those of [`API_VERSION`]; where earlier versions had a field elsewhere (a subscription's period, an
 //! invoice's subscription, an item's price), it is found there, too.
 
 use std::collections::BTreeSet;
@@ -12,6 +12,8 @@ use crate::domain::{
     time::UnixMillis,
 };
 
+/// The version of Stripe's API whose shapes are read here, and that is asked for.
+pub const API_VERSION: &str = "2026-10-28.endive";
 /// The key of metadata that names a tenant.
 pub const TENANT_KEY: &str = "plangate_tenant";
 /// The most items of a subscription, and features of a customer, that are looked at.
@@ -247,5 +249,7 @@ fn instant(value: &Value) -> Option<UnixMillis> {
     Some(UnixMillis(seconds * 1000))
 }
 
+#[cfg(test)]
+pub(crate) mod package;
 #[cfg(test)]
 mod tests;

@@ -6,10 +6,12 @@ use plangate::clock::SystemClock;
 use serde_json::{Value, json};
 
 use crate::support::{
+    admin::Admin,
     client::{Reply, ask, get},
     cluster::{Cluster, node, shell},
     postgres::Postgres,
-    process::{Gateway, Setup, eventually},
+    process::{Gateway, POLICIES, Setup, eventually},
+    python::python,
     stripe::{START, checkout, event, invoice, signature, subscription, with},
     upstream::Upstream,
 };
@@ -197,8 +199,36 @@ async fn what_is_not_stripes_is_refused_and_what_is_odd_is_kept() {
         told(inbox, &event(id, kind, created, object)).await;
         assert_eq!(admin.get(&format!("/v1/billing/events/{id}")).await["state"], state, "{id}");
     }
+    of_the_package(&gateway, inbox).await;
     calls_that_cannot_be(&gateway).await;
     gateway.stop().await;
+}
+
+/// Python's package signs, and finds in the event what its classes promise.
+async fn of_the_package(gateway: &Gateway, inbox: SocketAddr) {
+    const SIGN: &str = "
+import json, sys
+import stripe
+given = json.load(sys.stdin)
+body, secret = given['body'], given['secret']
+header = stripe.WebhookSignature.generate_signature_header(body, secret)
+event = stripe.Webhook.construct_event(body, header, secret)
+told = event.data.object
+assert isinstance(told, stripe.Subscription) and event.api_version == stripe.api_version
+assert told['items'].data[0].current_period_end and isinstance(told['items'].data[0].price, stripe.Price)
+print(header)
+";
+    let object = subscription("cus_python", "sub_python", "active", &[("big_monthly", 1)]);
+    let body = event("evt_python", UPDATED, START, with(object, json!({ "description": "Grüße, 你好" })));
+    let given = json!({ "body": body, "secret": OLD_SECRET });
+    let Some(header) = python(SIGN, &given) else { return };
+    let reply = post(inbox, &body, &header).await;
+    assert_eq!((reply.status, &reply.json()["id"]), (200, &json!("evt_python")), "{}", reply.text());
+    assert_eq!(gateway.admin.get("/v1/billing/events/evt_python").await["state"], "waiting");
+    let listed = gateway.admin.get("/v1/billing/events").await;
+    assert_eq!(listed["dropped"], json!({ "events": 0, "last": null }));
+    let other = format!("{body} ");
+    assert_eq!(post(inbox, &other, &header).await.code(), "signature-invalid");
 }
 
 async fn calls_that_cannot_be(gateway: &Gateway) {
@@ -266,5 +296,47 @@ async fn one_event_told_to_three_nodes_at_once_has_one_effect_everywhere() {
             assert_eq!(status == 403, plan == "none", "round {round}: {status}");
         }
         assert_eq!(effects().await, usize::try_from(round).unwrap() + 1, "one effect");
+    }
+    another_mapping(admin, &nodes, &key).await;
+}
+
+/// A revision whose only change is what a price means: told beforehand, a revision of its own, and in force on every node
+/// when it is acknowledged.
+async fn another_mapping(admin: Admin, nodes: &[&Gateway], key: &str) {
+    let files = |stripe: &str| {
+        let files = POLICIES.iter().map(|(name, text)| ((*name).to_owned(), json!(text)));
+        let mut files: serde_json::Map<String, Value> = files.collect();
+        files.insert("stripe.yaml".to_owned(), json!(stripe));
+        json!({ "files": files })
+    };
+    let swapped = "prices:\n  price_small: { plan: big }\nlookup_keys:\n  big_monthly: { plan: small }\n";
+    let diff = admin.ok("POST", "/v1/policy/diff", files(swapped)).await;
+    let change = |aspect: &str, before: &str, after: &str| {
+        json!({
+            "subject": "stripe", "name": "", "aspect": aspect, "before": before, "after": after,
+            "bearing": "neither",
+        })
+    };
+    let expected = json!([
+        change("prices.price_small", "plan small", "plan big"),
+        change("lookup_keys.big_monthly", "plan big", "plan small"),
+    ]);
+    assert_eq!(diff["changes"], expected);
+    let touched = json!({
+        "total": 1, "first": [{ "tenant": "acme", "before": "plan small", "after": "plan big" }],
+    });
+    assert_eq!(diff["impact"]["remapped"], touched);
+    let first = admin.ok("POST", "/v1/policy/apply", files(STRIPE)).await;
+    for (round, (node, stripe)) in nodes.iter().zip([swapped, STRIPE, swapped]).enumerate() {
+        let applied = admin.ok("POST", "/v1/policy/apply", files(stripe)).await;
+        assert_eq!(applied["applied"]["pending"], json!([]), "{applied}");
+        let number = first["number"].as_u64().unwrap() + round as u64 + 1;
+        assert_eq!(applied["number"], number, "{applied}");
+        assert_eq!(applied["digest"] == first["digest"], stripe == STRIPE, "{applied}");
+        let object = subscription("cus_1", "sub_1", "active", &[("big_monthly", 1)]);
+        let created = START + 100 + i64::try_from(round).unwrap();
+        told(inbox(node), &event(&format!("evt_map_{round}"), UPDATED, created, object)).await;
+        let status = get("/v1/export").key(key).send(node.data).await.status;
+        assert_eq!(status == 403, stripe == swapped, "round {round}: {status}");
     }
 }

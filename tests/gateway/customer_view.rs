@@ -9,6 +9,7 @@ use crate::{
     signer::Signer,
     support::{
         client::{Reply, Wire, ask, get},
+        cluster::shell,
         origin::Origin,
         process::{Gateway, Setup},
         upstream::Upstream,
@@ -85,6 +86,25 @@ async fn a_look_costs_nothing_and_shows_the_tenants_own_numbers_alone() {
     assert_eq!(ask("HEAD", VIEW).key(&acme).send(gateway.data).await.status, 200);
     assert_eq!(upstream.count(), before, "nothing was forwarded");
     assert_eq!(gateway.admin.used("acme", "requests").await, 1);
+    let (code, seen, error) = shell(gateway.admin, &["usage", "show", "acme", "--output", "json"]).await;
+    assert_eq!(code, 0, "{error}");
+    let (seen, own): (Value, Value) = (serde_json::from_str(&seen).unwrap(), look(&gateway, &acme).await);
+    // All but what depends on the very instant.
+    let names = |view: &Value| view.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    assert_eq!(names(&seen), names(&own), "an admin sees just that");
+    for name in ["tenant", "plan", "state", "period", "rates", "cost", "spend_cap"] {
+        assert_eq!(seen[name], own[name], "{name}");
+    }
+    for (meter, window) in [("ai_tokens", "day"), ("ai_tokens", "month"), ("requests", "month")] {
+        let used = |view: &Value| quota(view, meter, window)["used"].clone();
+        assert_eq!(used(&seen), used(&own), "{meter} {window}");
+    }
+    assert!(error.contains("plan big (active): ") && error.contains('.'), "{error}");
+    let (code, said, _) = shell(gateway.admin, &["explain", "--tenant", "acme", VIEW]).await;
+    assert_eq!(
+        (code, said.lines().next()),
+        (0, Some("ALLOW 200, answered by Plangate itself, charges nothing"))
+    );
     assert_eq!(gateway.admin.used("other", "requests").await, 4);
 }
 

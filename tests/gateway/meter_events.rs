@@ -2,7 +2,7 @@
 //! times, by three nodes of which one is killed.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex},
 };
 
@@ -28,6 +28,8 @@ struct Book {
     /// By identifier: name, customer, value.
     events: BTreeMap<String, (String, String, u64)>,
     calls: usize,
+    /// Idempotency keys under which an error was answered.
+    failed: BTreeSet<String>,
     wrong: Vec<String>,
 }
 
@@ -41,7 +43,10 @@ fn take(book: &mut Book, request: &Raw) -> (u16, Value, bool) {
     if request.one("authorization") != Some(&format!("Bearer {KEY}")) {
         return (401, json!({ "error": { "message": "Invalid API Key provided" } }), true);
     }
-    if calls % 6 == 2 {
+    let key = request.one("idempotency-key").unwrap_or_default().to_owned();
+    if calls % 6 == 2 || book.failed.contains(&key) {
+        // What was answered under a key is answered again.
+        book.failed.insert(key);
         return (429, json!({ "error": { "code": "rate_limit" } }), true);
     }
     let form: BTreeMap<String, String> = fields(&request.body);
@@ -51,7 +56,8 @@ fn take(book: &mut Book, request: &Raw) -> (u16, Value, bool) {
     let now = SystemClock::uncorrected().0 / 1_000;
     if request.line() != "POST /v1/billing/meter_events HTTP/1.1"
         || request.one("content-type") != Some("application/x-www-form-urlencoded")
-        || request.one("idempotency-key") != Some(&id)
+        || !request.one("idempotency-key").is_some_and(|key| key.starts_with(&id))
+        || request.one("stripe-version") != Some(plangate::wire::stripe::API_VERSION)
         || id.is_empty()
         || id.len() > 100
         || !(now - 35 * 86_400..=now + 300).contains(&seconds)

@@ -1,5 +1,7 @@
 //! Statements from outside, on one node with SQLite and on three with PostgreSQL: what is billed is what was served.
 
+use std::collections::BTreeMap;
+
 use jiff::{ToSpan, civil::Date};
 use plangate::clock::SystemClock;
 use serde_json::{Value, json};
@@ -8,7 +10,7 @@ use crate::support::{
     client::get,
     cluster::{Cluster, node},
     postgres::Postgres,
-    process::{Setup, eventually},
+    process::{POLICIES, Setup, eventually},
     upstream::Upstream,
 };
 
@@ -111,4 +113,59 @@ async fn what_is_billed_is_what_was_served_on_three() {
     let setups = ["a", "b", "c"].map(|name| priced(node(&upstream, &database, name)));
     let cluster = Cluster::of(setups.into()).await;
     is_billed_as_served(&cluster, &upstream).await;
+}
+
+/// The shipped policies with `metered` and `stays`, less these, and with other words for `stays`.
+fn policies(without: &[&str], stays: &str) -> Value {
+    let mut files: BTreeMap<String, String> =
+        POLICIES.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
+    files.insert("plans/metered.yaml".to_owned(), PLAN.to_owned());
+    files.insert("plans/stays.yaml".to_owned(), stays.to_owned());
+    files.insert(
+        "addons/pack.yaml".to_owned(),
+        "addon: pack\ntitle: Pack\nprice: { amount: \"3.00\", currency: USD }\nlimits: { seats: 1 }\n"
+            .to_owned(),
+    );
+    files.retain(|name, _| !without.contains(&name.as_str()));
+    json!({ "files": files })
+}
+
+#[tokio::test]
+async fn what_is_sold_no_more_is_billed_as_it_was() {
+    let upstream = Upstream::start().await;
+    let setup = Setup::before(&upstream).with("/workers", 1);
+    let gateway = setup.start().await;
+    let admin = gateway.admin;
+    let stays = PLAN.replace("plan: metered", "plan: stays");
+    admin.ok("POST", "/v1/policy/apply", policies(&[], &stays)).await;
+    for (name, plan) in [("acme", "metered"), ("beta", "stays")] {
+        let key = admin.tenant(name, plan).await;
+        for _ in 0..23 {
+            assert_eq!(get("/v1/messages").key(&key).send(gateway.data).await.status, 200);
+        }
+    }
+    admin.ok("PUT", "/v1/tenants/acme/addons/pack", json!({ "quantity": 2 })).await;
+    admin.subscribe("acme", "small").await;
+    admin.ok("DELETE", "/v1/tenants/acme/addons/pack", Value::Null).await;
+    let lines = async |name: &str, admin: crate::support::admin::Admin| {
+        let mut statement = Value::Null;
+        eventually("what was used is recorded", async || {
+            statement = admin.get(&format!("/v1/tenants/{name}/statements/current")).await;
+            statement["usage"].as_array().unwrap().iter().any(|count| count["overage"] == 3)
+        })
+        .await;
+        assert_eq!(statement["unpriced"], json!([]), "{statement}");
+        statement["lines"].clone()
+    };
+    let before = [lines("acme", admin).await, lines("beta", admin).await];
+    for line in ["overage", "plan", "addon"] {
+        assert!(before[0].as_array().unwrap().iter().any(|one| one["kind"] == line), "{}", before[0]);
+    }
+    let without = ["plans/metered.yaml", "addons/pack.yaml"];
+    let blocks = "plan: stays\nprice: { amount: \"10.00\", currency: USD }\nfeatures: [chat]\nquotas: { requests: 20 }\n";
+    admin.ok("POST", "/v1/policy/apply", policies(&without, blocks)).await;
+    assert_eq!([lines("acme", admin).await, lines("beta", admin).await], before);
+    gateway.stop().await;
+    let again = setup.start().await;
+    assert_eq!([lines("acme", again.admin).await, lines("beta", again.admin).await], before);
 }

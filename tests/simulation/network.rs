@@ -28,6 +28,7 @@ pub enum Request {
     Remainders(Incarnation, Vec<BucketKey>),
     OpenSlots(Vec<Incarnation>),
     Others(Incarnation, Vec<BucketKey>),
+    Recorded(Vec<BucketKey>),
 }
 
 /// Short: what tells one from another.
@@ -41,6 +42,7 @@ impl fmt::Display for Request {
             Self::Flush(totals) => totals.iter().try_for_each(|totals| write!(f, "flush {} ", Brief(totals))),
             Self::Remainders(_, buckets) => write!(f, "remainders of {} buckets", buckets.len()),
             Self::OpenSlots(who) => write!(f, "open slots of {} runs", who.len()),
+            Self::Recorded(buckets) => write!(f, "use of {} buckets", buckets.len()),
             Self::Others(_, buckets) => write!(f, "others' use of {} buckets", buckets.len()),
         }
     }
@@ -61,10 +63,11 @@ impl fmt::Display for Brief<'_> {
 #[derive(Debug)]
 pub enum Reply {
     Grant(Vec<GrantOutcome>),
-    Flush,
+    Flush(Vec<u64>),
     Remainders(Vec<Remainder>),
     OpenSlots(Vec<SlotTotals>),
     Others(Vec<OthersUsage>),
+    Recorded(Vec<u64>),
 }
 
 type Answer = Result<Reply, StoreError>;
@@ -119,7 +122,8 @@ pub fn carry_out(store: &Memory, shadow: &mut Shadow, request: &Request) -> Answ
     }
     let answer = match request {
         Request::Grant(requests) => at_once(store.grant(requests)).map(Reply::Grant),
-        Request::Flush(totals) => at_once(store.flush(totals)).map(|()| Reply::Flush),
+        Request::Flush(totals) => at_once(store.flush(totals)).map(Reply::Flush),
+        Request::Recorded(buckets) => at_once(store.recorded(buckets)).map(Reply::Recorded),
         Request::Remainders(who, buckets) => at_once(store.remainders(*who, buckets)).map(Reply::Remainders),
         Request::OpenSlots(who) => at_once(store.open_slots(who)).map(Reply::OpenSlots),
         Request::Others(who, buckets) => at_once(store.others(*who, buckets)).map(Reply::Others),
@@ -173,7 +177,10 @@ impl Network {
             _ => false,
         };
         for call in self.calls.extract_if(.., open) {
-            let _ = call.tell.send(Ok(Reply::Flush));
+            // What it had said is lost with it.
+            let used =
+                if let Request::Flush(totals) = &call.request { vec![0; totals.len()] } else { vec![] };
+            let _ = call.tell.send(Ok(Reply::Flush(used)));
         }
         self.copies.clear();
     }
@@ -218,9 +225,20 @@ macro_rules! is_a_store {
                 }
             }
 
-            async fn flush(&$self, totals: &[SlotTotals]) -> Result<(), StoreError> {
+            async fn flush(&$self, totals: &[SlotTotals]) -> Result<Vec<u64>, StoreError> {
                 let $request = Request::Flush(totals.to_vec());
-                $call.map(|_| ())
+                match $call? {
+                    Reply::Flush(used) => Ok(used),
+                    _ => mismatch(),
+                }
+            }
+
+            async fn recorded(&$self, buckets: &[BucketKey]) -> Result<Vec<u64>, StoreError> {
+                let $request = Request::Recorded(buckets.to_vec());
+                match $call? {
+                    Reply::Recorded(used) => Ok(used),
+                    _ => mismatch(),
+                }
             }
 
             async fn remainders(

@@ -11,6 +11,7 @@ use crate::Fixture;
 on_every_store!(
     what_was_used_is_told_once_whoever_looks,
     what_was_given_back_is_taken_back,
+    what_is_not_taken_back_is_shown,
     a_piece_belongs_to_one_at_a_time,
     what_was_refused_is_sent_again_when_asked,
 );
@@ -117,6 +118,32 @@ async fn what_was_given_back_is_taken_back(on: &Fixture) {
     assert_eq!(sums(&all(on).await), ended);
 }
 
+async fn what_is_not_taken_back_is_shown(on: &Fixture) {
+    linked(on).await;
+    used(on, Span::MONTH, 1, 10, 0).await;
+    for hours in [0, 1] {
+        on.store.cut_exports(&meters(Told::All), cut(hours)).await.unwrap();
+    }
+    on.store.end_export(&claim(on, 1).await.remove(0), &ExportOutcome::Done).await.unwrap();
+    used(on, Span::MONTH, 1, 10, 10).await;
+    for hours in [2, 3] {
+        on.store.cut_exports(&meters(Told::All), cut(hours)).await.unwrap();
+    }
+    let tried = claim(on, 3).await.remove(0);
+    on.store.end_export(&tried, &ExportOutcome::Refused("it is too old".into())).await.unwrap();
+    assert_eq!(sums(&all(on).await), [(10, ExportState::Stuck)]);
+    let stuck = on.store.exports(Some(ExportState::Stuck), 0, 100).await.unwrap();
+    assert_eq!(stuck[0].1.error.as_deref(), Some("it is too old"));
+    assert_eq!(claim(on, 99).await, []);
+    assert_eq!(
+        on.store.retry_export(&tried.id, &origin()).await,
+        Err(RetryError::NotRefused(tried.id.clone(), ExportState::Stuck))
+    );
+    for state in ExportState::ALL {
+        assert_eq!(ExportState::named(state.as_str()), Some(state));
+    }
+}
+
 async fn a_piece_belongs_to_one_at_a_time(on: &Fixture) {
     linked(on).await;
     used(on, Span::Overage, 1, 10, 0).await;
@@ -157,7 +184,11 @@ async fn what_was_refused_is_sent_again_when_asked(on: &Fixture) {
     retry(&piece.id, once("again", "a")).await.unwrap();
     assert_eq!(retry(&piece.id, once("again", "b")).await, Err(RetryError::IdempotencyConflict));
     let sent = claim(on, 9).await.remove(0);
-    assert_eq!((sent.id.as_str(), sent.attempts, sent.error.as_deref()), (piece.id.as_str(), 1, None));
+    assert_eq!((sent.id.as_str(), sent.attempts), (piece.id.as_str(), 1));
+    // Whoever sends it knows that the attempt before failed, until it is taken.
+    assert_eq!(sent.error.as_deref(), Some("no such customer"));
+    on.store.end_export(&sent, &ExportOutcome::Done).await.unwrap();
+    assert_eq!(all(on).await.remove(0).error, None);
     let audited = on.store.audit(0, 100).await.unwrap();
     assert_eq!(audited.iter().filter(|row| row.kind == "export.retried").count(), 1);
 }

@@ -7,7 +7,7 @@ use plangate::{
         subscription::Standing,
         tenant::Tenant,
     },
-    ports::{KeptPlan, PlanTerms, StoreError},
+    ports::{KeptPlan, PlanTerms, Sold, SoldTerms, StoreError},
 };
 use serde_json::json;
 
@@ -21,6 +21,7 @@ on_every_store!(
     tenants_are_counted_by_plan,
     grants_are_paged_by_change,
     plans_are_kept_with_their_first_day,
+    what_was_sold_is_kept_as_it_was_last,
     rows_of_the_older_schema_go_on,
     what_cannot_be_read_is_named,
 );
@@ -186,9 +187,41 @@ async fn plans_are_kept_with_their_first_day(on: &Fixture) {
     assert_eq!(on.store.tenant(&tenant("acme")).await.unwrap().version, Version(0));
 }
 
+async fn what_was_sold_is_kept_as_it_was_last(on: &Fixture) {
+    let plan = |plan: &str| Sold::Plan(plan.parse().unwrap());
+    let addon = |id: &str| Sold::Addon(id.parse().unwrap());
+    let meter = |id: &str| Sold::Meter(id.parse().unwrap());
+    let sold = |what: Sold, title: &str| SoldTerms {
+        what,
+        terms: json!({ "title": title, "limit": 9_007_199_254_740_991_u64, "\"odd\"": ["\\", "ü"] }),
+    };
+    assert!(on.store.kept_sold().await.unwrap().is_empty());
+    on.store.keep_sold(&[]).await.unwrap();
+    // One name may be that of a plan, an add-on and a meter.
+    let first = [
+        sold(plan("seats@10"), "ten"),
+        sold(plan("seats@9"), "nine"),
+        sold(meter("seats"), "meter"),
+        sold(addon("seats"), "add-on"),
+    ];
+    on.store.keep_sold(&first).await.unwrap();
+    let second = [sold(addon("seats"), "x"), sold(addon("seats"), "last"), sold(addon("b"), "new")];
+    on.store.keep_sold(&second).await.unwrap();
+    let expected = [
+        sold(addon("b"), "new"),
+        sold(addon("seats"), "last"),
+        sold(meter("seats"), "meter"),
+        sold(plan("seats@9"), "nine"),
+        sold(plan("seats@10"), "ten"),
+    ];
+    assert_eq!(on.store.kept_sold().await.unwrap(), expected);
+    assert_eq!(on.store.tenant(&tenant("acme")).await.unwrap().version, Version(0));
+}
+
 /// Takes the newest part of the schema away, as if it had never been there.
 async fn set_back(on: &Fixture) {
     for statement in [
+        "DROP TABLE sold_terms",
         "DROP TABLE webhooks",
         "DROP TABLE webhook_deliveries",
         "DROP TABLE webhook_attempts",
@@ -210,11 +243,13 @@ async fn set_back(on: &Fixture) {
         "ALTER TABLE audit DROP COLUMN previous",
         "ALTER TABLE audit DROP COLUMN hash",
         "DROP TABLE stripe_events",
+        "DROP TABLE stripe_dropped",
         "DROP TABLE meter_exports",
         "DROP TABLE bucket_exports",
         "DROP TABLE usage_events",
         "DROP TABLE billing_customers",
         "DROP TABLE outbox",
+        "DROP TABLE IF EXISTS outbox_order",
         "DROP TABLE policy_shadow",
         "DROP TABLE policy_shadow_totals",
         "DROP TABLE policy_revisions",

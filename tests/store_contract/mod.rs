@@ -1,6 +1,7 @@
 //! The contract, by port.
 
 mod audit;
+mod event_order;
 mod exports;
 mod failover;
 mod ledger;

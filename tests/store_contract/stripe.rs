@@ -13,7 +13,10 @@ use plangate::{
         transitions::State,
     },
     policy,
-    ports::{BillingLink, FoldOutcome, LinkError, NewStripeEvent, StripeEventState as S, StripeStore},
+    ports::{
+        BillingLink, DroppedEvents, FoldOutcome, LinkError, NewStripeEvent, StripeEventState as S,
+        StripeStore, Unclaimed,
+    },
     store::{Retention, memory::Memory},
     wire::stripe::read,
 };
@@ -32,6 +35,8 @@ on_every_store!(
     one_customer_is_one_tenant,
     events_name_their_tenant,
     old_events_go_and_those_that_matter_stay,
+    what_nobody_claims_is_bounded,
+    what_nobody_maps_comes_to_a_few_events,
 );
 
 const CREATED: &str = "customer.subscription.created";
@@ -251,15 +256,112 @@ async fn old_events_go_and_those_that_matter_stay(on: &Fixture) {
         store.keep_stripe_event(&old).await.unwrap();
     }
     store.fold_customer("cus_1", &catalog, &origin()).await.unwrap();
-    let keep = Retention {
-        usage_hours: std::time::Duration::from_secs(86_400 * 40),
-        usage_days: std::time::Duration::from_secs(86_400 * 4_000),
-        audit: std::time::Duration::from_secs(86_400 * 4_000),
-    };
-    assert_eq!(store.tidy(&keep).await.unwrap().stripe, 2);
+    assert_eq!(store.tidy(&retention()).await.unwrap().stripe, 2);
     let left = store.stripe_events(None, None, 9).await.unwrap();
     assert_eq!(left.iter().map(|row| row.id.as_str()).collect::<Vec<_>>(), ["evt_4", "evt_3"]);
     assert!(!store.fold_customer("cus_1", &catalog, &origin()).await.unwrap().changed);
+    assert_eq!(of(store, "acme").await.subscription.unwrap().plan.id.as_str(), "pro");
+}
+
+fn retention() -> Retention {
+    Retention {
+        usage_hours: std::time::Duration::from_secs(86_400 * 40),
+        usage_days: std::time::Duration::from_secs(86_400 * 4_000),
+        audit: std::time::Duration::from_secs(86_400 * 4_000),
+    }
+}
+
+async fn ids(store: &dyn Store) -> Vec<String> {
+    let rows = store.stripe_events(None, None, 100).await.unwrap();
+    rows.into_iter().rev().map(|row| row.id).collect()
+}
+
+async fn what_nobody_claims_is_bounded(on: &Fixture) {
+    let (store, catalog) = (&*on.store, catalog());
+    for id in ["acme", "gone"] {
+        done(store, &put(id)).await;
+    }
+    store.link_customer(&tenant("acme"), "cus_1", &origin()).await.unwrap();
+    store.link_customer(&tenant("gone"), "cus_2", &origin()).await.unwrap();
+    let keep = async |id: &str, customer: &str, key: &str, days: i64| {
+        let object = subscription(customer, &format!("sub_{id}"), "active", &[(key, 1)]);
+        let mut old = new(&event(id, UPDATED, T, object));
+        old.received = UnixMillis(START.0 - days * 86_400_000);
+        store.keep_stripe_event(&old).await.unwrap();
+        store.fold_customer(customer, &catalog, &origin()).await.unwrap();
+    };
+    // Of a tenant's customer: what decides, what is not mapped, what waits for another event.
+    keep("evt_1", "cus_1", "pro_monthly", 900).await;
+    keep("evt_2", "cus_1", "gold_monthly", 900).await;
+    let mut paid = new(&event("evt_3", "invoice.paid", T, invoice("cus_1", "sub_unknown")));
+    paid.received = UnixMillis(START.0 - 900 * 86_400_000);
+    store.keep_stripe_event(&paid).await.unwrap();
+    store.fold_customer("cus_1", &catalog, &origin()).await.unwrap();
+    // Of one that was a tenant's, and of others that never were.
+    keep("evt_4", "cus_2", "gold_monthly", 401).await;
+    store.unlink_customer(&tenant("gone"), &origin()).await.unwrap();
+    keep("evt_5", "cus_3", "pro_monthly", 401).await;
+    for (number, days) in [(6, 30), (7, 20), (8, 10)] {
+        keep(&format!("evt_{number}"), &format!("cus_{number}"), "pro_monthly", days).await;
+    }
+    let mut due = new(&event("evt_9", UPDATED, T, subscription("cus_9", "sub_9", "active", &[])));
+    due.received = UnixMillis(START.0 - 900 * 86_400_000);
+    store.keep_stripe_event(&due).await.unwrap();
+
+    assert_eq!(store.dropped_events().await.unwrap(), DroppedEvents::default());
+    let bounds = Unclaimed {
+        now: UnixMillis(START.0 + 1),
+        before: UnixMillis(START.0 - 400 * 86_400_000),
+        most: 3,
+        at_once: 100,
+    };
+    assert_eq!(store.drop_unclaimed(&Unclaimed { at_once: 1, ..bounds }).await.unwrap(), 1, "a few at once");
+    assert_eq!(store.drop_unclaimed(&bounds).await.unwrap(), 1);
+    assert_eq!(ids(store).await, ["evt_1", "evt_2", "evt_3", "evt_6", "evt_7", "evt_8", "evt_9"]);
+    assert_eq!(store.drop_unclaimed(&bounds).await.unwrap(), 0);
+    // Of more than there may be the oldest go.
+    assert_eq!(store.drop_unclaimed(&Unclaimed { most: 1, ..bounds }).await.unwrap(), 2);
+    assert_eq!(ids(store).await, ["evt_1", "evt_2", "evt_3", "evt_8", "evt_9"]);
+    let told = DroppedEvents { events: 4, last: Some(bounds.now) };
+    assert_eq!(store.dropped_events().await.unwrap(), told);
+    // What is linked now is not dropped any more.
+    store.link_customer(&tenant("gone"), "cus_8", &origin()).await.unwrap();
+    assert_eq!(store.drop_unclaimed(&Unclaimed { most: 0, before: START, ..bounds }).await.unwrap(), 0);
+    assert!(store.fold_customer("cus_8", &catalog, &origin()).await.unwrap().changed);
+    assert!(!store.fold_customer("cus_1", &catalog, &origin()).await.unwrap().changed, "it is as it was");
+    assert_eq!(state_of(store, "evt_2").await.0, S::Unmapped);
+}
+
+async fn what_nobody_maps_comes_to_a_few_events(on: &Fixture) {
+    let (store, catalog) = (&*on.store, catalog());
+    done(store, &put("acme")).await;
+    for (customer, linked) in [("cus_1", true), ("cus_2", false)] {
+        if linked {
+            store.link_customer(&tenant("acme"), customer, &origin()).await.unwrap();
+        }
+        for month in 0..6 {
+            let number = |of: i64| format!("{customer}_{}", month * 2 + of);
+            let object = subscription(customer, &format!("sub_{customer}"), "active", &[("gold_monthly", 1)]);
+            let paid = invoice(customer, &format!("sub_{customer}"));
+            for body in [
+                event(&number(0), UPDATED, T + month * 9, object),
+                event(&number(1), "invoice.paid", T + month * 9 + 1, paid),
+            ] {
+                let mut old = new(&body);
+                old.received = UnixMillis(START.0 - 91 * 86_400_000);
+                store.keep_stripe_event(&old).await.unwrap();
+            }
+        }
+        store.fold_customer(customer, &catalog, &origin()).await.unwrap();
+    }
+    assert_eq!(store.tidy(&retention()).await.unwrap().stripe, 18);
+    let left = ["cus_1_9", "cus_1_10", "cus_1_11", "cus_2_9", "cus_2_10", "cus_2_11"];
+    assert_eq!(ids(store).await, left);
+    // The mapping is mended: what it comes to is what it would have come to with all of them.
+    let mut mended = Catalog::clone(&catalog);
+    let pro = mended.stripe.lookup_keys["pro_monthly"].clone();
+    Arc::make_mut(&mut mended.stripe).lookup_keys.insert("gold_monthly".to_owned(), pro);
+    assert!(store.fold_customer("cus_1", &Arc::new(mended), &origin()).await.unwrap().changed);
     assert_eq!(of(store, "acme").await.subscription.unwrap().plan.id.as_str(), "pro");
 }
 

@@ -20,6 +20,7 @@ on_every_store!(
     days_that_were_rolled_up_count_as_well,
     sources_that_can_be_used_are_told_and_no_others,
     nobody_is_nothing,
+    what_stripe_told_of_tenants_is_told,
 );
 
 fn at(text: &str) -> UnixMillis {
@@ -241,4 +242,47 @@ async fn the_impact_on_many_tenants_is_reckoned_in_seconds() {
     );
     assert_eq!((impact.tenants, impact.losing), (u64::from(MANY), u64::from(MANY)));
     assert!(took < Duration::from_secs(60), "{took:?}");
+}
+
+async fn what_stripe_told_of_tenants_is_told(on: &Fixture) {
+    use crate::support::stripe::{checkout, event, invoice, subscription};
+    use plangate::ports::{NewStripeEvent, StripeEventState};
+    let store = &*on.store;
+    for (id, customer) in [("a", "cus_a"), ("b", "cus_b"), ("c", "")] {
+        done(store, &put(id)).await;
+        if !customer.is_empty() {
+            store.link_customer(&tenant(id), customer, &origin()).await.unwrap();
+        }
+    }
+    let bodies = [
+        event(
+            "evt_1",
+            "customer.subscription.created",
+            1,
+            subscription("cus_a", "sub_1", "active", &[("k", 1)]),
+        ),
+        event("evt_2", "invoice.paid", 2, invoice("cus_a", "sub_1")),
+        event("evt_3", "charge.succeeded", 3, serde_json::json!({ "customer": "cus_a" })),
+        event("evt_4", "checkout.session.completed", 4, checkout("cus_b", "b")),
+        event("evt_5", "checkout.session.completed", 4, checkout("cus_z", "c")),
+    ];
+    for body in bodies {
+        let told = plangate::wire::stripe::read(body.as_bytes()).unwrap();
+        let settled = matches!(told.meaning, plangate::wire::stripe::Meaning::Other(_))
+            .then(|| (StripeEventState::Ignored, String::new()));
+        let customer = told.customer.unwrap();
+        let (id, kind, created, subscription) = (told.id, told.kind, told.created, told.subscription);
+        let new =
+            NewStripeEvent { id, kind, created, customer, subscription, body, settled, received: START };
+        assert!(store.keep_stripe_event(&new).await.unwrap());
+    }
+    let told = store.told_of(&["a", "b", "c", "nobody"].map(tenant)).await.unwrap();
+    let mut ids: Vec<(&str, Vec<&str>)> = told
+        .iter()
+        .map(|(tenant, events)| (tenant.as_str(), events.iter().map(|event| event.id.as_str()).collect()))
+        .collect();
+    ids.iter_mut().for_each(|(_, ids)| ids.sort_unstable());
+    ids.sort_unstable();
+    assert_eq!(ids, [("a", vec!["evt_1", "evt_2"]), ("b", vec!["evt_4"])]);
+    assert!(store.told_of(&[]).await.unwrap().is_empty());
 }

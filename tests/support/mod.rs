@@ -14,6 +14,7 @@ pub mod load;
 pub mod origin;
 pub mod process;
 pub mod provider;
+pub mod python;
 pub mod refusal;
 pub mod slow;
 pub mod stripe;

@@ -144,13 +144,8 @@ impl Charging<'_> {
         let mut sources = self.given.sources(ix, self.now);
         sources.retain(|terms| terms.source == Source::Plan || terms.period.end > self.now);
         let bucket = |SourceTerms { source, period, limit }: SourceTerms| {
-            let key = match source {
-                Source::Plan => self.key(meter, Span::MONTH, period.start),
-                Source::Overage => self.key(meter, Span::Overage, period.start),
-                Source::Grant(number) => {
-                    BucketKey { epoch: number, ..self.key(meter, Span::Grant, period.start) }
-                }
-            };
+            let (span, epoch) = Span::of_source(source, self.given.epoch);
+            let key = BucketKey { epoch, ..self.key(meter, span, period.start) };
             let marks = self.given.marks(ix, source, self.now).map(Arc::new);
             EventBucket { key, end: period.end, limit, marks }
         };

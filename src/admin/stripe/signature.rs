@@ -52,23 +52,27 @@ fn given(headers: &HeaderMap) -> Result<Given<'_>, Unsigned> {
     }
     let (mut time, mut signatures) = (None, Vec::new());
     for part in text.split(',') {
-        let (name, value) = part.trim().split_once('=').ok_or(Unsigned::Malformed)?;
-        match name {
-            "t" if time.is_some() => return Err(Unsigned::Malformed),
-            "t" => time = Some(value),
-            "v1" if signatures.len() == MOST_SIGNATURES => return Err(Unsigned::Malformed),
-            "v1" => signatures.push(digest(value).ok_or(Unsigned::Malformed)?),
+        match part.split_once('=') {
+            Some(("t", _)) if time.is_some() => return Err(Unsigned::Malformed),
+            Some(("t", value)) => time = Some(value),
+            Some(("v1", _)) if signatures.len() == MOST_SIGNATURES => return Err(Unsigned::Malformed),
+            // One that is no signature is none of this body; another may be.
+            Some(("v1", value)) => signatures.extend(digest(value)),
             // Signatures of other schemes are not believed, as they may be weaker.
             _ => {}
         }
     }
-    let time = time.filter(|time| (1..=12).contains(&time.len()) && time.bytes().all(|b| b.is_ascii_digit()));
+    // Of several ways to write a number one is believed, as it is not the number that is signed but the digits.
+    let written = |time: &&str| {
+        (1..=12).contains(&time.len()) && !time.starts_with('0') && time.bytes().all(|b| b.is_ascii_digit())
+    };
+    let time = time.filter(written);
     let time = time.ok_or(Unsigned::Malformed)?;
     let seconds = time.parse().map_err(|_| Unsigned::Malformed)?;
     if signatures.is_empty() { Err(Unsigned::Malformed) } else { Ok(Given { time, seconds, signatures }) }
 }
 
-/// The bytes of 64 hexadecimal digits.
+/// The bytes of 64 hexadecimal digits, as Stripe writes them.
 fn digest(text: &str) -> Option<[u8; 32]> {
     let digits = text.as_bytes();
     if digits.len() != 64 {
@@ -76,7 +80,11 @@ fn digest(text: &str) -> Option<[u8; 32]> {
     }
     let mut bytes = [0; 32];
     for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-        let nibble = |digit: u8| char::from(digit).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+        let nibble = |digit: u8| match digit {
+            b'0'..=b'9' => Some(digit - b'0'),
+            b'a'..=b'f' => Some(digit - b'a' + 10),
+            _ => None,
+        };
         *byte = (nibble(pair[0])? << 4) | nibble(pair[1])?;
     }
     Some(bytes)
@@ -96,7 +104,7 @@ pub(super) fn verify(
     signed.push(b'.');
     signed.extend_from_slice(body);
     let mut genuine = false;
-    for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
+    for secret in secrets.iter().filter(|secret| !secret.trim().is_empty()) {
         let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
         let tag = hmac::sign(&key, &signed);
         for signature in &signatures {

@@ -213,6 +213,13 @@ impl SurveyStore for Fake {
     ) -> Result<HashMap<TenantId, Vec<Spent>>, StoreError> {
         Ok(self.0.spent.lock().unwrap().clone())
     }
+
+    async fn told_of(
+        &self,
+        _: &[TenantId],
+    ) -> Result<HashMap<TenantId, Vec<crate::domain::stripe::StripeEvent>>, StoreError> {
+        Ok(HashMap::new())
+    }
 }
 
 #[async_trait]

@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use crate::{
     domain::{catalog::Catalog, id::TenantId, time::UnixMillis},
     ports::{
-        BillingLink, FoldOutcome, LinkError, Linked, NewStripeEvent, Origin, StoreError, StripeEventRow,
-        StripeEventState, StripeStore,
+        BillingLink, DroppedEvents, FoldOutcome, LinkError, Linked, NewStripeEvent, Origin, StoreError,
+        StripeEventRow, StripeEventState, StripeStore, Unclaimed,
     },
 };
 
@@ -50,5 +50,11 @@ impl StripeStore for NoStripe {
     }
     async fn unlink_customer(&self, tenant: &TenantId, _: &Origin) -> Result<Linked, LinkError> {
         Err(LinkError::NotLinked(tenant.clone()))
+    }
+    async fn drop_unclaimed(&self, _: &Unclaimed) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+    async fn dropped_events(&self) -> Result<DroppedEvents, StoreError> {
+        Ok(DroppedEvents::default())
     }
 }

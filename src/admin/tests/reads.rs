@@ -58,6 +58,62 @@ async fn rights_show_what_is_left() {
 }
 
 #[tokio::test]
+async fn an_admin_sees_what_the_customer_sees() {
+    let api = Api::with_acme().await;
+    api.world.used.lock().unwrap().insert(("requests", Window::Month), (60, 0));
+    let view = api.ok("GET", "/v1/tenants/acme/view", "").await;
+    assert!(crate::admin::customer_view::is_as_described(&view), "{view}");
+    assert_eq!(
+        (&view["tenant"], &view["plan"], &view["state"], &view["nearest"]["meter"]),
+        (&json!("acme"), &json!("free"), &json!("active"), &json!("requests")),
+        "{view}"
+    );
+    let chinese = api.ok("GET", "/v1/tenants/acme/view?language=zh", "").await;
+    assert_ne!(view["message"], chinese["message"]);
+    assert_eq!(view["quotas"], chinese["quotas"]);
+    for (path, status, code) in [
+        ("/v1/tenants/nobody/view", 404, "tenant-not-found"),
+        ("/v1/tenants/acme/view?language=fr", 400, "parameter-invalid"),
+        ("/v1/tenants/acme/view?lang=zh", 400, "parameter-invalid"),
+    ] {
+        api.refused("GET", path, "", status, code).await;
+    }
+    api.ok("PUT", "/v1/tenants/new", "{}").await;
+    assert_eq!(api.ok("GET", "/v1/tenants/new/view", "").await["state"], "none");
+}
+
+#[tokio::test]
+async fn the_customers_view_is_explained() {
+    let api = Api::with_acme().await;
+    let check = async |tenant: &str, method: &str, path: &str| {
+        let body = json!({ "tenant": tenant, "method": method, "path": path }).to_string();
+        api.ok("POST", "/v1/check", &body).await
+    };
+    for path in ["/.plangate/usage", "/.plangate/usage?x=1", "/%2eplangate/usage"] {
+        let said = check("acme", "GET", path).await;
+        assert_eq!(
+            (&said["allow"], &said["status"], &said["answered_by"], &said["charge"], &said["plan"]),
+            (&json!(true), &json!(200), &json!("plangate"), &json!({}), &json!("free")),
+            "{said}"
+        );
+        let steps: Vec<&Value> = said["steps"].as_array().unwrap().iter().map(|step| &step["step"]).collect();
+        assert_eq!(steps, ["path", "tenant", "view"]);
+        let detail = said["steps"][2]["detail"].as_str().unwrap();
+        assert!(detail.contains("nothing is counted") && detail.contains("5 times at once"), "{detail}");
+    }
+    let post = check("acme", "POST", "/.plangate/usage").await;
+    assert_eq!(
+        (&post["allow"], &post["code"], &post["status"]),
+        (&json!(false), &json!("method-not-allowed"), &json!(405))
+    );
+    assert_eq!(check("nobody", "GET", "/.plangate/usage").await["code"], "tenant-unknown");
+    api.ok("POST", "/v1/tenants/acme/suspend", "").await;
+    assert_eq!(check("acme", "GET", "/.plangate/usage").await["allow"], true, "it says so, and is seen");
+    let other = check("acme", "GET", "/.plangate/usages").await;
+    assert_eq!((&other["allow"], &other["answered_by"]), (&json!(false), &Value::Null));
+}
+
+#[tokio::test]
 async fn rights_with_overage_without_limit_and_without_plan() {
     let api = Api::with_acme().await;
     api.ok("PUT", "/v1/tenants/acme/subscription", r#"{"plan":"pro"}"#).await;
@@ -337,6 +393,7 @@ const CALLS: &[(&str, &str)] = &[
     ("delete", "/v1/tenants/{tenant}/keys/{key}"),
     ("get", "/v1/tenants/{tenant}/rights"),
     ("get", "/v1/tenants/{tenant}/usage"),
+    ("get", "/v1/tenants/{tenant}/view"),
     ("get", "/v1/tenants/{tenant}/statements"),
     ("get", "/v1/tenants/{tenant}/statements/{period}"),
     ("post", "/v1/check"),

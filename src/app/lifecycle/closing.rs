@@ -143,6 +143,10 @@ impl Closer {
         closing.record = Some(record(&tenant, &statement, &counted, now));
         if self.statements.close_period(&closing).await? {
             tracing::debug!(tenant = %id, statement = statement.name, "closed");
+            for lost in &statement.unpriced {
+                let (kind, reason) = (lost.kind(), lost.reason());
+                tracing::warn!(tenant = %id, statement = statement.name, kind, "not billed: {reason}");
+            }
         }
         Ok(Outcome::Done)
     }

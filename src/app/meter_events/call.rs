@@ -2,13 +2,19 @@
 
 use bytes::Bytes;
 
-use crate::ports::{ExportState, MeterExport, OutgoingAnswer, OutgoingRequest};
+use crate::{
+    ports::{ExportState, MeterExport, OutgoingAnswer, OutgoingRequest},
+    wire::{percent, stripe::API_VERSION},
+};
 
 /// Stripe's API, as far as it is asked.
 pub(super) struct Stripe {
     base: String,
     authorization: String,
 }
+
+/// How the reason begins where Stripe has answered an attempt, and not as was hoped.
+const ANSWERED: &str = "status ";
 
 /// What an answer means for a piece.
 #[derive(Debug, PartialEq, Eq)]
@@ -21,30 +27,18 @@ pub(super) enum Said {
     Refused(String),
 }
 
-/// `application/x-www-form-urlencoded`: everything but the unreserved characters is encoded.
+/// `application/x-www-form-urlencoded`.
 fn form(fields: &[(&str, &str)]) -> Bytes {
-    let mut text = String::new();
-    for (name, value) in fields {
-        if !text.is_empty() {
-            text.push('&');
-        }
-        encode(name, &mut text);
-        text.push('=');
-        encode(value, &mut text);
-    }
-    Bytes::from(text)
+    Bytes::from(percent::pairs(fields.iter().copied()))
 }
 
-fn encode(value: &str, text: &mut String) {
-    use std::fmt::Write;
-    for byte in value.bytes() {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~') {
-            text.push(char::from(byte));
-        } else {
-            // Writing to a string cannot fail.
-            let _ = write!(text, "%{byte:02X}");
-        }
+/// The idempotency key of an attempt. Stripe keeps what it answered under a key for a day, errors too, and answers the same
+/// again: after an error the next attempt has another. That nothing is counted twice is the identifier's matter.
+fn attempt(piece: &MeterExport, name: String) -> String {
+    if !piece.error.as_deref().is_some_and(|error| error.starts_with(ANSWERED)) {
+        return name;
     }
+    format!("{name}-{}-{}", piece.first_sent.map_or(0, |first| first.0), piece.attempts)
 }
 
 impl Stripe {
@@ -54,7 +48,7 @@ impl Stripe {
 
     /// A meter event, or where it is withdrawn its cancellation.
     pub(super) fn request(&self, piece: &MeterExport) -> OutgoingRequest {
-        let (path, body, once) = if piece.state == ExportState::Withdrawing {
+        let (path, body, name) = if piece.state == ExportState::Withdrawing {
             let fields = [
                 ("event_name", piece.event_name.as_str()),
                 ("type", "cancel"),
@@ -77,7 +71,9 @@ impl Stripe {
             headers: vec![
                 ("authorization", self.authorization.clone()),
                 ("content-type", "application/x-www-form-urlencoded".to_owned()),
-                ("idempotency-key", once),
+                ("idempotency-key", attempt(piece, name)),
+                // Whatever version the account is set to, answers are those that are understood here.
+                ("stripe-version", API_VERSION.to_owned()),
             ],
             body,
         }
@@ -88,7 +84,7 @@ impl Stripe {
         let error = serde_json::from_slice::<serde_json::Value>(&answer.body).unwrap_or_default();
         let field = |name: &str| error["error"][name].as_str().unwrap_or_default().to_owned();
         let message: String = field("message").chars().filter(|c| !c.is_control()).take(500).collect();
-        let why = format!("status {}: {message}", answer.status);
+        let why = format!("{ANSWERED}{}: {message}", answer.status);
         match answer.status {
             200..=299 => Said::Taken,
             // An attempt before this one got there, though its answer did not come back.
@@ -98,6 +94,8 @@ impl Stripe {
             {
                 Said::Taken
             }
+            // Some busy servers say so as they once did.
+            400 if field("code") == "rate_limit" => Said::Later(why),
             // The key may be mended, and a busy or broken server may recover.
             401 | 403 | 408 | 409 | 425 | 429 | 500.. => Said::Later(why),
             _ => Said::Refused(why),
@@ -139,9 +137,30 @@ mod tests {
             "event_name=api%20requests&payload%5Bstripe_customer_id%5D=cus_1%26x%3Dy&payload%5Bvalue%5D=12\
              &identifier=0af-7-0&timestamp=1760000000"
         );
+        assert!(asked.headers.contains(&("stripe-version", API_VERSION.to_owned())));
         let cancelled = stripe.request(&piece(ExportState::Withdrawing));
         assert_eq!(cancelled.url, "http://127.0.0.1:1/v1/billing/meter_event_adjustments");
         assert_eq!(cancelled.body, "event_name=api%20requests&type=cancel&cancel%5Bidentifier%5D=0af-7-0");
+    }
+
+    #[test]
+    fn an_error_that_stripe_keeps_is_not_asked_for_again() {
+        let key = |error: Option<&str>, attempts, first_sent: Option<i64>, state| {
+            let error = error.map(str::to_owned);
+            let piece =
+                MeterExport { attempts, error, first_sent: first_sent.map(UnixMillis), ..piece(state) };
+            let asked = Stripe::new("http://127.0.0.1:1", "sk_test_1").request(&piece);
+            asked.headers.into_iter().find(|(name, _)| *name == "idempotency-key").unwrap().1
+        };
+        use ExportState::{Waiting, Withdrawing};
+        assert_eq!(key(None, 1, Some(5), Waiting), "0af-7-0");
+        assert_eq!(key(Some("no answer in 10 s"), 2, Some(5), Waiting), "0af-7-0", "it may have been taken");
+        let failed =
+            [key(Some("status 500: "), 2, Some(5), Waiting), key(Some("status 429: "), 3, Some(5), Waiting)];
+        assert_eq!(failed, ["0af-7-0-5-2", "0af-7-0-5-3"]);
+        assert_eq!(key(Some("status 400: "), 1, Some(9), Waiting), "0af-7-0-9-1", "sent again when asked");
+        assert_eq!(key(None, 1, Some(5), Withdrawing), "0af-7-0-cancel");
+        assert_eq!(key(Some("status 500: "), 2, Some(5), Withdrawing), "0af-7-0-cancel-5-2");
     }
 
     #[test]
@@ -160,6 +179,8 @@ mod tests {
         for status in [401, 429, 500, 503] {
             assert!(matches!(Stripe::read(&answer(status, "<html>")), Said::Later(_)), "{status}");
         }
+        let busy = r#"{"error":{"code":"rate_limit","message":"too many"}}"#;
+        assert!(matches!(Stripe::read(&answer(400, busy)), Said::Later(_)));
         assert!(matches!(Stripe::read(&answer(302, "")), Said::Refused(_)), "redirects are not followed");
     }
 }

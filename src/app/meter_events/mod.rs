@@ -4,6 +4,8 @@
 
 mod call;
 #[cfg(test)]
+mod package;
+#[cfg(test)]
 mod tests;
 
 use std::{sync::Arc, time::Duration};

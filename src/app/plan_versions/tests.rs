@@ -21,7 +21,7 @@ use crate::{
     domain::{
         id::{PlanId, TenantId},
         period::{AnchorDay, BillingCalendar, Zone},
-        plan::PlanVersion,
+        plan::{Overage, PlanVersion},
         rights::Rights,
         subscription::Subscription,
         tenant::Tenant,
@@ -29,13 +29,14 @@ use crate::{
         units::Units,
     },
     policy,
-    ports::Policies,
+    ports::{Policies, Sold, SoldTerms},
 };
 
 /// Keeps plans in memory, as a database would.
 #[derive(Default)]
 struct Kept {
     plans: Mutex<BTreeMap<PlanRef, KeptPlan>>,
+    sold: Mutex<BTreeMap<Sold, serde_json::Value>>,
     written: AtomicUsize,
     away: AtomicBool,
 }
@@ -75,6 +76,19 @@ impl PlanStore for Kept {
     async fn kept_plans(&self) -> Result<Vec<KeptPlan>, StoreError> {
         self.answer()?;
         Ok(self.plans.lock().unwrap().values().cloned().collect())
+    }
+
+    async fn keep_sold(&self, sold: &[SoldTerms]) -> Result<(), StoreError> {
+        self.answer()?;
+        let each = sold.iter().map(|one| (one.what.clone(), one.terms.clone()));
+        self.sold.lock().unwrap().extend(each);
+        Ok(())
+    }
+
+    async fn kept_sold(&self) -> Result<Vec<SoldTerms>, StoreError> {
+        self.answer()?;
+        let sold = self.sold.lock().unwrap();
+        Ok(sold.iter().map(|(what, terms)| SoldTerms { what: what.clone(), terms: terms.clone() }).collect())
     }
 }
 
@@ -363,4 +377,99 @@ async fn what_is_taken_back_while_it_waits_waits_no_longer() {
     assert_eq!(in_force.catalog().stamp, last.stamp);
     assert_eq!(following.stop().await, [last.stamp.get()]);
     assert!(kept.plans.lock().unwrap().len() == 2);
+}
+
+const PAID: &str = "price: { amount: \"10.00\", currency: USD }\nquotas:\n  requests: { limit: 20, overage: { mode: bill, price: \"0.05\", per: 1 } }\n  calls: { limit: 5, overage: { mode: allow } }";
+const TWO_METERS: &str = "features: { chat: {}, export: {} }\nmeters: { requests: {}, calls: {} }\n";
+
+/// The folder with a second meter, an add-on and a third plan.
+fn rich() -> Folder {
+    let folder = Folder::new(PAID);
+    folder.write("features.yaml", TWO_METERS);
+    folder.write(
+        "addons/pack.yaml",
+        "addon: pack\nprice: { amount: \"3.00\", currency: USD }\nplans: [pro]\nquotas: { calls: 7 }\n",
+    );
+    folder.write(
+        "plans/max.yaml",
+        "plan: max\nprice: { amount: \"99.00\", currency: USD }\nspend_cap: \"50.00\"\nquotas:\n  calls: { limit: 1, overage: { mode: bill, price: \"1\", per: 1 } }\n",
+    );
+    folder
+}
+
+fn remove(folder: &Folder, name: &str) {
+    std::fs::remove_file(folder.path().join(name)).unwrap();
+}
+
+#[tokio::test]
+async fn what_is_sold_no_more_can_still_be_billed() {
+    let (kept, folder) = (Arc::new(Kept::default()), rich());
+    let first = over(&kept).complete(&folder.catalog(), Keep::All).await.unwrap().catalog;
+    assert!(first.bygone.is_none(), "everything is sold");
+    let (pack, max) = (Arc::clone(first.addon("pack").unwrap()), Arc::clone(first.plan("max").unwrap()));
+    remove(&folder, "addons/pack.yaml");
+    remove(&folder, "plans/max.yaml");
+    folder.write("features.yaml", "features: { chat: {}, export: {} }\nmeters: { requests: {} }\n");
+    folder.pro("price: { amount: \"11.00\", currency: USD }\nquotas: { requests: 20 }");
+    // Policies that nobody is decided by alter nothing of it.
+    over(&kept).complete(&folder.catalog(), Keep::Nothing).await.unwrap();
+    let before = kept.kept_sold().await.unwrap();
+    let unknown = over(&kept).complete(&folder.catalog(), Keep::Unknown).await.unwrap();
+    assert_eq!(kept.kept_sold().await.unwrap(), before, "nor what is tried with some tenants");
+    assert!(unknown.catalog.bygone.is_some());
+
+    for _start in 0..2 {
+        let now = over(&kept).complete(&folder.catalog(), Keep::All).await.unwrap().catalog;
+        assert!(now.plan("max").is_none() && now.addon("pack").is_none(), "nothing is decided by it");
+        let bygone = now.bygone.as_deref().unwrap();
+        let wide = &bygone.catalog;
+        let calls = usize::from(wide.meter_ix("calls").unwrap().0);
+        let gone = wide.plan_in(&max.reference()).unwrap();
+        assert_eq!((gone.price, gone.spend_cap), (max.price, max.spend_cap));
+        assert_eq!(gone.meters[calls].quota.unwrap().overage.mode(), "bill");
+        let addon = wide.addon("pack").unwrap();
+        assert_eq!((addon.price, &addon.plans), (pack.price, &pack.plans));
+        assert_eq!(addon.quotas[calls].unwrap().month.limit(), Some(Units::saturating(7)));
+        let pro: PlanRef = "pro@1".parse().unwrap();
+        assert_eq!(
+            wide.plan_in(&pro).unwrap().price.unwrap().amount.to_string(),
+            "11.00",
+            "it is still sold"
+        );
+        let mode =
+            |meter: &str| bygone.quota(&pro, &meter.parse().unwrap()).map(|quota| quota.overage.mode());
+        assert_eq!((mode("requests"), mode("calls")), (Some("bill"), Some("allow")));
+    }
+
+    // What comes back is as it is now.
+    let back = rich();
+    back.pro(&PAID.replace("0.05", "0.07"));
+    let again = over(&kept).complete(&back.catalog(), Keep::All).await.unwrap().catalog;
+    assert!(again.bygone.is_none());
+    back.pro("quotas: { requests: 20 }");
+    let again = over(&kept).complete(&back.catalog(), Keep::All).await.unwrap().catalog;
+    let bygone = again.bygone.as_deref().unwrap();
+    let quota = bygone.quota(&"pro@1".parse().unwrap(), &"requests".parse().unwrap()).unwrap();
+    let Overage::Bill { price, .. } = quota.overage else { panic!("{quota:?}") };
+    assert_eq!(price.to_string(), "0.07", "the last price");
+}
+
+#[tokio::test]
+async fn what_an_older_version_of_the_program_kept_of_plans_is_used() {
+    let (kept, folder) = (Arc::new(Kept::default()), rich());
+    over(&kept).complete(&folder.catalog(), Keep::All).await.unwrap();
+    kept.sold.lock().unwrap().clear();
+    remove(&folder, "addons/pack.yaml");
+    remove(&folder, "plans/max.yaml");
+    folder.pro("quotas: { requests: 20 }");
+    let now = over(&kept).complete(&folder.catalog(), Keep::All).await.unwrap().catalog;
+    let bygone = now.bygone.as_deref().unwrap();
+    assert!(bygone.catalog.plan_in(&"max@1".parse().unwrap()).is_some());
+    assert!(bygone.quota(&"pro@1".parse().unwrap(), &"requests".parse().unwrap()).is_some());
+    assert!(bygone.catalog.addon("pack").is_none(), "of add-ons it kept nothing");
+    // What cannot be read is left out, and stops nothing.
+    kept.insert("odd@1", json!({ "quotas": 7 }), 1);
+    kept.sold.lock().unwrap().insert(Sold::Addon("pack".parse().unwrap()), json!([]));
+    let now = over(&kept).complete(&folder.catalog(), Keep::All).await.unwrap().catalog;
+    assert!(now.bygone.is_some() && now.plan("pro").is_some());
 }

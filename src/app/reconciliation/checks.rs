@@ -12,10 +12,11 @@ use crate::{
     domain::{
         id::{MeterId, TenantId},
         money::{Decimal, Total},
+        period::Period,
         time::UnixMillis,
         units::Units,
     },
-    ports::{Span, StatementStore},
+    ports::Span,
 };
 
 /// What the statements of a tenant say of a meter in a period.
@@ -40,6 +41,8 @@ pub(super) struct Seen {
     pub(super) capped: u32,
     /// Months that were compared to the unit.
     pub(super) months: u32,
+    /// Months of which some units may be counted in the one beside, by grants that went on.
+    pub(super) blurred: u32,
     pub(super) answers: u32,
     pub(super) told: u64,
 }
@@ -104,14 +107,14 @@ fn is_exact(statement: &Value, seen: &mut Seen) {
 async fn statements(world: &World, seen: &mut Seen) -> BTreeMap<Key, Billed> {
     let mut billed: BTreeMap<Key, Billed> = BTreeMap::new();
     for tenant in &world.tenants {
-        let heads = world.store.closed_statements(tenant, None, 500).await.unwrap();
-        assert!(heads.len() >= 6, "{tenant} has {} statements", heads.len());
+        let heads = world.store().closed_statements(tenant, None, 500).await.unwrap();
+        assert!(heads.len() >= world.course.statements, "{tenant} has {} statements", heads.len());
         for pair in heads.windows(2) {
             assert!(pair[1].period.end <= pair[0].period.start, "{tenant}: periods overlap");
             assert_ne!(pair[1].name, pair[0].name, "{tenant}");
         }
         for head in heads {
-            let closed = world.store.closed_statement(tenant, &head.name).await.unwrap().unwrap();
+            let closed = world.store().closed_statement(tenant, &head.name).await.unwrap().unwrap();
             let body: Value = serde_json::from_str(&closed.body).unwrap();
             is_exact(&body, seen);
             let key = |meter| (tenant.clone(), meter, head.period.start);
@@ -133,9 +136,11 @@ async fn statements(world: &World, seen: &mut Seen) -> BTreeMap<Key, Billed> {
 }
 
 /// What the ledger's buckets come to, closed or not.
-fn ledger(world: &World) -> BTreeMap<(TenantId, MeterId), Billed> {
+async fn ledger(world: &World) -> BTreeMap<(TenantId, MeterId), Billed> {
     let mut all: BTreeMap<(TenantId, MeterId), Billed> = BTreeMap::new();
-    for (key, used) in world.store.recorded().into_iter().filter(|(key, _)| key.span.is_source()) {
+    let deleted = world.tidied.iter().cloned();
+    let recorded = world.ground.recorded().await.into_iter().chain(deleted);
+    for (key, used) in recorded.filter(|(key, _)| key.span.is_source()) {
         let entry = all.entry((key.tenant, key.meter)).or_default();
         match key.span {
             Span::Overage => entry.overage += used,
@@ -148,16 +153,40 @@ fn ledger(world: &World) -> BTreeMap<(TenantId, MeterId), Billed> {
 
 /// What is recorded is what was served, whatever has just happened.
 pub(super) async fn nothing_is_lost(world: &World) {
-    for node in &world.nodes {
-        node.flush().await;
+    world.flush().await;
+    let recorded = ledger(world).await;
+    for (key, served) in served(world) {
+        let recorded = recorded.get(&key).copied().unwrap_or_default();
+        assert_eq!(recorded.all(), served, "{key:?} after {}", world.last);
     }
+    for (key, recorded) in &recorded {
+        let served = world.served.keys().any(|(tenant, meter, _)| *tenant == key.0 && *meter == key.1);
+        assert!(served || recorded.all() == 0, "{key:?} after {}", world.last);
+    }
+}
+
+/// What was served over all months.
+fn served(world: &World) -> BTreeMap<(TenantId, MeterId), u64> {
     let mut served: BTreeMap<(TenantId, MeterId), u64> = BTreeMap::new();
     for ((tenant, meter, _), units) in &world.served {
         *served.entry((tenant.clone(), meter.clone())).or_default() += units;
     }
-    for (key, recorded) in ledger(world) {
-        let served = served.get(&key).copied().unwrap_or(0);
-        assert_eq!(recorded.all(), served, "{key:?} after {}", world.last);
+    served
+}
+
+/// The rows of usage, by the hour and by the day, come to what was served.
+async fn usage_is_whole(world: &World) {
+    let always = Period { start: UnixMillis(0), end: UnixMillis(i64::MAX / 2) };
+    for tenant in &world.tenants {
+        let mut rows: BTreeMap<MeterId, i64> = BTreeMap::new();
+        for row in world.store().usage(tenant, always).await.unwrap() {
+            *rows.entry(row.meter).or_default() += row.units;
+        }
+        for ((_, meter), served) in served(world).into_iter().filter(|((whose, _), _)| whose == tenant) {
+            let rows = rows.remove(&meter).unwrap_or(0);
+            assert_eq!(u64::try_from(rows).unwrap(), served, "{tenant} {meter}: usage and served");
+        }
+        assert!(rows.values().all(|units| *units == 0), "{tenant}: {rows:?} of what nobody served");
     }
 }
 
@@ -165,30 +194,45 @@ pub(super) async fn nothing_is_lost(world: &World) {
 pub(super) async fn agree(world: &World) -> Seen {
     let mut seen = Seen::default();
     let billed = statements(world, &mut seen).await;
-    let recorded = ledger(world);
-    let mut served: BTreeMap<(TenantId, MeterId), u64> = BTreeMap::new();
-    for ((tenant, meter, start), units) in &world.served {
-        *served.entry((tenant.clone(), meter.clone())).or_default() += units;
-        let key = (tenant.clone(), meter.clone(), *start);
-        let Some(said) = billed.get(&key) else { continue };
-        assert!(said.used + said.overage <= *units, "{tenant} {meter} in the month from {start}");
-        // A grant may go on in the next month: what a killed node had used of it is recorded when that is back, and may be
-        // counted in that month.
-        let next = billed
-            .range((Excluded(&key), Unbounded))
-            .next()
-            .filter(|(next, _)| (&next.0, &next.1) == (tenant, meter));
-        if said.grants == 0 && next.is_none_or(|(_, next)| next.grants == 0) {
-            assert_eq!(said.all(), *units, "{tenant} {meter} in the month from {start}");
-            seen.months += 1;
-        }
-    }
-    for (key, recorded) in &recorded {
-        assert_eq!(recorded.all(), served.get(key).copied().unwrap_or(0), "{key:?}: recorded and served");
-    }
+    let recorded = ledger(world).await;
+    by_month(world, &billed, &mut seen);
+    nothing_is_lost(world).await;
+    usage_is_whole(world).await;
     seen.answers = headers_were_right(world, &billed);
     seen.told = billing_was_told(world, &billed, &recorded);
     seen
+}
+
+/// What each month's statement says is what was served in it.
+fn by_month(world: &World, billed: &BTreeMap<Key, Billed>, seen: &mut Seen) {
+    for (key, units) in &world.served {
+        let (tenant, meter, start) = key;
+        let of_meter = |(whose, of, _): &Key| (whose, of) == (tenant, meter);
+        let Some(said) = billed.get(key) else {
+            let later = billed.keys().filter(|(whose, ..)| whose == tenant).any(|(.., later)| later > start);
+            assert!(
+                *units == 0 || !later,
+                "{units} {meter} of {tenant} in the month from {start}: no statement"
+            );
+            continue;
+        };
+        let next = billed.range((Excluded(key), Unbounded)).next().filter(|(next, _)| of_meter(next));
+        // A month that is blurred may share the units of a grant with the one before it.
+        let mut blurred = world.blurred.range(key..).take_while(|other| of_meter(other));
+        let until = next.map_or(UnixMillis(i64::MAX), |((.., next), _)| *next);
+        let blurred = blurred.any(|(.., other)| *other <= until);
+        if said.grants == 0 && next.is_none_or(|(_, next)| next.grants == 0) || !blurred {
+            assert_eq!(said.all(), *units, "{tenant} {meter} in the month from {start}");
+            seen.months += 1;
+        } else {
+            assert!(said.used + said.overage <= *units, "{tenant} {meter} in the month from {start}");
+            seen.blurred += 1;
+        }
+    }
+    for (key, said) in billed {
+        let served = world.served.contains_key(key) || world.blurred.contains(key);
+        assert!(said.all() == 0 || served, "{key:?}: billed for what nobody served");
+    }
 }
 
 /// What the last answer of a month said is what its statement says.

@@ -1,14 +1,16 @@
-//! What happens in the simulated year: tenants of many zones, their requests, every kind of change, and nodes that die.
+//! What happens in a simulated history: tenants of many zones, their requests, every kind of change, and nodes that die.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
-use super::{billing::Billing, node::Node, policies::catalog, random::Random};
+use futures_util::future::join_all;
+
+use super::{billing::Billing, ground::Ground, jobs::Jobs, node::Node, policies::catalog, random::Random};
 use crate::{
-    app::{
-        lifecycle::{Lifecycle, LifecycleParts, closing::Closer},
-        meter_events::{MeterEventParts, MeterEventSettings, MeterEvents},
-    },
-    clock::{Clock, ManualClock},
+    clock::Clock,
     domain::{
         catalog::Catalog,
         command::{Change, Command, Subscribe},
@@ -22,8 +24,8 @@ use crate::{
         units::Units,
     },
     freshness::Freshness,
-    ports::{ExecuteError, Incarnation, Ledger, Origin, Policies, StripeStore, TenantStore},
-    store::memory::Memory,
+    ports::{BucketKey, ChargeError, ExecuteError, Hold, Ledger, Origin},
+    store::{Retention, Store},
 };
 
 /// 2025-12-20T00:00:00Z.
@@ -59,30 +61,38 @@ impl Said {
     }
 }
 
-struct Fixed(Arc<Catalog>);
-
-impl Policies for Fixed {
-    fn catalog(&self) -> Arc<Catalog> {
-        Arc::clone(&self.0)
-    }
+/// How large a history is, and how fast time passes in it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Course {
+    pub(super) days: i64,
+    pub(super) tenants: usize,
+    pub(super) nodes: u8,
+    /// The longest time between two things that happen.
+    pub(super) longest_minutes: u64,
+    /// Closed statements that every tenant has in the end.
+    pub(super) statements: usize,
 }
 
 pub(super) struct World {
     pub(super) random: Random,
-    pub(super) clock: Arc<ManualClock>,
-    pub(super) store: Arc<Memory>,
+    pub(super) course: Course,
+    pub(super) ground: Arc<Ground>,
     pub(super) catalog: Arc<Catalog>,
     pub(super) freshness: Arc<Freshness>,
     pub(super) nodes: Vec<Node>,
+    /// Of each node.
+    jobs: Vec<Jobs>,
     pub(super) tenants: Vec<TenantId>,
-    lifecycle: Lifecycle,
-    closer: Closer,
-    pub(super) exports: MeterEvents,
     pub(super) billing: Arc<Billing>,
     pub(super) served: Served,
+    /// Months that began within an hour in which something was used, and those over whose start a node was dead: of a grant
+    /// that goes on the hour is the grain, and what a dead node has used is recorded when it is back.
+    pub(super) blurred: BTreeSet<(TenantId, MeterId, UnixMillis)>,
     pub(super) said: BTreeMap<(TenantId, MeterId, UnixMillis), Said>,
     /// When each tenant was last changed: what is said of a month of two plans is no count of all of it.
     changed: BTreeMap<TenantId, UnixMillis>,
+    /// What buckets said that housekeeping has deleted.
+    pub(super) tidied: Vec<(BucketKey, u64)>,
     /// What happened last.
     pub(super) last: String,
     pub(super) kills: u32,
@@ -91,61 +101,52 @@ pub(super) struct World {
 }
 
 impl World {
-    pub(super) async fn new(seed: u64, tenants: usize) -> Self {
-        let clock = ManualClock::at(START);
-        let store = Arc::new(Memory::with_clock(Arc::clone(&clock) as _).unwrap());
+    pub(super) async fn new(seed: u64, course: Course, ground: Ground) -> Self {
+        let ground = Arc::new(ground);
         let catalog = catalog();
-        let policies: Arc<dyn Policies> = Arc::new(Fixed(Arc::clone(&catalog)));
         let freshness = Arc::new(Freshness::default());
-        freshness.polled(clock.monotonic(), 2);
+        freshness.polled(ground.clock.monotonic(), u32::from(course.nodes));
         let billing = Arc::new(Billing::default());
-        let parts = |run| LifecycleParts {
-            tenants: Arc::clone(&store) as _,
-            lives: Arc::clone(&store) as _,
-            events: Arc::clone(&store) as _,
-            policies: Arc::clone(&policies),
-            freshness: Arc::clone(&freshness),
-            clock: Arc::clone(&clock) as _,
-            run: Incarnation(uuid::Uuid::from_u128(run)),
-        };
-        let lifecycle = Lifecycle::new(parts(9));
-        let closer = Closer::new(parts(8), Arc::clone(&store) as _);
-        let exports = MeterEvents::new(MeterEventParts {
-            store: Arc::clone(&store) as _,
-            policies: Arc::clone(&policies),
-            freshness: Arc::clone(&freshness),
-            clock: Arc::clone(&clock) as _,
-            settings: MeterEventSettings {
-                base: "http://127.0.0.1:1".into(),
-                key: "sk_test_year".into(),
-                rest: Duration::from_secs(3_600),
-                outgoing: Arc::clone(&billing) as _,
-            },
-        });
+        let (mut nodes, mut jobs) = (Vec::new(), Vec::new());
+        for number in 1..=u128::from(course.nodes) {
+            nodes.push(Node::new(number, &ground).await);
+            jobs.push(Jobs::new(number, &ground, &catalog, &freshness, &billing).await);
+        }
         let mut world = Self {
             random: Random(seed),
-            nodes: vec![Node::new(1, &store, &clock).await, Node::new(2, &store, &clock).await],
-            clock,
-            store,
+            course,
+            ground,
             catalog,
             freshness,
+            nodes,
+            jobs,
             tenants: Vec::new(),
-            lifecycle,
-            closer,
-            exports,
             billing,
             served: BTreeMap::new(),
+            blurred: BTreeSet::new(),
             said: BTreeMap::new(),
             changed: BTreeMap::new(),
+            tidied: Vec::new(),
             last: String::new(),
             kills: 0,
             refused: 0,
             changes: BTreeMap::new(),
         };
-        for number in 0..tenants {
+        for number in 0..course.tenants {
             world.enroll(number).await;
         }
         world
+    }
+
+    /// As some node's administrator reaches it.
+    fn any_store(&mut self) -> Arc<dyn Store> {
+        let place = self.random.below(self.jobs.len());
+        Arc::clone(&self.jobs[place].store)
+    }
+
+    /// As the first node's administrator reaches it.
+    pub(super) fn store(&self) -> &dyn Store {
+        &*self.jobs[0].store
     }
 
     async fn enroll(&mut self, number: usize) {
@@ -161,7 +162,7 @@ impl World {
     }
 
     pub(super) fn now(&self) -> UnixMillis {
-        self.clock.now()
+        self.ground.clock.now()
     }
 
     /// A change, put in force on every running node before anything else happens. What the tenant's state forbids is not
@@ -171,7 +172,7 @@ impl World {
         let command = Command { tenant: tenant.clone(), change };
         let origin = Origin { at: self.now(), actor: "a".into(), source: "s".into(), idempotency: None };
         self.last += &format!("{command:?}");
-        match self.store.execute(&command, &origin).await {
+        match self.any_store().execute(&command, &origin).await {
             Ok(_) => *self.changes.entry(kind).or_default() += 1,
             Err(ExecuteError::Refused(_)) => return,
             Err(error) => panic!("{error}"),
@@ -185,41 +186,56 @@ impl World {
     /// The billing system knows the tenant.
     async fn link(&mut self, tenant: &TenantId) {
         let origin = Origin { at: self.now(), actor: "a".into(), source: "s".into(), idempotency: None };
-        self.store.link_customer(tenant, &format!("cus_{tenant}"), &origin).await.unwrap();
+        self.store().link_customer(tenant, &format!("cus_{tenant}"), &origin).await.unwrap();
     }
 
-    async fn poll(&mut self) {
-        for node in &mut self.nodes {
-            node.poll().await;
-        }
+    async fn poll(&self) {
+        join_all(self.nodes.iter().map(Node::poll)).await;
+    }
+
+    pub(super) async fn flush(&self) {
+        join_all(self.nodes.iter().map(Node::flush)).await;
     }
 
     /// Time passes; nodes record, and the jobs have their turns.
     pub(super) async fn pass(&mut self, by: Duration) {
         // As every second: what was used is recorded in the hour in which it was.
-        for node in &self.nodes {
-            node.flush().await;
-        }
-        self.clock.advance(by);
-        self.freshness.polled(self.clock.monotonic(), 2);
+        self.flush().await;
+        self.ground.advance(by).await;
+        let nodes = u32::from(self.course.nodes);
+        self.freshness.polled(self.ground.clock.monotonic(), nodes);
         self.poll().await;
         // Everything is looked at once in sixteen ticks: what has ended is returned.
-        tokio::time::sleep(Duration::from_secs(18)).await;
-        for node in &self.nodes {
-            node.flush().await;
+        if self.ground.is_database() {
+            join_all(self.nodes.iter().map(Node::look_at_all)).await;
+        } else {
+            tokio::time::sleep(Duration::from_secs(18)).await;
+            self.flush().await;
         }
-        self.jobs().await;
+        self.work().await;
         self.poll().await;
+        if self.random.chance(8) {
+            self.tidy().await;
+        }
     }
 
-    async fn jobs(&mut self) {
-        while self.lifecycle.turn().await.unwrap() {}
-        while self.closer.turn().await.unwrap() {}
-        self.exports.turn().await.unwrap();
+    /// The jobs of all nodes that live, at once.
+    async fn work(&mut self) {
+        let living = self.jobs.iter_mut().zip(&self.nodes).filter(|(_, node)| node.ledger.is_some());
+        join_all(living.map(|(jobs, _)| jobs.turn())).await;
+    }
+
+    /// Housekeeping, and what the buckets said that it deletes.
+    async fn tidy(&mut self) {
+        let before = self.ground.recorded().await;
+        while self.store().tidy(&RETENTION).await.unwrap().more {}
+        let left: BTreeSet<BucketKey> =
+            self.ground.recorded().await.into_iter().map(|(key, _)| key).collect();
+        self.tidied.extend(before.into_iter().filter(|(key, _)| !left.contains(key)));
     }
 
     pub(super) async fn rights(&self, id: &TenantId) -> (Tenant, Arc<Rights>) {
-        let tenant = self.store.tenant(id).await.unwrap().value.unwrap();
+        let tenant = self.store().tenant(id).await.unwrap().value.unwrap();
         let rights = Arc::new(Rights::compile(&tenant, &self.catalog, self.now()).unwrap());
         (tenant, rights)
     }
@@ -253,37 +269,73 @@ impl World {
             }
             74..77 => self.die().await,
             _ => {
-                let minutes = self.random.between(20, 700);
+                let minutes = self.random.between(20, self.course.longest_minutes);
                 self.pass(Duration::from_secs(minutes * 60)).await;
             }
         }
     }
 
+    /// Requests of a tenant: one, or now and then one of each node at once.
     async fn request(&mut self, place: usize, id: &TenantId) {
-        let (_, rights) = self.rights(id).await;
         // Some tenants always come to the same node.
-        let me = if place.is_multiple_of(2) { 0 } else { self.random.below(2) };
-        let Some(ledger) = self.nodes[me].ledger.clone() else { return };
+        let alone = place.is_multiple_of(2);
+        let me = if alone { 0 } else { self.random.below(self.nodes.len()) };
+        let crowd = !alone && self.random.chance(15);
         let (meter, most) = if self.random.chance(50) { (REQUESTS, 40) } else { (TOKENS, 900) };
-        let units = self.random.between(1, most);
-        let charges = [Charge { meter, units: Units::saturating(units) }];
         let now = self.now();
-        let charge = ledger.charge(&rights, &charges, now).wait();
-        let hold = match tokio::time::timeout(Duration::from_secs(5), charge).await {
-            Ok(Ok(hold)) => hold,
-            other => {
-                self.last += &format!(
-                    "{units} {} by node {me}: {:?}",
-                    NAMES[usize::from(meter.0)],
-                    other.map(|o| o.err())
-                );
-                self.refused += 1;
-                return;
+        let (mut asked, mut charges) = (Vec::new(), Vec::new());
+        for number in 0..self.nodes.len() {
+            let ledger = self.nodes[number].ledger.clone().filter(|_| crowd || number == me);
+            let Some(ledger) = ledger else { continue };
+            // Each node has compiled them for itself: with them it remembers its own words.
+            let (_, rights) = self.rights(id).await;
+            let units = self.random.between(1, most);
+            let charge = [Charge { meter, units: Units::saturating(units) }];
+            asked.push((number, units, Arc::clone(&rights)));
+            charges.push(ledger.charge(&rights, &charge, now).wait());
+        }
+        for ((node, units, rights), answer) in asked.into_iter().zip(self.answers(charges).await) {
+            match answer {
+                Ok(hold) => self.serve(id, &rights, (meter, units), hold, (alone, node)),
+                Err(why) => {
+                    self.last += &format!("{units} {} by node {node}: {why}; ", NAMES[usize::from(meter.0)]);
+                    self.refused += 1;
+                }
             }
-        };
-        let name = MeterId::parse(NAMES[usize::from(meter.0)]).unwrap();
+        }
+        if crowd {
+            self.said.retain(|(whose, ..), _| whose != id);
+        }
+    }
+
+    /// What becomes of charges. While they wait, nodes hear of each other's wishes, as in every quarter of a second.
+    async fn answers<T>(&self, charges: Vec<T>) -> Vec<Result<Hold, String>>
+    where
+        T: Future<Output = Result<Hold, ChargeError>>,
+    {
+        let mut all = Box::pin(join_all(charges));
+        for _ in 0..400 {
+            if let Ok(answers) = tokio::time::timeout(Duration::from_millis(15), &mut all).await {
+                return answers.into_iter().map(|answer| answer.map_err(|why| format!("{why:?}"))).collect();
+            }
+            self.poll().await;
+            self.flush().await;
+        }
+        panic!("no answer to a charge; after {}", self.last);
+    }
+
+    /// A request was let through; what it cost is known now.
+    fn serve(
+        &mut self,
+        id: &TenantId,
+        rights: &Rights,
+        (meter, units): (MeterIx, u64),
+        hold: Hold,
+        (alone, me): (bool, usize),
+    ) {
+        let (now, name) = (self.now(), NAMES[usize::from(meter.0)]);
         let month = rights.entitlement.as_ref().unwrap().calendar.month(now);
-        let key = (id.clone(), name, month.start);
+        let key = (id.clone(), MeterId::parse(name).unwrap(), month.start);
         let mut said = None;
         hold.standings(now, |standing| {
             if standing.window == Some(Window::Month) {
@@ -291,7 +343,7 @@ impl World {
             }
         });
         let how = self.random.below(10);
-        self.last += &format!("{how} of {units} {} by node {me}", NAMES[usize::from(meter.0)]);
+        self.last += &format!("{how} of {units} {name} by node {me}; ");
         let served = match how {
             0 => {
                 hold.refund();
@@ -299,7 +351,7 @@ impl World {
             }
             1 => {
                 let actual = self.random.between(0, units);
-                self.last += &format!(" that cost {actual}");
+                self.last += &format!("that cost {actual}; ");
                 hold.settle(&[Charge { meter, units: Units::saturating(actual) }]);
                 said = None;
                 actual
@@ -309,38 +361,49 @@ impl World {
                 units
             }
         };
-        *self.served.entry(key.clone()).or_default() += served;
-        // Those of an odd place come to any node.
-        let alone = place.is_multiple_of(2).then_some(me);
+        self.count(&key, served);
         let whole = self.changed.get(id).is_none_or(|changed| *changed < month.start);
         match said.filter(|_| whole) {
             Some((remaining, limit)) => {
-                self.said.insert(key, Said { remaining, limit, alone, month });
+                self.said.insert(key, Said { remaining, limit, alone: alone.then_some(me), month });
             }
             None => drop(self.said.remove(&key)),
         }
     }
 
+    /// Units that were served now.
+    fn count(&mut self, key: &(TenantId, MeterId, UnixMillis), units: u64) {
+        *self.served.entry(key.clone()).or_default() += units;
+        if self.now().0.div_euclid(HOUR_MILLIS) * HOUR_MILLIS < key.2.0 {
+            self.blurred.insert(key.clone());
+        }
+    }
+
     /// A node is killed with a request under way, which keeps what it has reserved, and starts again.
     async fn die(&mut self) {
-        let me = self.random.below(2);
+        let me = self.random.below(self.nodes.len());
         let id = self.tenants[self.random.below(self.tenants.len())].clone();
         let (_, rights) = self.rights(&id).await;
+        let mut under_way = None;
         if let (Some(ledger), Some(given)) = (self.nodes[me].ledger.clone(), &rights.entitlement) {
             let charges = [Charge { meter: REQUESTS, units: Units::saturating(3) }];
             let now = self.now();
             let charge = ledger.charge(&rights, &charges, now).wait();
-            if let Ok(Ok(hold)) = tokio::time::timeout(Duration::from_secs(5), charge).await {
+            drop(ledger);
+            if let Some(Ok(hold)) = self.answers(vec![charge]).await.pop() {
                 std::mem::forget(hold);
                 let month = given.calendar.month(now);
-                let key = (id, MeterId::parse("requests").unwrap(), month.start);
-                *self.served.entry(key.clone()).or_default() += 3;
+                let key = (id.clone(), MeterId::parse("requests").unwrap(), month.start);
+                self.count(&key, 3);
                 self.said.remove(&key);
+                under_way = Some(key);
             }
         }
         drop(rights);
-        self.last += &format!("the death of node {me}");
-        self.nodes[me].kill().await;
+        self.last += &format!("the death of node {me}; ");
+        let after = Duration::from_micros(self.random.between(0, 4_000));
+        self.break_off(me).await;
+        self.nodes[me].kill(after).await;
         self.kills += 1;
         if self.random.chance(40) {
             // It is away for a while.
@@ -349,8 +412,32 @@ impl World {
             self.pass(Duration::from_secs(minutes * 60)).await;
         }
         self.nodes[me].start().await;
+        if let Some((tenant, meter, start)) = under_way
+            && let (_, rights) = self.rights(&tenant).await
+            && let Some(given) = &rights.entitlement
+        {
+            let month = given.calendar.month(self.now());
+            if month.start != start {
+                self.blurred.insert((tenant, meter, month.start));
+            }
+        }
+    }
+
+    /// The jobs of a node that dies end in the middle of a turn.
+    async fn break_off(&mut self, me: usize) {
+        if self.ground.is_database() {
+            let after = Duration::from_micros(self.random.between(0, 6_000));
+            let _ = tokio::time::timeout(after, self.jobs[me].turn()).await;
+        }
     }
 }
+
+const HOUR_MILLIS: i64 = 3_600_000;
+const RETENTION: Retention = Retention {
+    usage_hours: Duration::from_secs(12 * 86_400),
+    usage_days: Duration::from_secs(4_000 * 86_400),
+    audit: Duration::from_secs(30 * 86_400),
+};
 
 /// Meters by their place.
 pub(super) const TOKENS: MeterIx = MeterIx(0);

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::mapping;
 use crate::{
     domain::{
         catalog::Catalog,
@@ -32,7 +33,7 @@ pub(super) struct Entry {
 }
 
 /// The sections of a plan; the first is that of the keys with one value.
-pub(super) const SECTIONS: [&str; 5] = ["", "features", "limits", "quotas", "rates"];
+pub(super) const SECTIONS: [&str; 6] = ["", "features", "limits", "quotas", "rates", "stripe"];
 
 /// All that a plan of a catalog says.
 pub(super) fn entries(catalog: &Catalog, plan: &Plan) -> Vec<Entry> {
@@ -57,6 +58,10 @@ pub(super) fn entries(catalog: &Catalog, plan: &Plan) -> Vec<Entry> {
             let found = of_meter.rate.as_ref();
             out.add("rates", meter.id.as_str(), rate(found), terms::rate(found), origin);
         }
+    }
+    for (key, name, origin) in mapping::selling(catalog, plan.id.as_str()) {
+        let by = if key == "prices" { "sells it, by its id" } else { "sells it, by its lookup key" };
+        out.add("stripe", name, by.to_owned(), json!(key), origin);
     }
     out.entries
 }

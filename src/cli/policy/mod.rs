@@ -6,6 +6,7 @@ mod diff;
 mod effective;
 mod folder;
 mod history;
+mod mapping;
 mod rollback;
 mod said;
 mod schema;

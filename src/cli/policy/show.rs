@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::{
     effective::{Entry, SECTIONS, entries},
     folder::{ReportFormat, must_be_there},
+    mapping,
 };
 use crate::{
     cli::{
@@ -30,6 +31,9 @@ pub struct Show {
     /// The policy folder [default: policies]. To list the plans of another folder, name it alone
     #[arg(value_name = "DIR")]
     folder: Option<PathBuf>,
+    /// Show what the names of the Stripe account mean, in the place of a plan
+    #[arg(long)]
+    stripe: bool,
     /// How to print
     #[arg(long, value_enum, value_name = "FORM", default_value = "text")]
     output: ReportFormat,
@@ -38,6 +42,10 @@ pub struct Show {
 impl Show {
     pub(super) fn run(self) -> Result<(), Failure> {
         let (plan, folder) = match (self.plan, self.folder) {
+            (Some(plan), Some(_)) if self.stripe => {
+                return Err(Failure::Usage(format!("--stripe is of no plan: leave `{plan}` out")));
+            }
+            (folder, None) if self.stripe => (None, PathBuf::from(folder.unwrap_or("policies".to_owned()))),
             (Some(alone), None) if Path::new(&alone).join("features.yaml").is_file() => (None, alone.into()),
             (plan, folder) => (plan, folder.unwrap_or_else(|| PathBuf::from("policies"))),
         };
@@ -50,9 +58,10 @@ impl Show {
             }
         };
         let Some(name) = plan else {
-            let rows = list(&catalog);
+            let rows = if self.stripe { mapping::table(&catalog) } else { list(&catalog) };
             let table = |color| if stdout().is_terminal() { rows.table(color) } else { rows.plain() };
-            return self.output.print(table, || list_json(&catalog));
+            let json = || if self.stripe { mapping::json(&catalog) } else { list_json(&catalog) };
+            return self.output.print(table, json);
         };
         let Some(plan) = catalog.plan(&name) else {
             let known = catalog.plans.keys().map(PlanId::as_str);
@@ -211,6 +220,7 @@ mod tests {
         has("seats 25 plans/pro.yaml:", "from pro");
         has("ai_tokens 200,000 / month, 40,000 / day, 10,000 / hour plans/pro-health.yaml:", "");
         has("requests 200 / 1s, 400 at once plans/pro.yaml:", "from pro");
+        has("pro_health_monthly sells it, by its lookup key stripe.yaml:", "");
     }
 
     #[test]
@@ -249,6 +259,8 @@ mod tests {
         assert_eq!(shown["features"]["chat"]["value"], true);
         assert_eq!(shown["features"]["chat"]["file"], "plans/free.yaml");
         assert_eq!(shown["changes"]["file"], Value::Null);
+        assert_eq!(shown["stripe"]["pro_health_monthly"]["value"], "lookup_keys");
+        assert_eq!(shown["stripe"]["pro_health_monthly"]["file"], "stripe.yaml");
         assert_eq!(list_json(&catalog)["plans"][3]["plan"], "pro");
         assert!(
             list(&catalog)
@@ -270,6 +282,8 @@ mod tests {
         assert_eq!(exit(&["show", "prro", folder]), Some(1));
         assert_eq!(exit(&["show", "pro", "/nowhere"]), Some(2));
         assert_eq!(exit(&["show", folder, "--output", "json"]), None, "lists the plans of that folder");
+        assert_eq!(exit(&["show", "--stripe", folder]), None);
+        assert_eq!(exit(&["show", "--stripe", "pro", folder]), Some(2));
         let broken = tempfile::tempdir().unwrap();
         assert_eq!(exit(&["show", "pro", broken.path().to_str().unwrap()]), Some(1));
     }

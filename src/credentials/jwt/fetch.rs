@@ -5,7 +5,7 @@ use std::{error::Error, time::Duration};
 use bytes::Bytes;
 use http::{Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
-use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
@@ -42,19 +42,6 @@ pub(super) enum FetchError {
 pub(super) struct Fetcher {
     client: Client<HttpsConnector<HttpConnector>, Empty<Bytes>>,
     patience: Duration,
-}
-
-/// The roots of trust of the machine, or those of the browsers where the machine has none.
-pub(super) fn usual_tls() -> Result<ClientConfig, String> {
-    let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())?;
-    let config = match builder.clone().with_native_roots() {
-        Ok(builder) => builder.with_no_client_auth(),
-        Err(_) => builder.with_webpki_roots().with_no_client_auth(),
-    };
-    Ok(config)
 }
 
 /// Checks that keys can be fetched from a URL.
@@ -130,7 +117,7 @@ mod tests {
     use crate::credentials::tests::server::{Reply, Server};
 
     fn fetcher() -> Fetcher {
-        Fetcher::new(usual_tls().unwrap())
+        Fetcher::new(crate::tls::usual().unwrap())
     }
 
     async fn get(reply: Reply) -> Result<Bytes, FetchError> {

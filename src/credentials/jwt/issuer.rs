@@ -17,6 +17,7 @@ use crate::{
         settings::{IssuerSettings, SettingsError, TokenKeys},
     },
     domain::id::TenantId,
+    tls,
 };
 
 /// An issuer of tokens.
@@ -93,7 +94,8 @@ impl<'a> IssuerBuilder<'a> {
         if let Some(fetcher) = &self.fetcher {
             return Ok(Arc::clone(fetcher));
         }
-        let fetcher = Arc::new(Fetcher::new(fetch::usual_tls().map_err(SettingsError::Tls)?));
+        let fetcher =
+            Arc::new(Fetcher::new(tls::usual().map_err(|error| SettingsError::Tls(error.to_string()))?));
         self.fetcher = Some(Arc::clone(&fetcher));
         Ok(fetcher)
     }

@@ -7,6 +7,7 @@
 mod addons;
 mod plans;
 mod routes;
+mod stripe;
 mod terms;
 #[cfg(test)]
 pub(in crate::domain) mod tests;
@@ -55,6 +56,8 @@ pub enum Subject {
     Limit(String),
     /// A declared meter.
     Meter(String),
+    /// What the names of a Stripe account mean.
+    Stripe,
 }
 
 impl Subject {
@@ -69,6 +72,7 @@ impl Subject {
             Self::Feature(_) => "feature",
             Self::Limit(_) => "limit",
             Self::Meter(_) => "meter",
+            Self::Stripe => "stripe",
         }
     }
 
@@ -78,7 +82,7 @@ impl Subject {
         match self {
             Self::Plan(id) => id.as_str(),
             Self::Addon(id) => id.as_str(),
-            Self::Unmatched => "",
+            Self::Unmatched | Self::Stripe => "",
             Self::Route(name) | Self::Feature(name) | Self::Limit(name) | Self::Meter(name) => name,
         }
     }
@@ -124,6 +128,7 @@ pub fn diff(before: &Catalog, after: &Catalog) -> Vec<Change> {
     addons::compare(before, after, &mut changes);
     routes::compare(before, after, &mut changes);
     declared(before, after, &mut changes);
+    stripe::compare(before, after, &mut changes);
     changes
 }
 

@@ -54,6 +54,14 @@ impl Assessment {
         Self { before, after, now, names, impact: Impact { routes, ..Impact::none(now) } }
     }
 
+    pub(super) fn catalogs(&self) -> (&Catalog, &Catalog) {
+        (&self.before, &self.after)
+    }
+
+    pub(super) const fn impact(&mut self) -> &mut Impact {
+        &mut self.impact
+    }
+
     /// What is to be looked up of a tenant; `None`: nothing, as it has no subscription that goes on.
     #[must_use]
     pub fn lookback(&self, tenant: &Tenant) -> Option<Lookback> {

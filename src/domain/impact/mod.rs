@@ -11,6 +11,7 @@ mod bill;
 mod capacity;
 mod lists;
 mod lookback;
+mod remap;
 mod replay;
 mod rights;
 mod routes;
@@ -63,6 +64,20 @@ pub struct Impact {
     pub spared: Group<RanOut>,
     /// What the last billing month would have cost.
     pub cost: BTreeMap<Currency, Cost>,
+    /// Whose subscriptions of the billing system would mean something else, once it tells something of them or its events
+    /// are looked at again.
+    pub remapped: Group<Remapped>,
+}
+
+/// A tenant whose subscriptions of the billing system would mean something else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remapped {
+    /// Which.
+    pub tenant: TenantId,
+    /// What they mean, in words; `None`: nothing, the tenant stays as it is.
+    pub before: Option<String>,
+    /// What they would mean.
+    pub after: Option<String>,
 }
 
 /// A tenant that something happens to.
@@ -158,6 +173,7 @@ impl Impact {
             ran_out: Group::EMPTY,
             spared: Group::EMPTY,
             cost: BTreeMap::new(),
+            remapped: Group::EMPTY,
         }
     }
 }

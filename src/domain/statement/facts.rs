@@ -67,12 +67,9 @@ pub fn steps(before: &Tenant, after: &Tenant, happened: &[Happened], at: UnixMil
             entries.push(next);
         }
     };
-    let mut instants: Vec<UnixMillis> = happened.iter().map(|one| one.at).filter(|then| *then < at).collect();
-    instants.dedup();
-    for then in instants {
-        push(BillingFacts::of(&before.at(then), then));
+    for (then, tenant) in before.on_the_way(after, happened, at) {
+        push(BillingFacts::of(&tenant, then));
     }
-    push(BillingFacts::of(after, at));
     entries
 }
 

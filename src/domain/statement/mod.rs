@@ -5,11 +5,13 @@
 //! and prices always come to the same statement.
 
 mod facts;
+mod offers;
 mod proration;
 mod reckon;
 #[cfg(test)]
 mod tests;
 mod timeline;
+mod unpriced;
 mod used;
 
 use std::collections::BTreeMap;
@@ -19,6 +21,7 @@ pub use self::{
     proration::Proration,
     reckon::reckon,
     timeline::{Span, Timeline},
+    unpriced::Unpriced,
     used::{BucketUse, Counted, Hours},
 };
 use super::{
@@ -52,6 +55,8 @@ pub struct Statement {
     pub usage: Vec<MeterCount>,
     /// What was used of grants.
     pub grants: Vec<GrantCount>,
+    /// What was sold and cannot be priced: none of it is in the lines' amounts.
+    pub unpriced: Vec<Unpriced>,
 }
 
 /// A line of a statement.

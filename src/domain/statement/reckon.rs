@@ -1,17 +1,18 @@
 //! The reckoning: plans and add-ons by their time, overage by what was used, and never more of that than the spend cap.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
-use super::{BucketUse, GrantCount, Item, Line, MeterCount, Proration, Span, Statement, Timeline, name};
+use super::{
+    BucketUse, GrantCount, Item, Line, MeterCount, Proration, Span, Statement, Timeline, Unpriced, name,
+    offers::{Offers, Pricing, is_billed},
+    unpriced::{self, is_paid},
+};
 use crate::domain::{
     catalog::Catalog,
     id::{AddonId, MeterId},
     money::{Currency, Total},
     period::{Period, Zone},
-    plan::{Overage, Plan, Quota},
+    plan::Plan,
     rights::{Rights, Source},
     time::Version,
     transitions::State,
@@ -28,14 +29,18 @@ pub fn reckon(
     used: &[BucketUse],
 ) -> Option<Statement> {
     let first = timeline.at(period.start)?;
+    // What is sold no more is priced as it last was.
+    let bygone = catalog.bygone.as_deref();
+    let catalog = bygone.map_or(catalog, |bygone| &bygone.catalog);
     let spans = timeline.spans(period, catalog);
     let terms: Vec<Option<Arc<Plan>>> = spans.iter().map(|span| offer(span, catalog)).collect();
     let mut lines = plan_lines(&spans, period);
     lines.extend(addon_lines(&spans, catalog, period));
     let currency = last_currency(&spans).or_else(|| lines.iter().rev().find_map(|line| line.currency));
-    let offers = Offers { spans: &spans, terms: &terms };
+    let offers = Offers { spans: &spans, terms: &terms, bygone };
     let usage = counts(&offers, catalog, used);
-    let overage = overage_lines(&offers, catalog, &usage);
+    let mut unpriced = unpriced::lines(&lines, catalog);
+    let overage = overage_lines(&offers, catalog, &usage, &mut unpriced);
     let cap = offers.spend_cap();
     let capped = cap.and_then(|(currency, cap)| cap_line(currency, cap, &overage));
     let currency = currency.or_else(|| overage.iter().rev().find_map(|line| line.currency));
@@ -52,15 +57,11 @@ pub fn reckon(
         lines,
         usage,
         grants: grants(used),
+        unpriced,
     })
 }
 
-/// Whether time in this state is paid for. A trial is free, and who is refused for not paying, or has paused, pays nothing.
-const fn is_paid(state: State) -> bool {
-    matches!(state, State::Active | State::PastDue)
-}
-
-fn state(span: &Span<'_>) -> State {
+pub(super) fn state(span: &Span<'_>) -> State {
     span.subscription.state.state()
 }
 
@@ -145,38 +146,6 @@ fn addon_lines(spans: &[Span<'_>], catalog: &Catalog, period: Period) -> Vec<Lin
     lines
 }
 
-/// What was to be had in each span.
-struct Offers<'a> {
-    spans: &'a [Span<'a>],
-    terms: &'a [Option<Arc<Plan>>],
-}
-
-impl Offers<'_> {
-    /// The quotas of a meter in a counting, the last first, and whether their time was paid for.
-    fn quotas(&self, catalog: &Catalog, meter: &MeterId, counting: Version) -> Vec<(Quota, &Plan, bool)> {
-        let Some(ix) = catalog.meter_ix(meter.as_str()) else { return Vec::new() };
-        let each = self.spans.iter().zip(self.terms).rev();
-        let own = each.filter(|(span, _)| span.subscription.epoch == counting);
-        let quotas = own.filter_map(|(span, plan)| {
-            let plan = plan.as_ref()?;
-            Some((plan.meters.get(usize::from(ix.0))?.quota?, &**plan, is_paid(state(span))))
-        });
-        quotas.collect()
-    }
-
-    /// The spend cap that was last in force in time that was paid for, as it can be paid.
-    fn spend_cap(&self) -> Option<(Currency, Total)> {
-        let last = self.spans.iter().zip(self.terms).rev().find(|(span, _)| is_paid(state(span)));
-        let (currency, cap) = spend_cap(last?.1.as_deref()?)?;
-        Some((currency, cap.rounded_down(currency.minor_digits())))
-    }
-
-    /// Each counting of the period.
-    fn countings(&self) -> BTreeSet<Version> {
-        self.spans.iter().map(|span| span.subscription.epoch).collect()
-    }
-}
-
 /// What was used by meter and counting. What belongs to no counting of the tenant's is another's of the same name.
 fn counts(offers: &Offers<'_>, catalog: &Catalog, used: &[BucketUse]) -> Vec<MeterCount> {
     let countings = offers.countings();
@@ -222,6 +191,15 @@ fn counts(offers: &Offers<'_>, catalog: &Catalog, used: &[BucketUse]) -> Vec<Met
         }
         count.uncertain = count.uncertain.saturating_add(Units::saturating(bucket.uncertain));
     }
+    // What let units through, where nothing does any more.
+    for count in all.values_mut().filter(|count| count.overage > Units::ZERO) {
+        if matches!(count.mode, None | Some("block"))
+            && let Some(quota) = offers.last_beyond(&count.meter, count.counting)
+        {
+            count.included = count.included.or(Some(quota.month));
+            count.mode = Some(quota.overage.mode());
+        }
+    }
     all.into_values().collect()
 }
 
@@ -242,30 +220,27 @@ fn grants(used: &[BucketUse]) -> Vec<GrantCount> {
     grants
 }
 
-const fn is_billed(quota: &Quota) -> bool {
-    matches!(quota.overage, Overage::Bill { .. })
-}
-
 /// Each counting's overage at the price of the last plan in it that bills the meter, rounded down.
-fn overage_lines(offers: &Offers<'_>, catalog: &Catalog, usage: &[MeterCount]) -> Vec<Line> {
-    let line = |count: &MeterCount| {
-        let quotas = offers.quotas(catalog, &count.meter, count.counting);
-        let (quota, plan, _) = quotas.into_iter().find(|(quota, _, paid)| *paid && is_billed(quota))?;
-        let Overage::Bill { price, per, .. } = quota.overage else { return None };
-        // A price without a currency is no price; `policy check` warns of it.
-        let currency = plan.price?.currency;
-        let amount = Total::metered(price, per, count.overage).rounded_down(currency.minor_digits());
-        let item = Item::Overage {
-            meter: count.meter.clone(),
-            counting: count.counting,
-            plan: plan.reference(),
-            units: count.overage,
-            price,
-            per,
-        };
-        Some(Line { item, currency: Some(currency), amount })
-    };
-    usage.iter().filter(|count| count.overage > Units::ZERO).filter_map(line).collect()
+fn overage_lines(
+    offers: &Offers<'_>,
+    catalog: &Catalog,
+    usage: &[MeterCount],
+    unpriced: &mut Vec<Unpriced>,
+) -> Vec<Line> {
+    let mut lines = Vec::new();
+    for count in usage.iter().filter(|count| count.overage > Units::ZERO) {
+        let (meter, counting, units) = (count.meter.clone(), count.counting, count.overage);
+        match offers.pricing(catalog, &meter, counting) {
+            Pricing::Billed { plan, currency, price, per } => {
+                let amount = Total::metered(price, per, units).rounded_down(currency.minor_digits());
+                let item = Item::Overage { meter, counting, plan: plan.reference(), units, price, per };
+                lines.push(Line { item, currency: Some(currency), amount });
+            }
+            Pricing::Free => {}
+            Pricing::Unknown(why) => unpriced.push(Unpriced::Overage { meter, counting, units, why }),
+        }
+    }
+    lines
 }
 
 /// What overage comes to above the spend cap.
@@ -274,10 +249,4 @@ fn cap_line(currency: Currency, cap: Total, overage: &[Line]) -> Option<Line> {
     let sum = own.fold(Total::default(), |sum, line| sum.plus(line.amount));
     let amount = sum.minus(cap);
     (!amount.is_zero()).then_some(Line { item: Item::SpendCap { cap }, currency: Some(currency), amount })
-}
-
-/// The most that overage may cost in a month, by a plan as a tenant has it.
-fn spend_cap(plan: &Plan) -> Option<(Currency, Total)> {
-    let terms = plan.spend()?;
-    Some((terms.currency, terms.cap?.total()))
 }

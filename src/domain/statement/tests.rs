@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::domain::{
     addon::Addon,
+    bygone::Bygone,
     catalog::{Catalog, Digest, Meter},
     command::{Change, Subscribe, TrialOffer, When},
     features::FeatureSet,
@@ -178,6 +179,99 @@ fn each_counting_is_priced_by_its_last_plan_that_bills() {
     let statement = soft.statement(at("2026-11-20T00:00:00Z"), &used);
     assert_eq!((amounts(&statement).len(), statement.usage[0].overage), (1, units(99)));
     assert_eq!((statement.usage[0].mode, statement.total().written(2)), (Some("allow"), "7.00".to_owned()));
+}
+
+/// The statement of the life's November by another catalog.
+fn by(life: &Life, catalog: Catalog, used: &[BucketUse]) -> Statement {
+    let at = at("2026-11-20T00:00:00Z");
+    let timeline = life.timeline(UnixMillis(at.0 + 100 * DAY));
+    reckon(&timeline, &Arc::new(catalog), timeline.period_at(at).unwrap(), used).unwrap()
+}
+
+fn nothing_at_all() -> Catalog {
+    Catalog::empty(Digest("e".into()))
+}
+
+/// With another overage of `basic`, and what it said before.
+fn changed(overage: Option<Overage>, before: Overage) -> Catalog {
+    let mut changed = Catalog::clone(&catalog());
+    let mut basic = plan("basic", "19.00", overage.unwrap_or_default());
+    if overage.is_none() {
+        basic.meters = [MeterTerms::default()].into();
+    }
+    changed.plans.insert(basic.id.clone(), Arc::new(basic));
+    let said = Quota { overage: before, ..Quota::monthly(Allowance::Limited(units(70))) };
+    let of_plan = BTreeMap::from([("requests".parse().unwrap(), said)]);
+    let overage = BTreeMap::from([("basic".parse().unwrap(), of_plan)]);
+    let bygone = Bygone { catalog: Arc::new(changed.clone()), overage };
+    Catalog { bygone: Some(Arc::new(bygone)), ..changed }
+}
+
+#[test]
+fn what_policies_do_not_have_any_more_is_priced_as_it_last_was() {
+    let mut life = Life::new("UTC");
+    life.subscribe(at("2026-11-01T00:00:00Z"), "basic", UsageRule::Keep);
+    life.change(at("2026-11-11T00:00:00Z"), &Change::Attach { addon: "seats".parse().unwrap(), quantity: 2 });
+    let used = [bucket(Source::Plan, life.epoch(), 100), bucket(Source::Overage, life.epoch(), 1_001)];
+    let whole = life.statement(at("2026-11-20T00:00:00Z"), &used);
+    assert_eq!((whole.total().written(2).as_str(), whole.unpriced.len()), ("24.44", 0));
+    let bygone = Some(Arc::new(Bygone { catalog: catalog(), overage: BTreeMap::new() }));
+    assert_eq!(by(&life, Catalog { bygone, ..nothing_at_all() }, &used), whole);
+
+    // The plan is there, and lets nothing through any more: what was let through is billed as it was.
+    for now in [Some(Overage::Block), None] {
+        let statement = by(&life, changed(now, bill("0.01", 10)), &used);
+        assert_eq!((statement.total(), statement.unpriced.len()), (whole.total(), 0), "{now:?}");
+        let included = if now.is_some() { 100 } else { 70 };
+        let counted = &statement.usage[0];
+        assert_eq!(
+            (counted.mode, counted.included),
+            (Some("bill"), Some(Allowance::Limited(units(included)))),
+            "{now:?}"
+        );
+    }
+    // What it says now goes before what it said; and what was let through for nothing costs nothing.
+    for (now, before, overage) in [
+        (bill("0.02", 10), bill("0.01", 10), "2.00"),
+        (Overage::Allow { cap: None }, bill("0.01", 10), "0.00"),
+        (Overage::Block, Overage::Allow { cap: None }, "0.00"),
+    ] {
+        let statement = by(&life, changed(Some(now), before), &used);
+        let sum = statement.sum(|item| matches!(item, Item::Overage { .. }));
+        assert_eq!((sum.written(2).as_str(), statement.unpriced.len()), (overage, 0), "{now:?}");
+    }
+    // Nothing of it is shown where nothing was used of it.
+    let unused = by(&life, changed(None, bill("0.01", 10)), &[]);
+    assert_eq!((unused.usage.len(), unused.unpriced.len()), (0, 0));
+}
+
+#[test]
+fn what_cannot_be_priced_is_said() {
+    let mut life = Life::new("UTC");
+    life.subscribe(at("2026-11-01T00:00:00Z"), "basic", UsageRule::Keep);
+    life.change(at("2026-11-11T00:00:00Z"), &Change::Attach { addon: "seats".parse().unwrap(), quantity: 2 });
+    let used = [bucket(Source::Overage, life.epoch(), 1_001)];
+    let said = |catalog: Catalog| -> Vec<(&'static str, &'static str)> {
+        let statement = by(&life, catalog, &used);
+        statement.unpriced.iter().map(|lost| (lost.kind(), lost.reason())).collect()
+    };
+    let kinds = |catalog| said(catalog).into_iter().map(|(kind, _)| kind).collect::<Vec<_>>();
+    assert_eq!(kinds(nothing_at_all()), ["plan", "addon", "overage"]);
+    assert_eq!(kinds(Catalog { addons: BTreeMap::new(), ..Catalog::clone(&catalog()) }), ["addon"]);
+    let mut blocks = Catalog::clone(&catalog());
+    blocks.plans.insert("basic".parse().unwrap(), Arc::new(plan("basic", "19.00", Overage::Block)));
+    assert_eq!(kinds(blocks), ["overage"]);
+    let mut free = Catalog::clone(&catalog());
+    let basic = Plan { price: None, ..plan("basic", "0", bill("0.01", 10)) };
+    free.plans.insert(basic.id.clone(), Arc::new(basic));
+    assert_eq!(said(free), [("overage", "the plan that bills these units has no price, and so no currency")]);
+    // A trial is free, whatever is known of it.
+    let mut tried = Life::new("UTC");
+    let trial = TrialOffer { days: 60, then: None, usage: UsageRule::Keep, asked: true, again: false };
+    let asked = Subscribe { trial: Some(trial), ..Subscribe::to("pro".parse().unwrap()) };
+    tried.change(at("2026-11-01T00:00:00Z"), &Change::Subscribe(asked));
+    let used = [bucket(Source::Overage, tried.epoch(), 1_000)];
+    assert_eq!(by(&tried, nothing_at_all(), &used).unpriced, []);
 }
 
 #[test]

@@ -5,12 +5,14 @@
 
 mod fold;
 mod life;
+mod needless;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeSet;
 
 pub use fold::{Folded, Verdict, fold, named};
+pub use needless::needless;
 
 use super::time::UnixMillis;
 

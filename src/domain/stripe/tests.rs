@@ -169,4 +169,61 @@ proptest! {
         let left: Vec<StripeEvent> = events.iter().filter(|event| !superseded(event)).cloned().collect();
         prop_assert_eq!(fold(&left, &catalog()).mirror, folded.mirror);
     }
+
+    #[test]
+    fn what_is_needless_can_be_forgotten_whatever_is_mapped(
+        events in prop::collection::vec(any_event(), 0..16),
+        understood in prop::collection::vec(any::<bool>(), 4),
+        later in prop::collection::vec(any_event(), 0..3),
+    ) {
+        let mut seen = BTreeSet::new();
+        let events: Vec<StripeEvent> = events.into_iter().filter(|event| seen.insert(event.id.clone())).collect();
+        let needless: BTreeSet<String> = needless(&events).into_iter().map(str::to_owned).collect();
+        let mut left: Vec<StripeEvent> =
+            events.iter().filter(|event| !needless.contains(&event.id)).cloned().collect();
+        prop_assert!(super::needless(&left).is_empty(), "nothing of what is left");
+        // Some of the names are mapped, and not those that were; more events come.
+        let mut catalog = catalog();
+        let map = Arc::make_mut(&mut catalog.stripe);
+        let mut understood = understood.into_iter();
+        map.prices.retain(|_, _| understood.next().unwrap());
+        if understood.next().unwrap() {
+            map.prices.insert("gold".to_owned(), Sold::Plan(PlanId::parse("pro").unwrap()));
+        }
+        if understood.next().unwrap() {
+            map.lookup_keys.clear();
+        }
+        let mut all = events;
+        for (number, mut event) in (100..).zip(later) {
+            (event.id, event.created) = (format!("evt_{number}"), UnixMillis(event.created.0 + 10));
+            all.push(event.clone());
+            left.push(event);
+        }
+        prop_assert_eq!(fold(&left, &catalog).mirror, fold(&all, &catalog).mirror);
+        prop_assert_eq!(named(&left), named(&all));
+    }
+}
+
+#[test]
+fn years_of_what_nobody_has_mapped_come_to_a_few_events() {
+    let mut events = Vec::new();
+    for month in 0..120_u32 {
+        let second = i64::from(month) * 100;
+        let status = if month % 10 == 3 { StripeStatus::PastDue } else { StripeStatus::Active };
+        let mut told = snapshot("s", status, "gold");
+        // Seats come and go.
+        told.items[1].quantity = month + 1;
+        events.push(updated(month * 3, second, told));
+        for (number, paid) in [(1, false), (2, true)] {
+            let kind = if paid { StripeKind::Paid } else { StripeKind::PaymentFailed };
+            let payment = StripeFact::Payment { subscription: "s".to_owned(), paid };
+            events.push(event(month * 3 + number, kind, second + i64::from(number), payment));
+        }
+    }
+    events[0].names = Some("acme".to_owned());
+    let gone = needless(&events);
+    let left: Vec<&str> =
+        events.iter().map(|event| event.id.as_str()).filter(|id| !gone.contains(id)).collect();
+    assert_eq!(left, ["evt_0", "evt_356", "evt_357", "evt_359"]);
+    assert!(fold(&events, &catalog()).verdicts.values().all(|verdict| *verdict != Verdict::Applied));
 }

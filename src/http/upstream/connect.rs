@@ -1,12 +1,12 @@
 //! New connections to the upstream: the name is looked up each time, TLS is spoken where the address asks for it.
 
-use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{future::Future, pin::Pin, time::Duration};
 
 use ::http::{
     Uri,
     uri::{Authority, PathAndQuery, Scheme},
 };
-use hyper_rustls::{ConfigBuilderExt, HttpsConnector};
+use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::connect::HttpConnector;
 use rustls::ClientConfig;
 use tower::{Service, ServiceExt};
@@ -14,6 +14,7 @@ use tower::{Service, ServiceExt};
 use super::stream::Stream;
 use crate::http::BoxError;
 use crate::pipeline::request::ForwardError;
+use crate::tls;
 
 /// A connection that is being made.
 pub(super) type Connecting = Pin<Box<dyn Future<Output = Result<Stream, ForwardError>>>>;
@@ -41,18 +42,10 @@ pub(super) struct Connector {
 impl Connector {
     /// A connector that trusts the system's certificate authorities, or Mozilla's where the system has none.
     pub(super) fn new(upstream: &Uri, limit: Duration) -> Result<Self, InvalidUpstream> {
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let plain = || {
-            ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()
-        };
         // Loading the system's authorities reads many files: only where they are needed.
-        let native =
-            if upstream.scheme() == Some(&Scheme::HTTPS) { plain()?.with_native_roots().ok() } else { None };
-        let trusting = match native {
-            Some(trusting) => trusting,
-            None => plain()?.with_webpki_roots(),
-        };
-        Self::with_tls(upstream, limit, trusting.with_no_client_auth())
+        let needed = upstream.scheme() == Some(&Scheme::HTTPS);
+        let tls = if needed { tls::usual()? } else { tls::of_browsers()? };
+        Self::with_tls(upstream, limit, tls)
     }
 
     /// A connector that speaks TLS as it is told.

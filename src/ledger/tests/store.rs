@@ -58,6 +58,11 @@ pub struct MemoryStore {
     pub lenient: AtomicBool,
     /// Grants wait at this gate while it is shut.
     pub gate: Mutex<Option<std::sync::Arc<Semaphore>>>,
+    /// What a flush, or a look at what was used, is answered waits at these while they are shut.
+    pub flush_gate: Mutex<Option<std::sync::Arc<Semaphore>>>,
+    pub look_gate: Mutex<Option<std::sync::Arc<Semaphore>>>,
+    /// The next so many flushes are carried out, and their answers lost.
+    pub lose_flushes: AtomicU32,
     /// Rows of this tenant are not taken.
     pub poison: Mutex<Option<TenantId>>,
     /// Each reading of what is used is followed by one of these, before it is answered.
@@ -67,6 +72,7 @@ pub struct MemoryStore {
     pub grants: AtomicU64,
     pub looks: AtomicU64,
     pub flushes: AtomicU64,
+    pub lookups: AtomicU64,
     pub nodes: AtomicU32,
     /// The limit that remainders are told of.
     pub limit: Mutex<u64>,
@@ -179,6 +185,21 @@ impl MemoryStore {
         wanted.iter().map(row).collect()
     }
 
+    fn flush_now(&self, totals: &[SlotTotals]) -> Result<Vec<u64>, StoreError> {
+        self.check()?;
+        let poison = self.poison.lock().unwrap().clone();
+        if totals.iter().any(|totals| Some(&totals.slot.bucket.tenant) == poison.as_ref()) {
+            return Err(StoreError::Corrupt("poison".into()));
+        }
+        let mut slots = self.slots.lock().unwrap();
+        for totals in totals {
+            self.mark(totals);
+            Self::record(&mut slots, totals);
+        }
+        let used = |totals: &SlotTotals| Self::of(&slots, &totals.slot.bucket).map(Row::net).sum();
+        Ok(totals.iter().map(used).collect())
+    }
+
     /// What is recorded of a bucket.
     pub fn net(&self, bucket: &BucketKey) -> u64 {
         Self::of(&self.slots.lock().unwrap(), bucket).map(Row::net).sum()
@@ -222,19 +243,29 @@ impl LedgerStore for MemoryStore {
         Ok(outcomes)
     }
 
-    async fn flush(&self, totals: &[SlotTotals]) -> Result<(), StoreError> {
+    async fn flush(&self, totals: &[SlotTotals]) -> Result<Vec<u64>, StoreError> {
         self.flushes.fetch_add(1, Ordering::SeqCst);
+        let answer = self.flush_now(totals);
+        let gate = self.flush_gate.lock().unwrap().clone();
+        if let Some(gate) = gate {
+            gate.acquire().await.unwrap().forget();
+        }
+        let lose = |n: u32| n.checked_sub(1);
+        if self.lose_flushes.fetch_update(Ordering::SeqCst, Ordering::SeqCst, lose).is_ok() {
+            return Err(StoreError::Unavailable("the answer was lost".into()));
+        }
+        answer
+    }
+
+    async fn recorded(&self, buckets: &[BucketKey]) -> Result<Vec<u64>, StoreError> {
+        self.lookups.fetch_add(1, Ordering::SeqCst);
         self.check()?;
-        let poison = self.poison.lock().unwrap().clone();
-        if totals.iter().any(|totals| Some(&totals.slot.bucket.tenant) == poison.as_ref()) {
-            return Err(StoreError::Corrupt("poison".into()));
+        let answer = buckets.iter().map(|bucket| self.net(bucket)).collect();
+        let gate = self.look_gate.lock().unwrap().clone();
+        if let Some(gate) = gate {
+            gate.acquire().await.unwrap().forget();
         }
-        let mut slots = self.slots.lock().unwrap();
-        for totals in totals {
-            self.mark(totals);
-            Self::record(&mut slots, totals);
-        }
-        Ok(())
+        Ok(answer)
     }
 
     async fn remainders(

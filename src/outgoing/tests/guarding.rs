@@ -16,8 +16,11 @@ use bytes::Bytes;
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::super::{HttpOutgoing, Resolver, Rule, client::usual_tls};
-use crate::ports::{Outgoing, OutgoingError, OutgoingRequest};
+use super::super::{HttpOutgoing, Resolver, Rule};
+use crate::{
+    ports::{Outgoing, OutgoingError, OutgoingRequest},
+    tls,
+};
 
 /// Names for tests: each answer is given once, the last one for ever.
 #[derive(Default)]
@@ -158,7 +161,7 @@ async fn no_spelling_leads_to_this_machine() {
     let trap = Trap::new().await;
     // Whatever is taken for a name leads here, too.
     let names = Names::answering(&[&["127.0.0.1"]]);
-    let outgoing = HttpOutgoing::with(Rule::default(), names.clone(), usual_tls().unwrap());
+    let outgoing = HttpOutgoing::with(Rule::default(), names.clone(), tls::usual().unwrap());
     for spelling in SPELLINGS {
         let url = spelling.replace(":P", &format!(":{}", trap.port));
         assert!(outgoing.check(&url).is_err(), "{url} is taken");
@@ -198,7 +201,7 @@ async fn names_lead_nowhere_else_either() {
         &["127.0.0.1", "8.8.8.8"],
     ] {
         let names = Names::answering(&[addresses]);
-        let outgoing = HttpOutgoing::with(Rule::default(), names.clone(), usual_tls().unwrap());
+        let outgoing = HttpOutgoing::with(Rule::default(), names.clone(), tls::usual().unwrap());
         outgoing.check(&url).unwrap();
         let answer = outgoing.post(request(&url)).await;
         assert!(matches!(answer, Err(OutgoingError::Forbidden { .. })), "{addresses:?}: {answer:?}");
@@ -212,7 +215,7 @@ async fn a_name_that_changes_its_mind_is_asked_once() {
     let trap = Trap::new().await;
     // Public first (of a network that nobody routes to here, or that refuses), then this machine.
     let names = Names::answering(&[&["2606:4700:ffff:ffff::1"], &["127.0.0.1"]]);
-    let outgoing = HttpOutgoing::with(Rule::default(), names.clone(), usual_tls().unwrap())
+    let outgoing = HttpOutgoing::with(Rule::default(), names.clone(), tls::usual().unwrap())
         .within(Duration::from_millis(300));
     let url = format!("https://rebinding.example:{}/", trap.port);
     let first = outgoing.post(request(&url)).await.unwrap_err();

@@ -11,10 +11,13 @@ use tokio::{
 use tokio_util::task::TaskTracker;
 
 use super::{
-    super::{HttpOutgoing, Rule, client::usual_tls},
+    super::{HttpOutgoing, Rule},
     guarding::Names,
 };
-use crate::ports::{Outgoing, OutgoingAnswer, OutgoingError, OutgoingRequest};
+use crate::{
+    ports::{Outgoing, OutgoingAnswer, OutgoingError, OutgoingRequest},
+    tls,
+};
 
 fn loopback() -> Rule {
     Rule { allow: vec!["127.0.0.0/8".parse().unwrap()], http: true }
@@ -138,7 +141,7 @@ async fn tls_is_verified_against_the_name() {
             let outgoing = HttpOutgoing::with(loopback(), names.clone(), tls);
             outgoing.post(request(&format!("https://{host}:{port}/"))).await
         };
-        let stranger = post("hooks.example", usual_tls().unwrap()).await.unwrap_err();
+        let stranger = post("hooks.example", tls::usual().unwrap()).await.unwrap_err();
         assert!(stranger.to_string().contains("certificate"), "{stranger}");
         let other_name = post("other.example", trusting.clone()).await.unwrap_err();
         assert!(other_name.to_string().contains("certificate"), "{other_name}");

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::tried::{Metered, Tried, of_source};
+use super::tried::{Metered, Tried};
 use crate::{
     domain::{
         period::Window,
@@ -69,7 +69,7 @@ fn missed(
         return of.used.get().saturating_sub(known);
     }
     let missed = usage.sources.iter().map(|source| {
-        let (span, epoch) = of_source(source.source, entitlement.epoch);
+        let (span, epoch) = Span::of_source(source.source, entitlement.epoch);
         source.used.get().saturating_sub(known(span, source.period.start, epoch))
     });
     missed.fold(0, u64::saturating_add)

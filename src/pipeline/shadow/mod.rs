@@ -7,6 +7,7 @@
 
 mod found;
 mod learning;
+mod spending;
 mod tally;
 mod trials;
 mod tried;

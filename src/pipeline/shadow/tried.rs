@@ -105,10 +105,13 @@ impl Ran {
 }
 
 /// How a meter stands in a window that the tried policies limit.
-struct Standing {
-    window: Window,
-    period: Period,
-    limit: Units,
+pub(super) struct Standing {
+    pub(super) window: Window,
+    pub(super) period: Period,
+    /// From then on it is refused; `None`: any number is let through beyond what is included.
+    limit: Option<Units>,
+    /// Of a month: what is included and granted.
+    pub(super) included: Option<Units>,
     /// What was charged for this very request is in it.
     known: Option<u64>,
 }
@@ -163,7 +166,7 @@ impl Tried {
         let meters = self.meters(asked);
         let standings: Vec<Vec<Standing>> =
             meters.iter().map(|place| self.standings(*place, rights, entitlement, asked)).collect();
-        let decided = decided.and_then(|()| self.take(entitlement, asked, &meters, &standings));
+        let decided = decided.and_then(|()| self.take(rights, entitlement, asked, &meters, &standings));
         for (place, standings) in meters.iter().zip(&standings) {
             self.book(*place, standings, asked, decided.is_ok());
         }
@@ -175,11 +178,7 @@ impl Tried {
         let mut places = Vec::new();
         for found in [Some(asked.found), asked.spent].into_iter().flatten() {
             for meter in found.charges.iter().filter_map(|charge| found.meter(charge)) {
-                let known = self.meters.iter().position(|known| known.meter == *meter);
-                let place = known.unwrap_or_else(|| {
-                    self.meters.push(Metered::new(meter));
-                    self.meters.len() - 1
-                });
+                let place = self.place(meter);
                 if !places.contains(&place) {
                     places.push(place);
                 }
@@ -188,8 +187,17 @@ impl Tried {
         places
     }
 
+    /// The place of a meter.
+    pub(super) fn place(&mut self, meter: &MeterId) -> usize {
+        let known = self.meters.iter().position(|known| known.meter == *meter);
+        known.unwrap_or_else(|| {
+            self.meters.push(Metered::new(meter));
+            self.meters.len() - 1
+        })
+    }
+
     /// How a meter stands in each window that the tried policies limit, the shortest first.
-    fn standings(
+    pub(super) fn standings(
         &self,
         place: usize,
         rights: &Rights,
@@ -212,20 +220,21 @@ impl Tried {
             if let Some(limit) = quota.hard_limit(window) {
                 let period = entitlement.calendar.period(window, asked.arrived);
                 let known = known(key(window.into(), period.start, entitlement.epoch));
-                standings.push(Standing { window, period, limit, known });
+                standings.push(Standing { window, period, limit: Some(limit), included: None, known });
             }
         }
         standings.extend(month(entitlement, ix, asked.arrived, |terms| {
-            let (span, epoch) = of_source(terms.source, entitlement.epoch);
+            let (span, epoch) = Span::of_source(terms.source, entitlement.epoch);
             known(key(span, terms.period.start, epoch))
         }));
         standings
     }
 
     /// Whether rates and quotas would have let the request pass, all or nothing: as the ledger does, rates first, then the
-    /// windows of all meters, the shortest first.
+    /// windows of all meters, the shortest first, then what that costs.
     fn take(
         &mut self,
+        rights: &Rights,
         entitlement: &Entitlement,
         asked: &Asked<'_>,
         meters: &[usize],
@@ -251,15 +260,16 @@ impl Tried {
         for window in Window::ALL {
             for (place, charge, standings) in charges() {
                 for standing in standings.iter().filter(|standing| standing.window == window) {
+                    let Standing { limit: Some(limit), period, .. } = *standing else { continue };
                     let used = self.used(place, standing, asked);
-                    if used.saturating_add(charge.units) > standing.limit {
-                        let Standing { limit, period, .. } = *standing;
+                    if used.saturating_add(charge.units) > limit {
                         let meter = self.meters[place].meter.clone();
                         return Err(Denial::QuotaExhausted { meter, window, limit, used, period });
                     }
                 }
             }
         }
+        self.afford(rights, entitlement, asked, meters, standings)?;
         for (place, arrival) in arrivals {
             self.meters[place].arrival = arrival;
         }
@@ -267,7 +277,7 @@ impl Tried {
     }
 
     /// Units that would have been used before this request.
-    fn used(&self, place: usize, standing: &Standing, asked: &Asked<'_>) -> Units {
+    pub(super) fn used(&self, place: usize, standing: &Standing, asked: &Asked<'_>) -> Units {
         let metered = &self.meters[place];
         let spent = asked.spent.and_then(|spent| spent.charge_of(&metered.meter));
         let own = spent.map_or(0, |charge| signed(charge.units.get()));
@@ -312,16 +322,7 @@ impl Metered {
     }
 }
 
-/// Where the ledger counts a source's units.
-pub(super) const fn of_source(source: Source, epoch: Version) -> (Span, Version) {
-    match source {
-        Source::Plan => (Span::MONTH, epoch),
-        Source::Overage => (Span::Overage, epoch),
-        Source::Grant(number) => (Span::Grant, number),
-    }
-}
-
-/// A meter's month, over all sources together; `None`: it has no limit.
+/// A meter's month, over all sources together; `None`: everything is included.
 fn month(
     entitlement: &Entitlement,
     ix: MeterIx,
@@ -331,14 +332,19 @@ fn month(
     let mut all = Standing {
         window: Window::Month,
         period: entitlement.calendar.month(now),
-        limit: Units::ZERO,
+        limit: Some(Units::ZERO),
+        included: Some(Units::ZERO),
         known: None,
     };
     for terms in entitlement.sources(ix, now) {
         if terms.source != Source::Plan && terms.period.end <= now {
             continue;
         }
-        all.limit = all.limit.saturating_add(terms.limit?);
+        let more = |sum: Option<Units>| Some(sum?.saturating_add(terms.limit?));
+        all.limit = more(all.limit);
+        if terms.source != Source::Overage {
+            all.included = Some(more(all.included)?);
+        }
         if let Some(known) = known(&terms) {
             all.known = Some(all.known.unwrap_or(0).saturating_add(known));
         }

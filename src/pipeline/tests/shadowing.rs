@@ -9,8 +9,9 @@ use crate::{
         denial::Denial,
         features::{FeatureIx, FeatureSet},
         id::{MeterId, TenantId},
+        money::Price,
         period::{Period, Window},
-        plan::{Plan, Quota},
+        plan::{Overage, Plan, Quota},
         rate::Rate,
         revision::{Rollout, Selection, Share},
         route::{Methods, Pattern, RouteTable},
@@ -269,6 +270,80 @@ async fn reserves_that_the_answer_settles_alike_do_not_differ() {
     // What the ledger knows grows by 40 each: reserves of 100 fit until 160 are used.
     get(&scene, "/ai", 5).await;
     assert_eq!(told(&scene), ["acme /ai: allow -> quota-exhausted meter:tokens, 1"]);
+}
+
+/// The tried plans cost money beyond so many units of `requests`: so much a unit, up to a cap.
+fn billed(included: u64, price: &'static str, per: u64, cap: &'static str) -> impl Fn(&mut Catalog) {
+    move |tried| {
+        each_plan(tried, |plan| {
+            let overage =
+                Overage::Bill { cap: None, price: price.parse().unwrap(), per: Units::saturating(per) };
+            plan.meters[0].quota = Some(Quota { overage, ..monthly(included) });
+            let amount = "19.00".parse().unwrap();
+            plan.price = Some(Price { amount, currency: "USD".parse().unwrap() });
+            plan.spend_cap = cap.parse().unwrap();
+        });
+    }
+}
+
+#[tokio::test]
+async fn a_spend_cap_is_tried_in_money_to_the_unit() {
+    // Per case: what was used before, what is included, the price of `per` units, the cap, what a request costs in units,
+    // and how many of 8 would pass.
+    for (used, included, price, per, cap, units, passes) in [
+        (0, 3, "0.10", 1, "0.20", 1, 5),
+        (0, 3, "0.10", 1, "0.29", 1, 5),
+        (0, 3, "0.10", 1, "0.30", 1, 6),
+        (0, 3, "0.10", 1, "0", 1, 3),
+        (0, 3, "0.10", 1, "unlimited", 1, 8),
+        (0, 3, "0", 1, "0", 1, 8),
+        (5, 3, "0.10", 1, "0.20", 1, 0),
+        (5, 3, "0.10", 1, "0.40", 1, 2),
+        (0, 0, "1", 3, "1.00", 1, 2),
+        (0, 0, "1", 3, "1.000000002", 1, 3),
+        // All of a request or nothing: the included rest is not taken by one that costs too much.
+        (0, 5, "0.10", 1, "0.20", 4, 1),
+        (0, 8, "0.10", 1, "0.40", 4, 3),
+    ] {
+        let scene = trying(|tried| {
+            billed(included, price, per, cap)(tried);
+            routes(tried, &[("GET", "/items/{id}", false, false, units)]);
+        });
+        if used > 0 {
+            scene.told().used.insert("requests".to_owned(), used);
+        }
+        get(&scene, "/items/1", 8).await;
+        assert_eq!(
+            totals(&scene),
+            [8, 8 - passes, 8 - passes, 0, 0],
+            "{used} {included} {price}/{per} {cap} {units}"
+        );
+    }
+    let scene = trying(billed(3, "0.10", 1, "0.20"));
+    get(&scene, "/items/1", 6).await;
+    assert_eq!(told(&scene), ["acme /items/{id}: allow -> quota-exhausted meter:requests, 1"]);
+}
+
+#[tokio::test]
+async fn a_spend_cap_is_for_all_meters_together_and_who_was_refused_by_one_may_pass_another() {
+    let tokens = |tried: &mut Catalog| {
+        billed(3, "0.10", 1, "0.20")(tried);
+        each_plan(tried, |plan| {
+            let overage =
+                Overage::Bill { cap: None, price: "0.01".parse().unwrap(), per: Units::saturating(1) };
+            plan.meters[1].quota = Some(Quota { overage, ..monthly(10) });
+        });
+    };
+    let scene = trying(tokens);
+    // No request of the trial has charged them: 0.15 of the 0.20 are spent.
+    scene.told().used.insert("tokens".to_owned(), 25);
+    get(&scene, "/items/1", 5).await;
+    assert_eq!(told(&scene), ["acme /items/{id}: allow -> quota-exhausted meter:requests, 2"]);
+
+    let scene = trying(billed(3, "0.10", 1, "0.20"));
+    scene.told().charges = std::iter::repeat_n(exhausted(), 7).collect();
+    get(&scene, "/items/1", 7).await;
+    assert_eq!(totals(&scene), [7, 5, 0, 5, 0], "three that are included, and two for the money");
 }
 
 #[tokio::test]

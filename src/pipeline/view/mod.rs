@@ -21,18 +21,21 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header
 use http_body_util::Full;
 
 use self::figures::Figures;
-pub use self::refusal::ViewRefusal;
 pub(super) use self::{desk::Desk, gauge::Gauge, message::Message};
+pub use self::{refusal::ViewRefusal, shelf::guard};
 use super::{
     context::{Context, Subject},
+    language::Language,
     request::Rejection,
 };
 use crate::{
     domain::{
         catalog::Catalog,
+        cost::CostSoFar,
+        rights::Rights,
         time::{Monotonic, UnixMillis},
     },
-    ports::BoxFuture,
+    ports::{BoxFuture, MeterUsage, SpendUsage},
 };
 
 /// Where it is found.
@@ -60,6 +63,25 @@ pub(crate) struct Shown {
 pub(crate) trait View: Send + Sync {
     /// What the credentials of the request may see.
     fn show(&self, asked: Asked) -> BoxFuture<Shown>;
+}
+
+/// The view as a tenant with these rights sees it that has used so much: for those who may see it without its credential.
+#[must_use]
+pub fn document(
+    rights: &Arc<Rights>,
+    usage: &[MeterUsage],
+    (cost, spend): (Option<CostSoFar>, Option<SpendUsage>),
+    language: Language,
+    now: UnixMillis,
+) -> Bytes {
+    document::write(&Figures::of(rights, usage, (cost, spend), now), language, now)
+}
+
+/// Whether a request of this method for this canonical path is answered by the view; `None`: it is for something else.
+#[must_use]
+pub fn answers(method: &Method, path: &str) -> Option<Result<(), ViewRefusal>> {
+    let reads = matches!(*method, Method::GET | Method::HEAD);
+    (path == PATH).then_some(if reads { Ok(()) } else { Err(ViewRefusal::Method) })
 }
 
 /// What is done with a request for the view, before anybody is asked.

@@ -29,6 +29,15 @@ const FULL_AFTER: Duration = Duration::from_secs(AT_ONCE);
 /// Tenants that are remembered at the most.
 const MOST: usize = 4096;
 
+/// How often a tenant may look, for people.
+#[must_use]
+pub fn guard() -> String {
+    let every = EVERY.as_secs();
+    format!(
+        "each tenant may look {AT_ONCE} times at once and every {every} s after that, on each worker of each node"
+    )
+}
+
 /// What is remembered of tenants that look.
 #[derive(Debug, Default)]
 pub(super) struct Shelf(Mutex<HashMap<TenantId, Place>>);

@@ -104,7 +104,7 @@ impl LedgerStore for Memory {
         Ok(outcomes)
     }
 
-    async fn flush(&self, totals: &[SlotTotals]) -> Result<(), StoreError> {
+    async fn flush(&self, totals: &[SlotTotals]) -> Result<Vec<u64>, StoreError> {
         let now = self.clock.now();
         let mut state = self.state()?;
         totals.iter().for_each(|one| state.book.record(one));
@@ -113,7 +113,12 @@ impl LedgerStore for Memory {
         if state.book.take_freed().is_some_and(|until| until > now) {
             self.woken.notify_one();
         }
-        Ok(())
+        Ok(totals.iter().map(|one| state.book.used(&one.slot.bucket)).collect())
+    }
+
+    async fn recorded(&self, buckets: &[BucketKey]) -> Result<Vec<u64>, StoreError> {
+        let state = self.state()?;
+        Ok(buckets.iter().map(|bucket| state.book.used(bucket)).collect())
     }
 
     async fn remainders(

@@ -1,6 +1,7 @@
 //! What tenants had and what is to become of them, in memory.
 
 use async_trait::async_trait;
+use serde_json::Value;
 
 use super::{Memory, state::State, take};
 use crate::{
@@ -14,7 +15,7 @@ use crate::{
         time::{UnixMillis, Version},
         units::Units,
     },
-    ports::{GrantRow, KeptPlan, LifecycleStore, PlanStore, PlanTerms, Span, StoreError},
+    ports::{GrantRow, KeptPlan, LifecycleStore, PlanStore, PlanTerms, Sold, SoldTerms, Span, StoreError},
 };
 
 impl State {
@@ -159,5 +160,16 @@ impl PlanStore for Memory {
 
     async fn kept_plans(&self) -> Result<Vec<KeptPlan>, StoreError> {
         Ok(self.state()?.plans.values().cloned().collect())
+    }
+
+    async fn keep_sold(&self, sold: &[SoldTerms]) -> Result<(), StoreError> {
+        let each = sold.iter().map(|one| (one.what.clone(), one.terms.clone()));
+        self.state()?.sold.extend(each);
+        Ok(())
+    }
+
+    async fn kept_sold(&self) -> Result<Vec<SoldTerms>, StoreError> {
+        let terms = |(what, terms): (&Sold, &Value)| SoldTerms { what: what.clone(), terms: terms.clone() };
+        Ok(self.state()?.sold.iter().map(terms).collect())
     }
 }

@@ -5,11 +5,7 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use serde_json::json;
 
-use super::{
-    Memory,
-    state::{Outcome, State},
-    take,
-};
+use super::{Memory, once::Outcome, state::State, take};
 use crate::{
     domain::{billing::Told, id::TenantId, time::UnixMillis},
     ports::{
@@ -169,11 +165,8 @@ impl MeterExportStore for Memory {
 
     async fn retry_export(&self, id: &str, origin: &Origin) -> Result<(), RetryError> {
         let mut state = self.state()?;
-        if let Some(idempotency) = &origin.idempotency
-            && let Some((fingerprint, _)) = state.idempotency.get(&idempotency.key)
-        {
-            let same = *fingerprint == idempotency.fingerprint;
-            return if same { Ok(()) } else { Err(RetryError::IdempotencyConflict) };
+        if state.before(origin, RetryError::IdempotencyConflict, |_| Some(()))?.is_some() {
+            return Ok(());
         }
         let unknown = || RetryError::Unknown(id.to_owned());
         let (_, next, piece) =
@@ -181,7 +174,7 @@ impl MeterExportStore for Memory {
         if piece.state != ExportState::Refused {
             return Err(RetryError::NotRefused(id.to_owned(), piece.state));
         }
-        (piece.state, piece.attempts, piece.first_sent, piece.error) = (ExportState::Waiting, 0, None, None);
+        (piece.state, piece.attempts, piece.first_sent) = (ExportState::Waiting, 0, None);
         *next = origin.at;
         let tenant = piece.tenant.clone();
         let row = AuditRow {
@@ -195,10 +188,7 @@ impl MeterExportStore for Memory {
             detail: json!({ "id": id }),
         };
         state.audit.push_altered(row, retry_altered());
-        if let Some(idempotency) = &origin.idempotency {
-            let entry = (idempotency.fingerprint.clone(), Outcome::Retried);
-            state.idempotency.insert(idempotency.key.clone(), entry);
-        }
+        state.keep_outcome(origin, Outcome::Retried);
         Ok(())
     }
 }

@@ -7,7 +7,8 @@ use uuid::Uuid;
 
 use super::{
     Memory,
-    state::{File, Node, Outcome, State},
+    once::Outcome,
+    state::{File, Node, State},
 };
 use crate::{
     domain::time::UnixMillis,
@@ -112,13 +113,12 @@ impl State {
     }
 
     fn lose(&mut self, name: &str, origin: &Origin) -> Result<Lost, LostError> {
-        if let Some(idempotency) = &origin.idempotency
-            && let Some((fingerprint, earlier)) = self.idempotency.get(&idempotency.key)
-        {
-            return match earlier {
-                Outcome::Lost(lost) if *fingerprint == idempotency.fingerprint => Ok(*lost),
-                _ => Err(LostError::IdempotencyConflict),
-            };
+        let before = self.before(origin, LostError::IdempotencyConflict, |outcome| match outcome {
+            Outcome::Lost(lost) => Some(*lost),
+            _ => None,
+        });
+        if let Some(lost) = before? {
+            return Ok(lost);
         }
         let mut lost = Lost { slots: 0, units: 0 };
         for (key, slot) in &mut self.book.slots {
@@ -143,10 +143,7 @@ impl State {
             kind: lost::KIND.to_owned(),
             detail: lost::detail(name, lost),
         });
-        if let Some(idempotency) = &origin.idempotency {
-            let entry = (idempotency.fingerprint.clone(), Outcome::Lost(lost));
-            self.idempotency.insert(idempotency.key.clone(), entry);
-        }
+        self.keep_outcome(origin, Outcome::Lost(lost));
         Ok(lost)
     }
 }

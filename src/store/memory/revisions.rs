@@ -2,11 +2,7 @@
 
 use async_trait::async_trait;
 
-use super::{
-    Memory,
-    state::{Outcome, State},
-    take,
-};
+use super::{Memory, once::Outcome, state::State, take};
 use crate::{
     domain::{
         catalog::Digest,
@@ -19,15 +15,12 @@ use crate::{
 
 impl State {
     fn deploy(&mut self, command: &DeployCommand, origin: &Origin) -> Result<Deployed, DeployError> {
-        if let Some(idempotency) = &origin.idempotency
-            && let Some((fingerprint, earlier)) = self.idempotency.get(&idempotency.key)
-        {
-            return match earlier {
-                Outcome::Deploy(done) if *fingerprint == idempotency.fingerprint => {
-                    Ok(Deployed { replayed: true, ..done.clone() })
-                }
-                _ => Err(DeployError::IdempotencyConflict),
-            };
+        let before = self.before(origin, DeployError::IdempotencyConflict, |outcome| match outcome {
+            Outcome::Deploy(done) => Some(Deployed { replayed: true, ..done.clone() }),
+            _ => None,
+        });
+        if let Some(earlier) = before? {
+            return Ok(earlier);
         }
         let version = Version(self.version.0 + 1);
         let mut entries = Vec::new();
@@ -48,10 +41,7 @@ impl State {
         self.revisions.append(&mut entries);
         self.record_deploy(command, (&now, &after), origin);
         let done = Deployed { version, number: after.number, replayed: false };
-        if let Some(idempotency) = &origin.idempotency {
-            let kept = (idempotency.fingerprint.clone(), Outcome::Deploy(done.clone()));
-            self.idempotency.insert(idempotency.key.clone(), kept);
-        }
+        self.keep_outcome(origin, Outcome::Deploy(done.clone()));
         Ok(done)
     }
 

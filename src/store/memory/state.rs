@@ -19,8 +19,8 @@ use crate::{
         time::{Epoch, UnixMillis, Version},
     },
     ports::{
-        AuditRow, ChangeRow, Committed, Deployed, EventKey, ExecuteError, GrantRow, Incarnation, KeptPlan,
-        Linked, Lost, NewEvent, Origin, WebhookDone,
+        AuditRow, ChangeRow, Committed, EventKey, ExecuteError, GrantRow, Incarnation, KeptPlan, NewEvent,
+        Origin, Sold,
     },
     store::{
         altered::{self, Sides},
@@ -34,7 +34,7 @@ use crate::{
 };
 
 use super::{
-    meter_exports::Pieces, shadow::Counted, statements::Bills, stripe::Told, trail::Trail,
+    meter_exports::Pieces, once::Outcome, shadow::Counted, statements::Bills, stripe::Told, trail::Trail,
     usage_events::Known as KnownEvent, webhooks::Webhooks,
 };
 
@@ -58,6 +58,8 @@ pub(super) struct State {
     pub(super) grants: HashMap<TenantId, Vec<GrantRow>>,
     /// What plans said in each of their versions.
     pub(super) plans: BTreeMap<PlanRef, KeptPlan>,
+    /// What was sold, as it was last.
+    pub(super) sold: BTreeMap<Sold, serde_json::Value>,
     /// Policies by their digest.
     pub(super) policies: BTreeMap<Arc<str>, PolicyFiles>,
     /// Which of them decided, the oldest first.
@@ -90,20 +92,6 @@ pub(super) struct State {
     pub(super) closed: bool,
 }
 
-#[derive(Clone)]
-pub(super) enum Outcome {
-    Change(Committed),
-    Lost(Lost),
-    Deploy(Deployed),
-    Token(String),
-    /// A piece of usage is told again.
-    Retried,
-    Linked(Linked),
-    Webhook(WebhookDone),
-    /// A call whose parts are known by themselves.
-    Call,
-}
-
 /// A ledger file.
 pub(super) struct File {
     /// How often it was opened.
@@ -134,15 +122,12 @@ impl State {
         command: &Command,
         origin: &Origin,
     ) -> Result<Committed, ExecuteError> {
-        if let Some(idempotency) = &origin.idempotency
-            && let Some((fingerprint, earlier)) = self.idempotency.get(&idempotency.key)
-        {
-            return match earlier {
-                Outcome::Change(done) if *fingerprint == idempotency.fingerprint => {
-                    Ok(Committed { replayed: true, ..done.clone() })
-                }
-                _ => Err(ExecuteError::IdempotencyConflict),
-            };
+        let before = self.before(origin, ExecuteError::IdempotencyConflict, |outcome| match outcome {
+            Outcome::Change(done) => Some(Committed { replayed: true, ..done.clone() }),
+            _ => None,
+        });
+        if let Some(earlier) = before? {
+            return Ok(earlier);
         }
         let known = self.tenants.get(&command.tenant).cloned();
         let created = known.is_none();
@@ -245,10 +230,7 @@ impl State {
             };
             self.audit.push_altered(row, altered);
         }
-        if let Some(idempotency) = &origin.idempotency {
-            let entry = (idempotency.fingerprint.clone(), Outcome::Change(done.clone()));
-            self.idempotency.insert(idempotency.key.clone(), entry);
-        }
+        self.keep_outcome(origin, Outcome::Change(done.clone()));
     }
 
     /// Writes facts that are to be told, and to whom. Those that were told before are left out.

@@ -17,10 +17,8 @@ use crate::{
     ports::{
         BucketKey, ClosedStatement, Closing, ClosingRecord, Span, StatementHead, StatementStore, StoreError,
     },
-    store::{
-        billing::Entries,
-        statements::{event, sha256},
-    },
+    store::{billing::Entries, statements::event},
+    wire::hex,
 };
 
 /// What is kept for bills.
@@ -100,11 +98,7 @@ impl State {
             let sum: i64 = hours.iter().map(|(_, units)| units).sum();
             counted.buckets.push(BucketUse {
                 meter: key.meter.clone(),
-                source: match key.span {
-                    Span::Grant => Source::Grant(key.epoch),
-                    Span::Overage => Source::Overage,
-                    Span::Window(_) | Span::Spend => Source::Plan,
-                },
+                source: key.span.source(key.epoch).unwrap_or(Source::Plan),
                 counting: key.epoch,
                 grant: self.grants.get(tenant).into_iter().flatten().find_map(|row| {
                     let named = of_grant && (row.grant.number, &row.grant.meter) == (key.epoch, &key.meter);
@@ -153,7 +147,7 @@ impl State {
         if self.bills.closed.contains_key(&place) {
             return true;
         }
-        let digest = sha256(&record.body);
+        let digest = hex::sha256(record.body.as_bytes());
         self.tell(vec![event(record, &digest)]);
         let head = StatementHead {
             name: record.name.clone(),

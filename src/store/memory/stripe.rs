@@ -5,11 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use async_trait::async_trait;
 use serde_json::{Value, json};
 
-use super::{
-    Memory,
-    state::{Outcome, State},
-    take,
-};
+use super::{Memory, once::Outcome, state::State, take};
 use crate::{
     domain::{
         catalog::Catalog,
@@ -18,8 +14,8 @@ use crate::{
         time::UnixMillis,
     },
     ports::{
-        AuditRow, BillingLink, FoldOutcome, LinkError, Linked, NewStripeEvent, Origin, StoreError,
-        StripeEventRow, StripeEventState, StripeStore,
+        AuditRow, BillingLink, DroppedEvents, FoldOutcome, LinkError, Linked, NewStripeEvent, Origin,
+        StoreError, StripeEventRow, StripeEventState, StripeStore, Unclaimed,
     },
     store::{
         altered::Altered,
@@ -34,6 +30,8 @@ pub(super) struct Told {
     pub(super) events: Vec<Event>,
     pub(super) links: BTreeMap<String, (TenantId, UnixMillis, bool)>,
     kept: u64,
+    /// What was dropped of customers that are nobody's.
+    pub(super) dropped: DroppedEvents,
 }
 
 /// An event.
@@ -184,14 +182,10 @@ impl State {
     }
 
     fn linked_before(&self, origin: &Origin) -> Result<Option<Linked>, LinkError> {
-        let Some(idempotency) = &origin.idempotency else { return Ok(None) };
-        match self.idempotency.get(&idempotency.key) {
-            None => Ok(None),
-            Some((fingerprint, Outcome::Linked(done))) if *fingerprint == idempotency.fingerprint => {
-                Ok(Some(Linked { replayed: true, ..done.clone() }))
-            }
-            Some(_) => Err(LinkError::IdempotencyConflict),
-        }
+        self.before(origin, LinkError::IdempotencyConflict, |outcome| match outcome {
+            Outcome::Linked(done) => Some(Linked { replayed: true, ..done.clone() }),
+            _ => None,
+        })
     }
 
     fn note(
@@ -213,10 +207,7 @@ impl State {
             detail,
         };
         self.audit.push_altered(row, altered);
-        if let Some(idempotency) = &origin.idempotency {
-            let entry = (idempotency.fingerprint.clone(), Outcome::Linked(done.clone()));
-            self.idempotency.insert(idempotency.key.clone(), entry);
-        }
+        self.keep_outcome(origin, Outcome::Linked(done.clone()));
         done
     }
 }
@@ -322,5 +313,13 @@ impl StripeStore for Memory {
 
     async fn unlink_customer(&self, tenant: &TenantId, origin: &Origin) -> Result<Linked, LinkError> {
         self.state()?.link(tenant, None, origin)
+    }
+
+    async fn drop_unclaimed(&self, bounds: &Unclaimed) -> Result<u64, StoreError> {
+        Ok(self.state()?.told.drop_unclaimed(bounds))
+    }
+
+    async fn dropped_events(&self) -> Result<DroppedEvents, StoreError> {
+        Ok(self.state()?.told.dropped)
     }
 }

@@ -9,10 +9,11 @@ use crate::{
     domain::{
         id::{MeterId, TenantId},
         impact::{DayUse, Lookback, Part, Spent},
-        rights::Source,
+        stripe::StripeEvent,
         time::{UnixMillis, Version},
     },
-    ports::{Span, StoreError, SurveyStore},
+    ports::{StoreError, SurveyStore},
+    store::settled,
 };
 
 type Sums = BTreeMap<(MeterId, Part, i64, Option<Version>), i64>;
@@ -54,12 +55,7 @@ impl SurveyStore for Memory {
         let state = self.state()?;
         let mut all: HashMap<TenantId, Vec<Spent>> = HashMap::new();
         for (key, bucket) in &state.book.buckets {
-            let source = match key.span {
-                Span::Grant => Source::Grant(key.epoch),
-                Span::Overage => Source::Overage,
-                Span::MONTH => Source::Plan,
-                Span::Window(_) | Span::Spend => continue,
-            };
+            let Some(source) = key.span.source(key.epoch) else { continue };
             let asked = tenants.iter().any(|one| one.tenant == key.tenant);
             if asked && key.start <= now && bucket.end > now {
                 all.entry(key.tenant.clone()).or_default().push(Spent {
@@ -72,5 +68,15 @@ impl SurveyStore for Memory {
             }
         }
         Ok(all)
+    }
+
+    async fn told_of(&self, tenants: &[TenantId]) -> Result<HashMap<TenantId, Vec<StripeEvent>>, StoreError> {
+        let state = self.state()?;
+        let linked = state.told.links.iter().filter(|(_, (tenant, ..))| tenants.contains(tenant));
+        let told = |customer: &str| {
+            let own = state.told.events.iter().filter(|event| event.row.customer == customer);
+            own.filter_map(|event| settled::meaning(&event.row.body)).collect()
+        };
+        Ok(linked.map(|(customer, (tenant, ..))| (tenant.clone(), told(customer))).collect())
     }
 }

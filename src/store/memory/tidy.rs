@@ -6,6 +6,7 @@ use crate::{
         period::Zone,
         time::{UnixMillis, Version},
     },
+    ports::Unclaimed,
     store::tidy::{AT_ONCE, Cutoffs, Tidied, day_of},
 };
 
@@ -30,6 +31,7 @@ impl State {
             audit,
             files: (files - self.files.len()) as u64,
             stripe: self.told.forget(old.stripe),
+            stripe_unclaimed: self.told.drop_unclaimed(&Unclaimed::at(now, AT_ONCE)),
             shadow: self.shadow.forget(|trial| trial != running),
             messages: self.forget_messages(now),
             events,

@@ -3,10 +3,7 @@
 use async_trait::async_trait;
 use serde_json::Value;
 
-use super::{
-    Memory,
-    state::{Outcome, State},
-};
+use super::{Memory, once::Outcome, state::State};
 use crate::{
     domain::{identity::KeyHash, role::AdminToken, time::UnixMillis},
     ports::{AuditRow, MOST_TOKENS, NewToken, Origin, StoreError, TokenCreated, TokenError, TokenStore},
@@ -19,14 +16,10 @@ use crate::{
 impl State {
     /// What an idempotency key led to before, if it did.
     fn token_before(&self, origin: &Origin) -> Result<Option<TokenCreated>, TokenError> {
-        let Some(idempotency) = &origin.idempotency else { return Ok(None) };
-        match self.idempotency.get(&idempotency.key) {
-            None => Ok(None),
-            Some((fingerprint, Outcome::Token(id))) if *fingerprint == idempotency.fingerprint => {
-                Ok(Some(TokenCreated { id: id.clone(), replayed: true }))
-            }
-            Some(_) => Err(TokenError::IdempotencyConflict),
-        }
+        self.before(origin, TokenError::IdempotencyConflict, |outcome| match outcome {
+            Outcome::Token(id) => Some(TokenCreated { id: id.clone(), replayed: true }),
+            _ => None,
+        })
     }
 
     fn record_token(&mut self, kind: &str, (id, name): (&str, &str), altered: Altered, origin: &Origin) {
@@ -41,10 +34,7 @@ impl State {
             detail: detail(id, name),
         };
         self.audit.push_altered(row, altered);
-        if let Some(idempotency) = &origin.idempotency {
-            let entry = (idempotency.fingerprint.clone(), Outcome::Token(id.to_owned()));
-            self.idempotency.insert(idempotency.key.clone(), entry);
-        }
+        self.keep_outcome(origin, Outcome::Token(id.to_owned()));
     }
 }
 

@@ -4,10 +4,7 @@ use std::collections::{BTreeSet, hash_map::Entry};
 
 use async_trait::async_trait;
 
-use super::{
-    Memory,
-    state::{Outcome, State},
-};
+use super::{Memory, once::Outcome, state::State};
 use crate::{
     domain::{id::TenantId, time::UnixMillis},
     ports::{

@@ -6,11 +6,7 @@ use async_trait::async_trait;
 use serde_json::Value;
 use tokio::sync::Notify;
 
-use super::{
-    Memory,
-    state::{Outcome, State},
-    take,
-};
+use super::{Memory, once::Outcome, state::State, take};
 use crate::{
     domain::{
         id::WebhookId,
@@ -210,15 +206,12 @@ impl State {
         origin: &Origin,
         now: UnixMillis,
     ) -> Result<WebhookDone, WebhookError> {
-        if let Some(idempotency) = &origin.idempotency
-            && let Some((fingerprint, earlier)) = self.idempotency.get(&idempotency.key)
-        {
-            return match earlier {
-                Outcome::Webhook(done) if *fingerprint == idempotency.fingerprint => {
-                    Ok(WebhookDone { replayed: true, ..done.clone() })
-                }
-                _ => Err(WebhookError::IdempotencyConflict),
-            };
+        let earlier = self.before(origin, WebhookError::IdempotencyConflict, |outcome| match outcome {
+            Outcome::Webhook(done) => Some(WebhookDone { replayed: true, ..done.clone() }),
+            _ => None,
+        });
+        if let Some(done) = earlier? {
+            return Ok(done);
         }
         let webhooks = &mut self.webhooks;
         let place = webhooks.endpoints.iter().position(|endpoint| endpoint.id == command.id);
@@ -248,10 +241,7 @@ impl State {
         let (kind, said) = (command.change.kind(), detail(command, deliveries));
         self.write_audit(kind, (&origin.actor, &origin.source), origin.at, (said, altered));
         let done = WebhookDone { id: command.id.clone(), deliveries, replayed: false };
-        if let Some(idempotency) = &origin.idempotency {
-            let kept = (idempotency.fingerprint.clone(), Outcome::Webhook(done.clone()));
-            self.idempotency.insert(idempotency.key.clone(), kept);
-        }
+        self.keep_outcome(origin, Outcome::Webhook(done.clone()));
         Ok(done)
     }
 

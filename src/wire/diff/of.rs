@@ -2,7 +2,7 @@
 
 use super::{
     Altered, Bearing, Bill, ChangeEntry, Cost, FeatureImpact, ImpactView, LimitImpact, List, MeterImpact,
-    MissingPlan, Over, QuotaImpact, RanOut, RouteImpact, RunOut, Touched,
+    MissingPlan, Over, QuotaImpact, RanOut, Remapped, RouteImpact, RunOut, Touched,
 };
 use crate::domain::{
     diff::{self, Change},
@@ -80,6 +80,13 @@ impl From<&impact::RanOut> for RanOut {
             before: one.before.as_ref().map(RunOut::from),
             after: one.after.as_ref().map(RunOut::from),
         }
+    }
+}
+
+impl From<&impact::Remapped> for Remapped {
+    fn from(one: &impact::Remapped) -> Self {
+        let (before, after) = (one.before.clone(), one.after.clone());
+        Self { tenant: one.tenant.to_string(), before, after }
     }
 }
 
@@ -163,6 +170,7 @@ impl From<&Impact> for ImpactView {
             ran_out: (&impact.ran_out).into(),
             spared: (&impact.spared).into(),
             cost: costs(impact),
+            remapped: (&impact.remapped).into(),
         }
     }
 }

@@ -71,6 +71,72 @@ fn what_is_deleted_is_over_and_lists_must_be_whole() {
     assert!(matches!(told.meaning, Meaning::Unreadable(_)));
 }
 
+/// Objects of every kind, filled by what the classes of Python's package declare.
+#[test]
+fn shapes_of_the_stripe_package_are_read() {
+    let names =
+        ["event", "subscription", "invoice", "checkout.session", "entitlements.active_entitlement_summary"];
+    let Some(found) = package::ask("shapes.py", &json!(names)) else { return };
+    let words = |name: &str| -> Vec<String> { serde_json::from_value(found[name].clone()).unwrap() };
+    let (mut statuses, types) = (words("statuses"), words("types"));
+    statuses.sort();
+    let mut known = StripeStatus::ALL.map(StripeStatus::as_str);
+    known.sort_unstable();
+    assert_eq!(statuses, known, "every state is known");
+    for kind in StripeKind::ALL {
+        assert!(types.iter().any(|word| word == kind.as_str()), "{}", kind.as_str());
+    }
+    let objects = &found["objects"];
+    let told = |kind: StripeKind, object: &Value| {
+        let mut event = objects["event"].clone();
+        (event["type"], event["data"]["object"]) = (json!(kind.as_str()), object.clone());
+        read(event.to_string().as_bytes()).unwrap()
+    };
+    // The package's own values: each text is `text`, each number this one.
+    let (text, at) = (Some("text"), UnixMillis(1_760_000_000_000));
+    let mut subscription = objects["subscription"].clone();
+    assert!(subscription.get("current_period_end").is_none(), "it is the items' today");
+    (subscription["cancel_at"], subscription["cancel_at_period_end"]) = (Value::Null, json!(true));
+    subscription["items"]["data"][0]["quantity"] = json!(3);
+    subscription["metadata"][TENANT_KEY] = json!("acme");
+    let event = told(StripeKind::Updated, &subscription);
+    assert_eq!((event.customer.as_deref(), event.subscription.as_deref()), (text, text));
+    assert_eq!((event.created, fact(&event).names.as_deref()), (at, Some("acme")));
+    let StripeFact::Subscription(snapshot) = &fact(&event).fact else { panic!("{event:?}") };
+    let items = vec![Item { price: "text".into(), lookup_key: Some("text".into()), quantity: 3 }];
+    let expected = Snapshot {
+        subscription: "text".into(),
+        status: StripeStatus::Active,
+        created: at,
+        begun: at,
+        anchor: at,
+        trial_end: Some(at),
+        cancel_at: Some(at),
+        ended_at: Some(at),
+        items,
+    };
+    assert_eq!(*snapshot, expected);
+    // As earlier versions had it.
+    subscription["items"]["data"][0].as_object_mut().unwrap().remove("current_period_end");
+    subscription["current_period_end"] = json!(1_760_000_000);
+    let event = told(StripeKind::Updated, &subscription);
+    assert_eq!(fact(&event).fact, StripeFact::Subscription(expected));
+
+    let mut invoice = objects["invoice"].clone();
+    assert!(invoice.get("subscription").is_none(), "it is the parent's today");
+    let paid = StripeFact::Payment { subscription: "text".into(), paid: true };
+    assert_eq!(fact(&told(StripeKind::Paid, &invoice)).fact, paid);
+    (invoice["parent"], invoice["subscription"]) = (Value::Null, json!("text"));
+    assert_eq!(fact(&told(StripeKind::Paid, &invoice)).fact, paid);
+    let mut checkout = objects["checkout.session"].clone();
+    checkout["payment_link"] = Value::Null;
+    let event = told(StripeKind::CheckedOut, &checkout);
+    assert_eq!((event.customer.as_deref(), event.subscription.as_deref()), (text, text));
+    assert_eq!(fact(&event).names.as_deref(), text, "as its `client_reference_id` says");
+    let event = told(StripeKind::Entitled, &objects["entitlements.active_entitlement_summary"]);
+    assert_eq!(fact(&event).fact, StripeFact::Entitlements(["text".to_owned()].into()));
+}
+
 /// Any JSON, with the names that are looked for among its keys.
 fn json_value() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![

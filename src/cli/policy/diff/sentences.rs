@@ -2,7 +2,7 @@
 
 use crate::wire::diff::{
     Altered, Cost, FeatureImpact, ImpactView, LimitImpact, List, MeterImpact, MissingPlan, Over, QuotaImpact,
-    RanOut, RouteImpact, RunOut, Touched,
+    RanOut, Remapped, RouteImpact, RunOut, Touched,
 };
 
 /// Whether something comes, goes or becomes another.
@@ -45,6 +45,7 @@ pub(super) fn of(impact: &ImpactView) -> Vec<Sentence> {
     ran_out(&impact.ran_out, Sign::Minus, &mut told);
     ran_out(&impact.spared, Sign::Plus, &mut told);
     impact.cost.iter().for_each(|one| cost(one, &mut told));
+    remapped(&impact.remapped, &mut told);
     told
 }
 
@@ -240,4 +241,18 @@ fn cost(of: &Cost, told: &mut Vec<Sentence>) {
             format!("{who} would have paid {word}, in {currency}: {}", bills(list))
         });
     }
+}
+
+fn remapped(list: &List<Remapped>, told: &mut Vec<Sentence>) {
+    let means = |words: &Option<String>| words.clone().unwrap_or_else(|| "nothing".to_owned());
+    tell(told, Sign::Other, list.total, || {
+        let whose = if list.total == 1 { "tenant's" } else { "tenants'" };
+        let tenants =
+            named(list, |one| format!("{} ({} -> {})", one.tenant, means(&one.before), means(&one.after)));
+        format!(
+            "what Stripe sells to {} {whose} customers means something else, once it tells something of them or \
+             `plangate billing replay ID` looks at their events again: {tenants}",
+            grouped(list.total)
+        )
+    });
 }

@@ -5,7 +5,7 @@ use clap::{Args, FromArgMatches};
 use super::*;
 use crate::wire::diff::{
     Altered, Bearing, Bill, ChangeEntry, Cost, FeatureImpact, ImpactView, LimitImpact, List, MeterImpact,
-    MissingPlan, Over, QuotaImpact, RanOut, RouteImpact, RunOut, Touched,
+    MissingPlan, Over, QuotaImpact, RanOut, Remapped, RouteImpact, RunOut, Touched,
 };
 
 fn change(place: [&str; 3], before: &str, after: &str, bearing: Bearing) -> ChangeEntry {
@@ -116,6 +116,17 @@ fn impact() -> ImpactView {
             dearer: list(1, vec![bill("acme", "19.00", "29.002")]),
             cheaper: none(),
         }],
+        remapped: list(
+            7,
+            vec![
+                Remapped {
+                    tenant: "acme".to_owned(),
+                    before: Some("plan pro".to_owned()),
+                    after: Some("plan basic, 2 of seats".to_owned()),
+                },
+                Remapped { tenant: "brix".to_owned(), before: Some("plan pro".to_owned()), after: None },
+            ],
+        ),
     }
 }
 
@@ -138,6 +149,8 @@ fn sample(impact: Option<ImpactView>) -> PolicyDiff {
             ),
             change(["route", "GET|POST /v1/export/{id}", "charge.requests"], "1", "10", Bearing::Loss),
             change(["unmatched", "", ""], "deny", "allow: no charge", Bearing::Gain),
+            change(["stripe", "", "lookup_keys.pro_monthly"], "plan pro", "plan basic", Bearing::Neither),
+            change(["stripe", "", "features.export"], "", "feature export", Bearing::Neither),
         ],
         impact,
     }
@@ -162,6 +175,7 @@ fn untouched() -> ImpactView {
         ran_out: none(),
         spared: none(),
         cost: Vec::new(),
+        remapped: none(),
         ..impact()
     }
 }

@@ -128,7 +128,9 @@ fn subject(page: &mut Page, changes: &[ChangeEntry]) {
 fn values(change: &ChangeEntry) -> String {
     match (&change.before, &change.after) {
         (Some(before), Some(after)) => format!("{before} -> {after}"),
-        (Some(_), None) | (None, Some(_)) if change.aspect.starts_with("features.") => String::new(),
+        (Some(one), None) | (None, Some(one)) if change.aspect.strip_prefix("features.") == Some(one) => {
+            String::new()
+        }
         (Some(one), None) | (None, Some(one)) => one.clone(),
         (None, None) => String::new(),
     }

@@ -1,0 +1,8 @@
+-- What was sold last: of plan versions what lets more through than is included, of add-ons what they cost, and meters.
+CREATE TABLE sold_terms (
+    kind    TEXT NOT NULL,
+    id      TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    terms   TEXT NOT NULL,
+    PRIMARY KEY (kind, id, version)
+);
