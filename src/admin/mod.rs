@@ -63,7 +63,7 @@ mod webhook_calls;
 mod webhook_messages;
 mod write;
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use axum::{Router, middleware};
 
@@ -150,6 +150,8 @@ pub struct AdminState {
     pub tokens: Arc<dyn TokenStore>,
     /// Makes them.
     pub token_issuer: Arc<dyn TokenIssuer>,
+    /// Whose `X-Forwarded-For` is believed.
+    pub trusts: Arc<dyn Fn(IpAddr) -> bool + Send + Sync>,
     /// The configured bearer token; without one, and without one made by command, everything but the probes is refused.
     pub token: Option<String>,
 }

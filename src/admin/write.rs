@@ -1,6 +1,6 @@
 //! What all writes have in common on their way in: body, `wait`, `Idempotency-Key` and where they come from.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use aws_lc_rs::digest;
 use axum::extract::{ConnectInfo, FromRequest, Request};
@@ -124,13 +124,28 @@ impl<T: DeserializeOwned> Write<T> {
         let asked = body::decode(&bytes)?;
         let idempotency = key.map(|key| Idempotency { key, fingerprint: fingerprint(&parts, &bytes) });
         let source = match parts.extensions.get::<ConnectInfo<SocketAddr>>() {
-            Some(ConnectInfo(peer)) => peer.ip().to_string(),
+            Some(ConnectInfo(peer)) => client(peer.ip(), &parts.headers, &*shared.trusts).to_string(),
             None => "local".to_owned(),
         };
         let actor = parts.extensions.get::<Caller>().map_or("unknown", |caller| &*caller.name).to_owned();
         let origin = Origin { at: shared.clock.now(), actor, source, idempotency };
         Ok((Self { asked, ticket: Ticket { origin, wait } }, taken))
     }
+}
+
+/// Who made a request: the peer or, where that is a proxy that is trusted, whom it says it speaks for. Each proxy adds its
+/// own peer at the end, so the last address that is no trusted proxy is the last one that somebody trusted has seen.
+fn client(peer: IpAddr, headers: &HeaderMap, trusts: &dyn Fn(IpAddr) -> bool) -> IpAddr {
+    let mut client = peer.to_canonical();
+    let lines = headers.get_all("x-forwarded-for").iter().rev();
+    let mut hops = lines.flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b','));
+    while trusts(client) {
+        let hop = hops.next().and_then(|hop| std::str::from_utf8(hop).ok());
+        // What is no address was not written by whom is trusted.
+        let Some(hop) = hop.and_then(|hop| hop.trim().parse::<IpAddr>().ok()) else { break };
+        client = hop.to_canonical();
+    }
+    client
 }
 
 pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
@@ -156,4 +171,34 @@ pub(super) fn fingerprint(parts: &Parts, body: &[u8]) -> String {
     context.update(b"\n");
     context.update(body);
     hex::encode(context.finish().as_ref())
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn whom_a_trusted_proxy_speaks_for() {
+        let trusts = |address: IpAddr| address.to_string().starts_with("10.");
+        let of = |peer: &str, lines: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append("x-forwarded-for", HeaderValue::from_str(line).unwrap());
+            }
+            client(peer.parse().unwrap(), &headers, &trusts).to_string()
+        };
+        assert_eq!(of("192.0.2.1", &["198.51.100.7"]), "192.0.2.1", "anybody can say that");
+        assert_eq!(of("10.0.0.1", &["198.51.100.7"]), "198.51.100.7");
+        assert_eq!(of("::ffff:10.0.0.1", &["198.51.100.7"]), "198.51.100.7");
+        assert_eq!(of("10.0.0.1", &["203.0.113.9, 198.51.100.7 ,10.0.0.2"]), "198.51.100.7");
+        assert_eq!(of("10.0.0.1", &["203.0.113.9", "198.51.100.7"]), "198.51.100.7");
+        assert_eq!(of("10.0.0.1", &["10.0.0.3, 10.0.0.2"]), "10.0.0.3", "a request of a proxy itself");
+        assert_eq!(of("10.0.0.1", &["2001:db8::1"]), "2001:db8::1");
+        for broken in ["", "unknown", "198.51.100.7, ", "198.51.100.7, x", "198.51.100.7:80"] {
+            assert_eq!(of("10.0.0.1", &[broken]), "10.0.0.1", "{broken:?}");
+        }
+        assert_eq!(of("10.0.0.1", &[]), "10.0.0.1");
+    }
 }

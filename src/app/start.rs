@@ -328,6 +328,7 @@ impl Ground {
         let (figures, board) = (self.figures.clone(), Arc::clone(&self.board));
         let watched = Arc::clone(&self.watched);
         let (freshness, clock) = (Arc::clone(&self.freshness), Arc::clone(&self.clock));
+        let proxies: Vec<_> = self.config.trusted_proxies.iter().map(|cidr| cidr.0).collect();
         admin::router(AdminState {
             tenants: Arc::clone(store) as _,
             lifecycle: Arc::clone(store) as _,
@@ -359,6 +360,7 @@ impl Ground {
             audit: Arc::clone(store) as _,
             tokens: Arc::clone(store) as _,
             token_issuer: issuer,
+            trusts: Arc::new(move |peer| proxies.iter().any(|net| net.contains(&peer))),
             token: self.config.admin.token.as_ref().map(|token| token.0.clone()).filter(|t| !t.is_empty()),
         })
     }

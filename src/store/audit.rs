@@ -34,15 +34,33 @@ const INSERT: Sql = Sql {
 };
 const MOVE_HEAD: Sql = Sql::same("UPDATE audit_chain SET place = $1, at_ms = $2, hash = $3");
 const HEAD: Sql = Sql::same("SELECT place, hash, at_ms, start, anchor_place, anchor_hash FROM audit_chain");
-// Cast, as a file holds whatever was written into it: what is no number any more is read all the same, and found.
-const LINES: Sql = Sql::same(
-    "SELECT CAST(place AS BIGINT), CAST(version AS BIGINT), CAST(at_ms AS BIGINT), CAST(actor AS TEXT), \
-     CAST(source AS TEXT), CAST(tenant AS TEXT), CAST(kind AS TEXT), CAST(detail AS TEXT), \
-     CAST(earlier AS TEXT), CAST(later AS TEXT), CAST(previous AS TEXT), CAST(hash AS TEXT) \
-     FROM audit WHERE place > $1 AND (CAST($3 AS TEXT) IS NULL OR tenant = $3) \
-     AND (CAST($4 AS TEXT) IS NULL OR actor = $4) AND (CAST($5 AS TEXT) IS NULL OR kind = $5) \
-     AND (CAST($6 AS BIGINT) IS NULL OR at_ms >= $6) ORDER BY place LIMIT $2",
-);
+macro_rules! lines {
+    ($hash:literal) => {
+        concat!(
+            "SELECT CAST(place AS BIGINT), CAST(version AS BIGINT), CAST(at_ms AS BIGINT), CAST(actor AS TEXT), \
+             CAST(source AS TEXT), CAST(tenant AS TEXT), CAST(kind AS TEXT), CAST(detail AS TEXT), \
+             CAST(earlier AS TEXT), CAST(later AS TEXT), CAST(previous AS TEXT), ",
+            $hash,
+            " FROM audit \
+             WHERE place > coalesce((SELECT max(s.place) - 1 FROM audit s WHERE s.place <= 0 AND $1 = 0), $1) \
+             AND (CAST($3 AS TEXT) IS NULL OR tenant = $3) \
+             AND (CAST($4 AS TEXT) IS NULL OR actor = $4) AND (CAST($5 AS TEXT) IS NULL OR kind = $5) \
+             AND (CAST($6 AS BIGINT) IS NULL OR at_ms >= $6) ORDER BY place LIMIT $2"
+        )
+    };
+}
+// Places begin at 1: what stands before that was written by somebody else, and the first page shows a line of it. SQLite's
+// file holds whatever was written into it. It is cast, so that what is no number any more is read all the same; and as a
+// cast makes the same of `7` and `7x`, a line whose values are not of the types that are written here shows without a hash.
+const LINES: Sql = Sql {
+    postgres: lines!("hash"),
+    sqlite: lines!(
+        "CASE WHEN typeof(version) || typeof(at_ms) = 'integerinteger' \
+         AND typeof(actor) || typeof(source) || typeof(kind) || typeof(detail) = 'texttexttexttext' \
+         AND typeof(tenant) <> 'blob' AND typeof(earlier) <> 'blob' AND typeof(later) <> 'blob' \
+         AND typeof(previous) || typeof(hash) = 'texttext' THEN CAST(hash AS TEXT) END"
+    ),
+};
 // The oldest lines, up to the first that is too young: what is left is one piece.
 const OLDEST: Sql = Sql::same(
     "SELECT CAST(coalesce(max(o.place), 0) AS BIGINT) \
@@ -136,7 +154,8 @@ pub(super) async fn append_altered(
 fn document(text: Option<String>) -> Value {
     let Some(text) = text else { return Value::Null };
     match serde_json::from_str::<Value>(&text) {
-        Ok(value) if text == value.to_string().as_str() => value,
+        // What is null is not written at all.
+        Ok(value) if !value.is_null() && text == value.to_string().as_str() => value,
         _ => Value::String(text),
     }
 }
@@ -144,7 +163,7 @@ fn document(text: Option<String>) -> Value {
 fn line(row: &Record) -> Result<AuditLine, StoreError> {
     let text = |place: usize| row.maybe_text(place).map(Option::unwrap_or_default);
     Ok(AuditLine {
-        cursor: row.count(0)?,
+        cursor: u64::try_from(row.int(0)?).unwrap_or(0),
         version: row.int(1)?.cast_unsigned(),
         at: rows::instant(row, 2)?,
         actor: text(3)?,

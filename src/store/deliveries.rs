@@ -5,6 +5,7 @@ use std::{collections::HashMap, time::Duration};
 use serde_json::json;
 
 use super::{
+    altered::Altered,
     audit::{self, Entry},
     classify::unreadable,
     engine::Lane,
@@ -12,7 +13,7 @@ use super::{
     rows,
     session::{Arg, Record, Session, Sql, bulk, postgres_clock, signed, sqlite_clock, timed},
     sql::SqlStore,
-    webhook_book::{DISABLED, decode_secrets, disabled_detail},
+    webhook_book::{DISABLED, decode_secrets, disabled_altered, disabled_detail},
     webhooks::DISCARD,
 };
 use crate::{
@@ -262,5 +263,6 @@ async fn record_disabled(
         kind,
         detail: &disabled_detail(tried.webhook.as_str(), why, discarded),
     };
-    audit::append(session, &entry).await
+    let Altered { before, after } = disabled_altered(why);
+    audit::append_altered(session, &entry, &before, &after).await
 }

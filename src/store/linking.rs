@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{
+    altered::{Altered, between},
     audit::{self, Entry},
     engine::Lane,
     once, rows,
@@ -24,7 +25,8 @@ const LOCK_TENANT: Sql = Sql {
     postgres: "SELECT id FROM tenants WHERE id = $1 FOR UPDATE",
     sqlite: "SELECT id FROM tenants WHERE id = $1",
 };
-const REMOVE: Sql = Sql::same("DELETE FROM billing_customers WHERE tenant = $1 AND customer <> $2");
+const REMOVE: Sql =
+    Sql::same("DELETE FROM billing_customers WHERE tenant = $1 AND customer <> $2 RETURNING customer");
 const REMOVE_ANY: Sql = Sql::same("DELETE FROM billing_customers WHERE tenant = $1 RETURNING customer");
 const PUT: Sql = Sql::same(
     "INSERT INTO billing_customers (customer, tenant, since_ms, by_call) VALUES ($1, $2, $3, 1) \
@@ -45,16 +47,22 @@ impl SqlStore {
         }
         session.rows(LOCK_CUSTOMER, &[Arg::Text(customer)]).await?;
         lock(&mut session, tenant).await?;
+        let mut had = None;
         if let Some(row) = session.first(LINK_OF, &[Arg::Text(customer)]).await? {
             let owner = rows::tenant_id(&row, 0)?;
             if owner != *tenant {
                 return Err(LinkError::Taken { customer: customer.to_owned(), tenant: owner });
             }
+            had = Some(customer.to_owned());
         }
-        session.run(REMOVE, &[Arg::Text(tenant.as_str()), Arg::Text(customer)]).await?;
+        let others = [Arg::Text(tenant.as_str()), Arg::Text(customer)];
+        if let Some(other) = session.first(REMOVE, &others).await? {
+            had = Some(other.text(0)?);
+        }
         let args = [Arg::Text(customer), Arg::Text(tenant.as_str()), Arg::Int(origin.at.0)];
         session.run(PUT, &args).await?;
-        record(session, Some(tenant), LINKED, &detail(customer), origin).await
+        let altered = altered(had.as_deref(), Some(customer));
+        record(session, Some(tenant), (LINKED, &detail(customer), altered), origin).await
     }
 
     /// See [`crate::ports::StripeStore::unlink_customer`].
@@ -66,7 +74,8 @@ impl SqlStore {
         lock(&mut session, tenant).await?;
         let removed = session.first(REMOVE_ANY, &[Arg::Text(tenant.as_str())]).await?;
         let customer = removed.ok_or_else(|| LinkError::NotLinked(tenant.clone()))?.text(0)?;
-        record(session, Some(tenant), UNLINKED, &detail(&customer), origin).await
+        let altered = altered(Some(&customer), None);
+        record(session, Some(tenant), (UNLINKED, &detail(&customer), altered), origin).await
     }
 }
 
@@ -77,13 +86,19 @@ impl SqlStore {
         if let Some(done) = claimed(&mut session, origin).await? {
             return Ok(done);
         }
-        record(session, None, REPLAYED, &json!({ "events": what }), origin).await
+        record(session, None, (REPLAYED, &json!({ "events": what }), Altered::default()), origin).await
     }
 }
 
 /// What the audit log says of it.
 pub(super) fn detail(customer: &str) -> Value {
     json!({ "stripe_customer": customer })
+}
+
+/// What it alters.
+pub(super) fn altered(before: Option<&str>, after: Option<&str>) -> Altered {
+    let side = |customer| json!({ "stripe_customer": customer });
+    between(&side(before), &side(after))
 }
 
 /// What was done under the origin's idempotency key.
@@ -100,8 +115,7 @@ async fn lock(session: &mut Session, tenant: &TenantId) -> Result<(), LinkError>
 async fn record(
     mut session: Session,
     tenant: Option<&TenantId>,
-    kind: &str,
-    detail: &Value,
+    (kind, detail, altered): (&str, &Value, Altered),
     origin: &Origin,
 ) -> Result<Linked, LinkError> {
     let version = audit::newest(&mut session).await?;
@@ -114,7 +128,7 @@ async fn record(
         kind,
         detail,
     };
-    audit::append(&mut session, &entry).await?;
+    audit::append_altered(&mut session, &entry, &altered.before, &altered.after).await?;
     once::keep(&mut session, origin, version, kind).await?;
     session.commit().await?;
     Ok(Linked { version, replayed: false })

@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use serde_json::json;
 
 use super::{
+    altered::Altered,
     audit::{self, Entry},
     classify::unreadable,
     engine::Lane,
@@ -24,6 +25,11 @@ use crate::{
 
 /// The audit log's word for a piece that is sent again.
 pub(super) const RETRIED: &str = "export.retried";
+/// What that alters.
+pub(super) fn retry_altered() -> Altered {
+    let side = |state: ExportState| json!({ "state": state.as_str() });
+    Altered { before: side(ExportState::Refused), after: side(ExportState::Waiting) }
+}
 /// Buckets in one transaction.
 const AT_ONCE: u32 = 200;
 
@@ -214,7 +220,8 @@ impl SqlStore {
             kind: RETRIED,
             detail: &json!({ "id": id }),
         };
-        audit::append(&mut session, &entry).await?;
+        let Altered { before, after } = retry_altered();
+        audit::append_altered(&mut session, &entry, &before, &after).await?;
         once::keep(&mut session, origin, version, RETRIED).await?;
         session.commit().await?;
         Ok(false)

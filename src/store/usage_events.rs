@@ -15,7 +15,7 @@ use super::{
     ledger::{setting, versions},
     locked::{Locked, text},
     nodes::LIVE_MILLIS,
-    once,
+    once, outbox,
     session::{Arg, Session, Sql, bulk, timed_bulk},
     sql::SqlStore,
     tidy::EVENTS_AT_ONCE,
@@ -140,6 +140,7 @@ impl SqlStore {
             outcomes[at] = EventOutcome::Exhausted(why.told(held));
         }
         locked.write_buckets(&mut session).await?;
+        outbox::tell(&mut session, &locked.book.take_facts()).await?;
         if !released.is_empty() {
             let rows = released.iter().map(|at| json!([events[*at].key.source, events[*at].key.id]));
             session.run(RELEASE, &[Arg::Text(&text(rows.collect()))]).await?;

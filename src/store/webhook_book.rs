@@ -2,7 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::classify::unreadable;
+use super::{
+    altered::{Altered, between},
+    classify::unreadable,
+};
 use crate::{
     domain::{
         event::EventKind,
@@ -109,12 +112,49 @@ pub(super) fn detail(command: &WebhookCommand, deliveries: u64) -> Value {
     detail
 }
 
+/// What a change altered of an endpoint, for the audit log: never its secrets, nor what of its URL may be secret.
+pub(super) fn altered(before: Option<&Endpoint>, after: Option<&Endpoint>) -> Altered {
+    let facts = |endpoint: &Endpoint| {
+        let secrets = endpoint.secrets.iter().map(|secret| {
+            json!({ "created_at": secret.created_at.to_string(), "expires_at": secret.expires_at.map(|at| at.to_string()) })
+        });
+        json!({
+            "url": shown(&endpoint.url),
+            "description": endpoint.description,
+            "events": endpoint.events.iter().map(|kind| kind.as_str()).collect::<Vec<_>>(),
+            "enabled": endpoint.disabled.is_none(),
+            "disabled_reason": endpoint.disabled.as_ref().map(|disabled| disabled.why.as_str()),
+            "secrets": secrets.collect::<Vec<_>>(),
+        })
+    };
+    let side = |endpoint: Option<&Endpoint>| endpoint.map_or(Value::Null, facts);
+    let mut altered = between(&side(before), &side(after));
+    // Another path at the same host, which is not shown.
+    if let (Some(before), Some(after)) = (before, after)
+        && before.url != after.url
+        && shown(&before.url) == shown(&after.url)
+    {
+        let url = |endpoint: &Endpoint, place: &str| json!(format!("{}/... ({place})", shown(&endpoint.url)));
+        altered.before["url"] = url(before, "another");
+        altered.after["url"] = url(after, "this");
+    }
+    altered
+}
+
 /// The audit log's word for an endpoint that wanted no more messages, and who says so.
 pub(super) const DISABLED: (&str, &str, &str) = ("webhook.disabled", "system", "delivery");
 
 /// What the audit log says of it.
 pub(super) fn disabled_detail(webhook: &str, why: &str, discarded: u64) -> Value {
     json!({ "webhook": webhook, "why": why, "discarded": discarded })
+}
+
+/// What that altered.
+pub(super) fn disabled_altered(why: &str) -> Altered {
+    Altered {
+        before: json!({ "enabled": true, "disabled_reason": null }),
+        after: json!({ "enabled": false, "disabled_reason": why }),
+    }
 }
 
 /// The outcome as it is kept beside an idempotency key.
@@ -193,7 +233,19 @@ mod tests {
             events: vec![EventKind::PlanChanged],
             secret: "whsec_secret".into(),
         };
-        let text = detail(&WebhookCommand { id: "wh_1".parse().unwrap(), change }, 0).to_string();
+        let command = WebhookCommand { id: "wh_1".parse().unwrap(), change };
+        let text = detail(&command, 0).to_string();
         assert!(!text.contains("secret") && text.contains("plan.changed"), "{text}");
+        let made = changed(None, 0, &command, UnixMillis(1)).unwrap();
+        let other = Endpoint { url: "https://a.example/hidden".into(), ..made.clone().unwrap() };
+        for (before, after) in [(None, made.as_ref()), (made.as_ref(), Some(&other)), (Some(&other), None)] {
+            let Altered { before, after } = altered(before, after);
+            assert_ne!(before, after);
+            let text = format!("{before}{after}");
+            assert!(
+                !text.contains("/secret") && !text.contains("whsec") && !text.contains("hidden"),
+                "{text}"
+            );
+        }
     }
 }

@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 
 use super::{
+    altered::Altered,
     audit::{self, Entry},
     classify::unreadable,
     engine::Lane,
@@ -10,7 +11,8 @@ use super::{
     session::{Arg, Record, Session, Sql, timed},
     sql::SqlStore,
     webhook_book::{
-        changed, decode, decode_events, decode_secrets, detail, encode, encode_events, encode_secrets,
+        altered, changed, decode, decode_events, decode_secrets, detail, encode, encode_events,
+        encode_secrets,
     },
 };
 use crate::{
@@ -118,7 +120,8 @@ impl SqlStore {
             }
         };
         let done = WebhookDone { id: command.id.clone(), deliveries, replayed: false };
-        record(&mut session, command, &done, origin).await?;
+        let altered = altered(before.as_ref(), after.as_ref());
+        record(&mut session, (command, &altered), &done, origin).await?;
         let end = session.commit().await;
         Ok((done, end))
     }
@@ -176,7 +179,7 @@ async fn run_replay(session: &mut Session, id: &WebhookId, replay: &Replay) -> R
 
 async fn record(
     session: &mut Session,
-    command: &WebhookCommand,
+    (command, altered): (&WebhookCommand, &Altered),
     done: &WebhookDone,
     origin: &Origin,
 ) -> Result<(), StoreError> {
@@ -190,7 +193,7 @@ async fn record(
         kind: command.change.kind(),
         detail: &detail(command, done.deliveries),
     };
-    audit::append(session, &entry).await?;
+    audit::append_altered(session, &entry, &altered.before, &altered.after).await?;
     once::keep(session, origin, version, &encode(done)).await
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use plangate::{
     domain::revision::{Deploy, PolicyFiles},
-    ports::{AuditFilter, AuditHead, AuditLine},
+    ports::{AuditFilter, AuditHead, AuditLine, WebhookChange, WebhookCommand},
     store::Retention,
     wire::{
         audit::{GENESIS, Hashed},
@@ -14,7 +14,7 @@ use plangate::{
 use serde_json::{Value, json};
 
 use super::*;
-use crate::{Fixture, open};
+use crate::{Fixture, Kind, open};
 
 on_every_store!(
     lines_follow_from_each_other_under_concurrent_writers,
@@ -22,6 +22,8 @@ on_every_store!(
     what_is_left_after_tidying_still_follows,
     lines_are_found_by_what_they_say,
     what_others_do_to_the_log_is_found,
+    what_others_hide_in_the_log_is_found,
+    what_concerns_the_installation_has_two_sides_as_well,
 );
 
 fn shown(line: AuditLine) -> Value {
@@ -223,4 +225,98 @@ async fn what_others_do_to_the_log_is_found(on: &Fixture) {
         assert_eq!(broken.cursor, Some(line), "{damage}: {broken}");
         on.raw(repair).await;
     }
+}
+
+/// What shows as it did, or not at all, where it is read carelessly.
+async fn what_others_hide_in_the_log_is_found(on: &Fixture) {
+    if on.url().is_none() {
+        return;
+    }
+    for _ in 0..3 {
+        done(&*on.store, &put("acme")).await;
+    }
+    macro_rules! copy_to {
+        ($place:literal) => {
+            concat!(
+                "INSERT INTO audit (place, version, at_ms, actor, source, kind, detail, previous, hash) SELECT ",
+                $place,
+                ", version, at_ms, actor, source, kind, detail, previous, hash FROM audit WHERE place = 2"
+            )
+        };
+    }
+    let stray = "DELETE FROM audit WHERE place <= 0";
+    let mut cases = vec![
+        (copy_to!("0"), stray, 0),
+        (copy_to!("-5"), stray, 0),
+        (
+            "UPDATE audit SET earlier = 'null' WHERE place = 1",
+            "UPDATE audit SET earlier = NULL WHERE place = 1",
+            1,
+        ),
+    ];
+    if matches!(on.kind, Kind::Sqlite { .. }) {
+        cases.extend([
+            (
+                "UPDATE audit SET at_ms = at_ms || 'x' WHERE place = 2",
+                "UPDATE audit SET at_ms = CAST(at_ms AS INTEGER) WHERE place = 2",
+                2,
+            ),
+            (
+                "UPDATE audit SET version = version + 0.5 WHERE place = 2",
+                "UPDATE audit SET version = CAST(version AS INTEGER) WHERE place = 2",
+                2,
+            ),
+            (
+                "UPDATE audit SET detail = CAST(detail AS BLOB) WHERE place = 3",
+                "UPDATE audit SET detail = CAST(detail AS TEXT) WHERE place = 3",
+                3,
+            ),
+        ]);
+    }
+    for (damage, repair, line) in cases {
+        on.raw(damage).await;
+        let broken = verify(on).await.expect_err(damage);
+        assert_eq!(broken.cursor, Some(line), "{damage}: {broken}");
+        on.raw(repair).await;
+        verify(on).await.unwrap();
+    }
+}
+
+async fn what_concerns_the_installation_has_two_sides_as_well(on: &Fixture) {
+    let store = &*on.store;
+    let change = |change| WebhookCommand { id: "wh_1".parse().unwrap(), change };
+    let create = WebhookChange::Create {
+        url: "https://a.example/hidden".to_owned(),
+        description: String::new(),
+        events: Vec::new(),
+        secret: "whsec_1".to_owned(),
+    };
+    let disable = WebhookChange::Update { url: None, description: None, events: None, enabled: Some(false) };
+    for change in [change(create), change(disable), change(WebhookChange::Delete)] {
+        store.change_webhook(&change, &origin()).await.unwrap();
+    }
+    done(store, &put("acme")).await;
+    let acme = "acme".parse().unwrap();
+    for customer in ["cus_1", "cus_2"] {
+        store.link_customer(&acme, customer, &origin()).await.unwrap();
+    }
+    store.unlink_customer(&acme, &origin()).await.unwrap();
+    let lines = all(on).await;
+    let sides = |place: usize| (lines[place].before.clone(), lines[place].after.clone());
+    let (before, after) = sides(0);
+    assert_eq!(
+        (before, &after["url"], &after["enabled"]),
+        (Value::Null, &json!("https://a.example"), &json!(true))
+    );
+    let (before, after) = sides(1);
+    assert_eq!((&before["enabled"], &after["enabled"]), (&json!(true), &json!(false)));
+    assert_eq!((&sides(2).0["enabled"], sides(2).1), (&json!(false), Value::Null));
+    let customer = |id: Option<&str>| json!({ "stripe_customer": id });
+    assert_eq!(sides(4), (customer(None), customer(Some("cus_1"))));
+    assert_eq!(sides(5), (customer(Some("cus_1")), customer(Some("cus_2"))));
+    assert_eq!(sides(6), (customer(Some("cus_2")), customer(None)));
+    let said = lines.iter().map(|line| format!("{}{}{}", line.detail, line.before, line.after));
+    let said: String = said.collect();
+    assert!(!said.contains("hidden") && !said.contains("whsec"), "{said}");
+    verify(on).await.unwrap();
 }

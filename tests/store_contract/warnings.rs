@@ -9,7 +9,7 @@ use plangate::{
         period::Period,
         warning::{Marks, WarnAt},
     },
-    ports::{EventRow, GrantOutcome, Registration, WhichEvents},
+    ports::{EventOutcome, EventRow, GrantOutcome, Registration, WhichEvents},
 };
 use serde_json::{Value, json};
 
@@ -28,6 +28,7 @@ on_every_store!(
     what_was_told_is_paged_picked_and_forgotten,
     the_end_of_a_trial_is_told_once,
     many_trials_end_at_once,
+    what_usage_events_reach_is_told_with_them,
 );
 
 const DAY: i64 = 86_400_000;
@@ -352,4 +353,21 @@ async fn many_trials_end_at_once(on: &Fixture) {
         assert!(!on.store.tell_trial_ends(now, 10).await.unwrap());
         assert_eq!(events(on).await.len(), 7);
     }
+}
+
+async fn what_usage_events_reach_is_told_with_them(on: &Fixture) {
+    let version = done(&*on.store, &put("acme")).await.version;
+    let charge = async |id: &str, units: u64| {
+        let mut event = super::usage_events::event(id, version, units);
+        event.charges[0].sources[0].marks = Some(Arc::new(marks(100)));
+        on.store.charge_events(&[event]).await.unwrap().remove(0)
+    };
+    assert_eq!(charge("1", 49).await, EventOutcome::Charged);
+    assert!(told(on).await.is_empty());
+    assert_eq!(charge("2", 1).await, EventOutcome::Charged);
+    assert_eq!(told(on).await, ["50 of 100: 50"], "nobody has to make a request for it");
+    assert_eq!(charge("2", 1).await, EventOutcome::Duplicate);
+    assert_eq!(charge("3", 50).await, EventOutcome::Charged);
+    let all = ["50 of 100: 50", "80 of 100: 100", "100 of 100: 100", "end of 100: 100"];
+    assert_eq!(told(on).await, all);
 }

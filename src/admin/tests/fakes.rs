@@ -147,6 +147,7 @@ impl World {
             audit: Arc::new(Fake(Arc::clone(self))),
             tokens: Arc::new(crate::store::memory::Memory::new().unwrap()),
             token_issuer: Arc::new(Fake(Arc::clone(self))),
+            trusts: Arc::new(|_| false),
             token: token.map(str::to_owned),
         }
     }

@@ -13,7 +13,7 @@ use crate::{
         RetryError, Span, StoreError, TellMeter,
     },
     store::{
-        meter_exports::RETRIED,
+        meter_exports::{RETRIED, retry_altered},
         pieces::{Looked, Told as Known},
     },
 };
@@ -201,7 +201,7 @@ impl MeterExportStore for Memory {
             kind: RETRIED.to_owned(),
             detail: json!({ "id": id }),
         };
-        state.audit.push(row);
+        state.audit.push_altered(row, retry_altered());
         state.keep_outcome(origin, Outcome::Retried);
         Ok(false)
     }

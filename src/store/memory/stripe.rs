@@ -18,6 +18,7 @@ use crate::{
         StoreError, StripeEventRow, StripeEventState, StripeStore, Unclaimed,
     },
     store::{
+        altered::Altered,
         linking,
         settled::{self, Candidate, Kept, Mark, Owner},
     },
@@ -158,6 +159,7 @@ impl State {
             return Err(LinkError::NoTenant(tenant.clone()));
         }
         let had = self.told.customer_of(tenant).map(|(had, link)| (had.clone(), link.1));
+        let altered = linking::altered(had.as_ref().map(|(had, _)| had.as_str()), customer);
         let (kind, shown) = match customer {
             Some(customer) => {
                 if let Some((owner, ..)) = self.told.links.get(customer)
@@ -176,7 +178,7 @@ impl State {
                 (linking::UNLINKED, had)
             }
         };
-        Ok(self.note(Some(tenant), kind, linking::detail(&shown), origin))
+        Ok(self.note(Some(tenant), kind, (linking::detail(&shown), altered), origin))
     }
 
     fn linked_before(&self, origin: &Origin) -> Result<Option<Linked>, LinkError> {
@@ -186,11 +188,16 @@ impl State {
         })
     }
 
-    fn note(&mut self, tenant: Option<&TenantId>, kind: &str, detail: Value, origin: &Origin) -> Linked {
+    fn note(
+        &mut self,
+        tenant: Option<&TenantId>,
+        kind: &str,
+        (detail, altered): (Value, Altered),
+        origin: &Origin,
+    ) -> Linked {
         let done = Linked { version: self.version, replayed: false };
-        let cursor = self.next_cursor();
-        self.audit.push(AuditRow {
-            cursor,
+        let row = AuditRow {
+            cursor: self.next_cursor(),
             version: self.version,
             at: origin.at,
             actor: origin.actor.clone(),
@@ -198,7 +205,8 @@ impl State {
             tenant: tenant.cloned(),
             kind: kind.to_owned(),
             detail,
-        });
+        };
+        self.audit.push_altered(row, altered);
         self.keep_outcome(origin, Outcome::Linked(done.clone()));
         done
     }
@@ -296,7 +304,10 @@ impl StripeStore for Memory {
         let mut state = self.state()?;
         match state.linked_before(origin)? {
             Some(done) => Ok(done),
-            None => Ok(state.note(None, linking::REPLAYED, json!({ "events": what }), origin)),
+            None => {
+                let said = (json!({ "events": what }), Altered::default());
+                Ok(state.note(None, linking::REPLAYED, said, origin))
+            }
         }
     }
 

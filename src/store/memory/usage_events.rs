@@ -91,6 +91,8 @@ impl UsageEventStore for Memory {
             wakes |= asked;
             outcomes.push(outcome);
         }
+        let facts = state.book.take_facts();
+        state.tell(facts);
         if wakes {
             self.woken.notify_one();
         }

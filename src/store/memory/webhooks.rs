@@ -19,9 +19,10 @@ use crate::{
         WebhookStore,
     },
     store::{
+        altered::Altered,
         outbox,
         tidy_messages::DELIVERIES_KEPT,
-        webhook_book::{DISABLED, changed, detail, disabled_detail},
+        webhook_book::{DISABLED, altered, changed, detail, disabled_altered, disabled_detail},
     },
 };
 
@@ -216,6 +217,7 @@ impl State {
         let place = webhooks.endpoints.iter().position(|endpoint| endpoint.id == command.id);
         let before = place.map(|place| &webhooks.endpoints[place]);
         let after = changed(before, webhooks.endpoints.len(), command, origin.at)?;
+        let altered = altered(before, after.as_ref());
         let mut deliveries = 0;
         if let WebhookChange::Replay(replay) = &command.change {
             deliveries = webhooks.replay(&command.id, replay, now)?;
@@ -237,16 +239,21 @@ impl State {
         }
         webhooks.bell.notify_one();
         let (kind, said) = (command.change.kind(), detail(command, deliveries));
-        self.write_audit(kind, (&origin.actor, &origin.source), origin.at, said);
+        self.write_audit(kind, (&origin.actor, &origin.source), origin.at, (said, altered));
         let done = WebhookDone { id: command.id.clone(), deliveries, replayed: false };
         self.keep_outcome(origin, Outcome::Webhook(done.clone()));
         Ok(done)
     }
 
-    fn write_audit(&mut self, kind: &str, (actor, source): (&str, &str), at: UnixMillis, detail: Value) {
-        let cursor = self.next_cursor();
-        self.audit.push(AuditRow {
-            cursor,
+    fn write_audit(
+        &mut self,
+        kind: &str,
+        (actor, source): (&str, &str),
+        at: UnixMillis,
+        (detail, altered): (Value, Altered),
+    ) {
+        let row = AuditRow {
+            cursor: self.next_cursor(),
             version: self.version,
             at,
             actor: actor.to_owned(),
@@ -254,7 +261,8 @@ impl State {
             tenant: None,
             kind: kind.to_owned(),
             detail,
-        });
+        };
+        self.audit.push_altered(row, altered);
     }
 
     fn settle_delivery(&mut self, tried: &Tried, now: UnixMillis) {
@@ -267,7 +275,7 @@ impl State {
                 let discarded = self.webhooks.discard(&tried.webhook, now);
                 let (kind, actor, source) = DISABLED;
                 let said = disabled_detail(tried.webhook.as_str(), why, discarded);
-                self.write_audit(kind, (actor, source), tried.row.at, said);
+                self.write_audit(kind, (actor, source), tried.row.at, (said, disabled_altered(why)));
             }
         }
         self.webhooks.settle(tried, now);
