@@ -155,10 +155,8 @@ impl Model {
     async fn slowly(&mut self, node: usize, is_flush: bool, meanwhile: Vec<Step>) {
         let store = Arc::clone(&self.world.store);
         let shut = Arc::new(Semaphore::new(0));
-        let (gate, count) = match is_flush {
-            true => (&store.flush_gate, &store.flushes),
-            false => (&store.look_gate, &store.lookups),
-        };
+        let (gate, count) =
+            if is_flush { (&store.flush_gate, &store.flushes) } else { (&store.look_gate, &store.lookups) };
         self.world.advance(Duration::from_secs(1));
         let before = count.load(Ordering::SeqCst);
         *gate.lock().unwrap() = Some(Arc::clone(&shut));
