@@ -147,14 +147,16 @@ mod tests {
     fn an_error_that_stripe_keeps_is_not_asked_for_again() {
         let key = |error: Option<&str>, attempts, first_sent: Option<i64>, state| {
             let error = error.map(str::to_owned);
-            let piece = MeterExport { attempts, error, first_sent: first_sent.map(UnixMillis), ..piece(state) };
+            let piece =
+                MeterExport { attempts, error, first_sent: first_sent.map(UnixMillis), ..piece(state) };
             let asked = Stripe::new("http://127.0.0.1:1", "sk_test_1").request(&piece);
             asked.headers.into_iter().find(|(name, _)| *name == "idempotency-key").unwrap().1
         };
         use ExportState::{Waiting, Withdrawing};
         assert_eq!(key(None, 1, Some(5), Waiting), "0af-7-0");
         assert_eq!(key(Some("no answer in 10 s"), 2, Some(5), Waiting), "0af-7-0", "it may have been taken");
-        let failed = [key(Some("status 500: "), 2, Some(5), Waiting), key(Some("status 429: "), 3, Some(5), Waiting)];
+        let failed =
+            [key(Some("status 500: "), 2, Some(5), Waiting), key(Some("status 429: "), 3, Some(5), Waiting)];
         assert_eq!(failed, ["0af-7-0-5-2", "0af-7-0-5-3"]);
         assert_eq!(key(Some("status 400: "), 1, Some(9), Waiting), "0af-7-0-9-1", "sent again when asked");
         assert_eq!(key(None, 1, Some(5), Withdrawing), "0af-7-0-cancel");
