@@ -17,6 +17,7 @@ mod node;
 mod policies;
 mod random;
 mod records;
+mod requests;
 #[path = "../../../tests/support/postgres.rs"]
 #[allow(dead_code, reason = "each test binary uses its part of it")]
 #[allow(clippy::unwrap_used, reason = "a failed set-up fails the test")]

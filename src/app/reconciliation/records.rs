@@ -83,7 +83,7 @@ async fn audit(world: &World) {
         page.iter().for_each(|line| chain.read(&shown(line)).unwrap());
     }
     let verified = chain.finish().unwrap();
-    assert!(verified.lines > 20, "{verified:?}");
+    assert!(verified.lines > 5, "{verified:?}");
 }
 
 /// A line as the admin API shows it.
