@@ -8,6 +8,7 @@ use std::{
 
 use proptest::prelude::*;
 use tokio::sync::Semaphore;
+use tokio_util::task::TaskTracker;
 
 use super::world::*;
 use crate::{
@@ -161,7 +162,7 @@ impl Model {
         let before = count.load(Ordering::SeqCst);
         *gate.lock().unwrap() = Some(Arc::clone(&shut));
         let ledger = self.nodes[node].clone();
-        let begun = tokio::spawn(async move {
+        let begun = TaskTracker::new().spawn(async move {
             if is_flush {
                 ledger.flush().await.unwrap();
             } else {
@@ -331,7 +332,7 @@ async fn a_node_alone_looks_nothing_up_and_one_with_company_does() {
     let model = two().await;
     let stop = tokio_util::sync::CancellationToken::new();
     let (ledger, ended) = (model.nodes[0].clone(), stop.clone());
-    let running = tokio::spawn(async move { follow::run(&ledger.0, ended).await });
+    let running = TaskTracker::new().spawn(async move { follow::run(&ledger.0, ended).await });
     let pass = async |seconds: u64| {
         for _ in 0..seconds * 4 {
             model.world.advance(Duration::from_millis(250));

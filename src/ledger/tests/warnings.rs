@@ -123,10 +123,10 @@ async fn what_a_lowered_limit_makes_true_is_reported_without_a_charge() {
 async fn the_end_of_a_later_source_is_none_before_the_earlier_ones_are_used_up() {
     let world = World::new();
     let after = Grant { priority: DEFAULT_PRIORITY + 1, ..grant(2, 5) };
-    let rights = compiled(&holder(1, &[after.clone()]), monthly(1), START);
+    let rights = compiled(&holder(1, std::slice::from_ref(&after)), monthly(1), START);
     use_up(&world, &rights, 6).await;
     world.store.marks.lock().unwrap().clear();
-    let raised = compiled(&holder(7, &[after.clone()]), monthly(100), START);
+    let raised = compiled(&holder(7, std::slice::from_ref(&after)), monthly(100), START);
     world.ledger.remark(&raised, START).await.unwrap();
     world.ledger.flush().await.unwrap();
     assert!(reported(&world).is_empty(), "there is something left, and no threshold of it is reached");
