@@ -35,7 +35,7 @@ impl World {
             let Some(ledger) = ledger else { continue };
             // Each node has compiled them for itself: with them it remembers its own words.
             let (_, rights) = self.rights(id).await;
-            let units = self.random.between(1, most);
+            let units = self.random.between(1, most * self.course.cost);
             let charge = [Charge { meter, units: Units::saturating(units) }];
             asked.push((number, units, Arc::clone(&rights)));
             charges.push(ledger.charge(&rights, &charge, now).wait());

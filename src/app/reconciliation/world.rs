@@ -70,6 +70,8 @@ pub(super) struct Course {
     pub(super) nodes: u8,
     /// The longest time between two things that happen.
     pub(super) longest_minutes: u64,
+    /// How many times the usual a request costs: where time passes faster there are fewer of them in a month.
+    pub(super) cost: u64,
     /// Closed statements that every tenant has in the end.
     pub(super) statements: usize,
 }
