@@ -7,7 +7,7 @@ mod support;
 use std::{sync::Arc, time::Duration};
 
 use plangate::{
-    clock::ManualClock,
+    clock::{Clock, ManualClock, SystemClock},
     domain::time::UnixMillis,
     store::{self, Options, Store, memory::Memory},
 };
@@ -43,6 +43,14 @@ impl Fixture {
     pub(crate) async fn postgres() -> Self {
         let url = Postgres::shared().url();
         Self { store: open(&url).await, kind: Kind::Postgres { url } }
+    }
+
+    /// What the store's clock says.
+    pub(crate) fn now(&self) -> UnixMillis {
+        match &self.kind {
+            Kind::Memory(clock, _) => clock.now(),
+            Kind::Sqlite { .. } | Kind::Postgres { .. } => SystemClock::uncorrected(),
+        }
     }
 
     /// The address, where there is one.
