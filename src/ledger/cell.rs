@@ -303,24 +303,27 @@ impl Cell {
 
     /// Whether what others use of a bucket is of interest to the answers of this node: not without an open word of it, nor
     /// where the next request is refused as all is used up.
-    pub fn is_watched(&self, key: &BucketKey, now: Monotonic) -> bool {
+    pub fn is_watched(&self, bucket: &Arc<Bucket>, now: Monotonic) -> bool {
         let slots = lock(&self.0);
-        let open = slots.iter().find(|slot| slot.bucket.key == *key && !slot.word.is_sealed());
+        let open = slots.iter().find(|slot| Arc::ptr_eq(&slot.bucket, bucket) && !slot.word.is_sealed());
         open.is_some_and(|slot| slot.is_bounded() && (slot.has_rest() || slot.counted_out(now) == 0))
     }
 
-    /// What was recorded of a bucket so far; `None`: this node knows nothing of it.
-    pub fn mark(&self, key: &BucketKey) -> Option<Mark> {
+    /// What this node knows of a bucket; `None`: nothing.
+    pub fn bucket(&self, key: &BucketKey) -> Option<Arc<Bucket>> {
         let slots = lock(&self.0);
-        slots.buckets.iter().find(|bucket| bucket.key == *key).map(|bucket| bucket.mark())
+        slots.buckets.iter().find(|bucket| bucket.key == *key).cloned()
     }
 
     /// Learns what everybody has used of a bucket, as the database had it when the bucket's mark was `at`. Whether that can
-    /// be told: not while something of this node is on its way there, or may have arrived without an answer.
-    pub fn learn(&self, key: &BucketKey, used: u64, at: Mark, now: Monotonic) -> bool {
+    /// be told: not while something of this node is on its way there, or may have arrived without an answer. Where the
+    /// bucket was forgotten meanwhile, and perhaps is known anew, the mark says nothing, and nothing is learnt.
+    pub fn learn(&self, bucket: &Arc<Bucket>, used: u64, at: Mark, now: Monotonic) -> bool {
         let slots = lock(&self.0);
-        let Some(bucket) = slots.buckets.iter().find(|bucket| bucket.key == *key) else { return true };
-        let open = slots.iter().filter(|slot| slot.bucket.key == *key).cloned();
+        if !slots.buckets.iter().any(|known| Arc::ptr_eq(known, bucket)) {
+            return true;
+        }
+        let open = slots.iter().filter(|slot| Arc::ptr_eq(&slot.bucket, bucket)).cloned();
         let own: Vec<Arc<Slot>> = open.chain(bucket.sealed()).collect();
         if own.iter().any(|slot| slot.is_unsure()) {
             return false;

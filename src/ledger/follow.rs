@@ -105,8 +105,7 @@ impl Told {
     /// All of them have ended, and `used` was used of it in all. Nothing is learnt where anything else was under way at any
     /// time since they began: that may have come before or after.
     pub fn learn(&self, shared: &Shared, used: u64, now: Monotonic) {
-        let key = &self.bucket.key;
-        ask(shared, key, |cell| cell.learn(key, used, self.at, now));
+        ask(shared, &self.bucket.key, |cell| cell.learn(&self.bucket, used, self.at, now));
     }
 }
 
@@ -115,9 +114,8 @@ pub(super) async fn look(shared: &Shared) -> Result<usize, StoreError> {
     let now = shared.monotonic();
     let (mut rest, mut due) = (Vec::new(), Vec::new());
     for bucket in shared.followed.take() {
-        let key = &bucket.key;
-        if ask(shared, key, |cell| cell.is_watched(key, now)) != Some(true) {
-            // Followed again with its next charge.
+        if ask(shared, &bucket.key, |cell| cell.is_watched(&bucket, now)) != Some(true) {
+            // Followed again with its next charge; one that was forgotten is another one then.
             bucket.unfollow();
         } else if now.since(bucket.learnt()) < EVERY {
             rest.push(bucket);
@@ -139,8 +137,8 @@ async fn look_up(shared: &Shared, buckets: &[Arc<Bucket>]) -> Result<usize, Stor
     let answer = tokio::time::timeout(PATIENCE, shared.world.store.recorded(&keys)).await;
     let late = || StoreError::Unavailable(format!("no answer within {PATIENCE:?}"));
     let now = shared.monotonic();
-    for ((key, before), used) in keys.iter().zip(before).zip(answer.map_err(|_| late())??) {
-        ask(shared, key, |cell| cell.learn(key, used, before, now));
+    for ((bucket, before), used) in buckets.iter().zip(before).zip(answer.map_err(|_| late())??) {
+        ask(shared, &bucket.key, |cell| cell.learn(bucket, used, before, now));
     }
     Ok(keys.len())
 }

@@ -1,9 +1,10 @@
 //! Looks up again what was used of tenants that were charged without this node, by usage events: nothing else would tell it
 //! before it asks for more units, and answers say how much is left.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::Arc};
 
 use super::{
+    bucket::{Bucket, Mark},
     flush,
     follow::ask,
     shared::{Shared, lock},
@@ -41,15 +42,18 @@ async fn look_at(shared: &Shared, tenants: &HashSet<TenantId>) -> Result<(), Sto
         .flat_map(|account| account.charged())
         .collect();
     for some in keys.chunks(MOST) {
-        let before: Vec<_> =
-            some.iter().map(|key| ask(shared, key, |cell| cell.mark(key)).flatten()).collect();
+        let before: Vec<Option<(Arc<Bucket>, Mark)>> = some
+            .iter()
+            .map(|key| ask(shared, key, |cell| cell.bucket(key)).flatten())
+            .map(|bucket| bucket.map(|bucket| (Arc::clone(&bucket), bucket.mark())))
+            .collect();
         let asked = shared.world.store.others(NOBODY, some);
         let answer = tokio::time::timeout(flush::PATIENCE, asked).await;
         let late = || StoreError::Unavailable(format!("no answer within {:?}", flush::PATIENCE));
         let now = shared.monotonic();
         for ((key, before), all) in some.iter().zip(before).zip(answer.map_err(|_| late())??) {
-            let Some(before) = before else { continue };
-            let learnt = ask(shared, key, |cell| cell.learn(key, all.used.get(), before, now));
+            let Some((bucket, before)) = before else { continue };
+            let learnt = ask(shared, key, |cell| cell.learn(&bucket, all.used.get(), before, now));
             if learnt == Some(false) {
                 lock(&shared.charged).insert(key.tenant.clone());
             }

@@ -138,8 +138,10 @@ impl Model {
 
     fn has_open_word(&self, node: usize) -> bool {
         let shared = &self.nodes[node].0;
-        follow::ask(shared, &self.bucket, |cell| cell.is_watched(&self.bucket, shared.monotonic()))
-            == Some(true)
+        let watched = follow::ask(shared, &self.bucket, |cell| {
+            cell.bucket(&self.bucket).is_some_and(|bucket| cell.is_watched(&bucket, shared.monotonic()))
+        });
+        watched == Some(true)
     }
 
     async fn flush(&mut self, node: usize) {
